@@ -1,0 +1,37 @@
+"""Fixtures shared by all tests: where optional real data and reference numbers live."""
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+def optional_folder(variable: str, fallback: str) -> Path:
+    folder = Path(os.environ.get(variable, REPOSITORY.parent / "shared" / fallback)).resolve()
+    if not folder.is_dir():
+        pytest.skip(f"{folder} does not exist; point {variable} at the folder to run this test")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def data_mirror() -> Path:
+    """Folder with the offline data packs (PAL_DATA_MIRROR)."""
+    return optional_folder("PAL_DATA_MIRROR", "data")
+
+
+@pytest.fixture(scope="session")
+def reference_dir() -> Path:
+    """Folder with optimizer_trajectories.npz (PAL_REFERENCE): what the published implementations computed."""
+    return optional_folder("PAL_REFERENCE", "reference")
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Small tensors are fastest, and sums reproducible, on one thread."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
