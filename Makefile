@@ -1,0 +1,75 @@
+# Every target sets up what it needs; `make help` lists them.
+
+PROFILE ?= quick
+SLOTS   ?=
+FORCE   ?=
+
+.DEFAULT_GOAL := help
+SHELL := bash
+export PAL_SLOTS := $(SLOTS)
+
+# -- environment ---------------------------------------------------------------------------------------------
+# An active conda environment named `pal` (environment.yml) is used as it is; otherwise .venv is made here, with
+# uv if there is one and else with a uv that pip brings.
+ifeq ($(CONDA_DEFAULT_ENV),pal)
+  ENVIRONMENT :=
+else
+  ENVIRONMENT := .venv/.ready
+  export PATH := $(CURDIR)/.venv/bin:$(PATH)
+endif
+UV := $(or $(shell command -v uv),.uv/bin/uv)
+
+.venv/.ready: requirements.lock
+	@echo "Installing the locked environment into .venv (several GB the first time) ..."
+	@command -v $(UV) > /dev/null || { python3 -m venv .uv && .uv/bin/pip install --quiet uv; }
+	@test -x .venv/bin/python || $(UV) venv --quiet --python '>=3.11,<3.14' .venv
+	@$(UV) pip sync --quiet --python .venv/bin/python requirements.lock
+	@touch $@
+
+# -- pipeline ------------------------------------------------------------------------------------------------
+# The quick profile runs from the pipeline at the root; what it makes is never committed, so its lock file stays
+# as committed for git (skip-worktree) while DVC keeps its state in it. The other profiles have a copy of the same
+# pipeline beside their committed results, with a lock file of their own.
+ifeq ($(PROFILE),quick)
+  PIPELINE := dvc.yaml
+else
+  PIPELINE := results/$(PROFILE)/dvc.yaml
+endif
+
+.PHONY: reproduce
+reproduce: $(ENVIRONMENT) $(PIPELINE)  ## the paper: runs, tables, figures, report (PROFILE=quick, SLOTS=n, FORCE=1)
+	@git update-index --skip-worktree dvc.lock 2> /dev/null || true
+	@$(if $(FORCE),python -m experiments forget --profile $(PROFILE))
+	@dvc repro --quiet $(if $(FORCE),--force) $(PIPELINE)
+	@python -m experiments claims --profile $(PROFILE) --show
+
+results/%/dvc.yaml: dvc.yaml profiles/%.yaml
+	@mkdir -p $(@D) && cp dvc.yaml $@
+	@printf 'profile: %s\nroot: ../..\n' $* > $(@D)/params.yaml
+
+# -- checks --------------------------------------------------------------------------------------------------
+.PHONY: test test-all lint format wheel-check bench
+test: lint  ## lint, types and all tests that suit every change
+	@python -m pytest --numprocesses 2 --dist worksteal -m 'not large' --quiet
+
+test-all: lint  ## the same and the slow tests
+	@python -m pytest --numprocesses 2 --dist worksteal --quiet
+
+lint: $(ENVIRONMENT)  ## ruff and types
+	@ruff check --quiet . && ruff format --quiet --check .
+	@basedpyright --level error
+
+format: $(ENVIRONMENT)  ## let ruff format the code
+	@ruff check --quiet --fix . ; ruff format --quiet .
+
+bench: $(ENVIRONMENT)  ## the benchmarks, one table each
+	@for script in benchmarks/*.py; do python $$script; done
+
+.PHONY: lock
+lock:  ## compile requirements.lock from pyproject.toml
+	@uv pip compile pyproject.toml --group dev --universal --python-version 3.11 --generate-hashes \
+	    --no-header --no-emit-index-url --quiet --output-file requirements.lock
+
+.PHONY: help
+help:  ## this list
+	@awk -F ':.*##' '/^[a-z-]+:.*##/ {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
