@@ -5,11 +5,11 @@ from collections.abc import Iterable
 
 
 class UserError(Exception):
-    """A sentence naming the thing, the value and what is allowed; the command line prints it and exits with code 2."""
+    """A sentence naming the thing, the value and what is allowed; the command line prints it, exit code 2."""
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """What is known instead of `name`: "did you mean 'a'?" if something is close, else the list of all names."""
+    """What is known instead of `name`: "did you mean 'a'?" if something is close, else all names."""
     names = list(known)
     close = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
     if close:

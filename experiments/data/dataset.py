@@ -1,0 +1,35 @@
+"""What the rest of the project needs to know of a data set."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from experiments.data.splits import Splits
+from experiments.data.transforms import Transform
+
+Task = Literal["classes", "characters", "binary", "values"]
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """One data set.
+
+    Attributes:
+        title: Its name in sentences.
+        task: What is predicted: one of several classes, the next character, yes or no, or real values.
+        shape: Of one example as the network sees it.
+        outputs: Classes, vocabulary or values per example.
+        sizes: Training, validation and test examples.
+        transform: From raw examples to network input.
+        load: Gives the splits on the CPU; raises UserError if the data are missing or damaged.
+        source: Says where the data that `load` gives came from.
+    """
+
+    title: str
+    task: Task
+    shape: tuple[int, ...]
+    outputs: int
+    sizes: tuple[int, int, int]
+    transform: Transform
+    load: Callable[[], Splits]
+    source: Callable[[], str]

@@ -1,0 +1,129 @@
+"""A problem: a data set and a network, with everything else that is the same for all optimizers."""
+
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from experiments import data, models
+from experiments.data import Dataset, Loader, Split, Splits
+from experiments.data.integrity import splits_sha256
+from experiments.problems.tasks import OBJECTIVES, as_input_of
+
+
+class Score(NamedTuple):
+    """Mean loss (without L2) and share of right predictions; None where none is right or wrong."""
+
+    loss: float
+    accuracy: float | None
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One training task; everything an optimizer does not decide.
+
+    Attributes:
+        name: As in `problems.get`.
+        dataset: Name in `experiments.data`.
+        network: Name in `experiments.models`.
+        source: Where the choices come from.
+        steps: Length of a full training.
+        batch_size: Examples per step.
+        l2: lambda of lambda / 2 ||theta||^2 over all parameters, which training adds to the batch loss.
+        augment: Random crop and flip of training images.
+        milestones: Fractions of the steps after which a stepwise schedule multiplies the rate by 0.1.
+        train_size: Only the first so many training examples; None: all.
+        validation: Whether to hold out a validation set; if not, all training examples train and the test
+            set serves as the validation set.
+        shuffle: Whether each epoch has an order of its own.
+    """
+
+    name: str
+    dataset: str
+    network: str
+    source: str
+    steps: int
+    batch_size: int = 128
+    l2: float = 1e-4
+    augment: bool = False
+    milestones: tuple[float, ...] = (0.5, 0.75)
+    train_size: int | None = None
+    validation: bool = True
+    shuffle: bool = True
+
+    @property
+    def data(self) -> Dataset:
+        """The data set."""
+        return data.get(self.dataset)
+
+    def load(self, device: torch.device | str = "cpu") -> Splits:
+        """The splits, resident on `device`; loaded once per process."""
+        splits = _resident(self.dataset, self.validation, torch.device(device))
+        if self.train_size is None:
+            return splits
+        return Splits(splits.train.part(slice(self.train_size)), splits.validation, splits.test)
+
+    def data_sha256(self) -> str:
+        """SHA-256 over the raw examples and targets of all splits, as the problem uses them."""
+        return splits_sha256(self.load())
+
+    def loader(self, split: Split, order_seed: int, augmentation_seed: int) -> Loader:
+        """Training batches of `split`."""
+        return Loader(
+            split,
+            self.batch_size,
+            self.data.transform,
+            order_seed,
+            augmentation_seed,
+            augment=self.augment,
+            shuffle=self.shuffle,
+        )
+
+    def build(self, seed: int) -> nn.Module:
+        """The network on the CPU; same seed, same weights. No other random state is touched."""
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(seed)
+            return models.build(self.network, self.data.shape, self.data.outputs)
+
+    def loss(self, model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
+        """Mean loss of the batch, without the L2 term."""
+        return OBJECTIVES[self.data.task].loss(model(as_input_of(model, inputs)), targets)
+
+    @torch.no_grad()
+    def evaluate(self, model: nn.Module, split: Split) -> Score:
+        """Mean loss and accuracy over a split in evaluation mode; the mode is restored."""
+        training = model.training
+        model.eval()
+        try:
+            return self._score(model, split)
+        finally:
+            model.train(training)
+
+    def _score(self, model: nn.Module, split: Split) -> Score:
+        objective = OBJECTIVES[self.data.task]
+        sums = torch.zeros(2, dtype=torch.float64, device=split.device)
+        for indices in torch.arange(len(split), device=split.device).split(self._evaluation_batch()):
+            inputs = self.data.transform.plain(split.take(indices))
+            outputs, targets = model(as_input_of(model, inputs)), split.targets[indices]
+            sums[0] += objective.loss(outputs, targets).double() * len(indices)
+            if objective.accuracy is not None:
+                sums[1] += objective.accuracy(outputs, targets) * len(indices)
+        loss, accuracy = (sums / len(split)).tolist()
+        return Score(loss, None if objective.accuracy is None else accuracy)
+
+    def _evaluation_batch(self) -> int:
+        """Examples at once: about three million input values, so that it needs less than training."""
+        return max(16, min(1024, 3_145_728 // math.prod(self.data.shape)))
+
+
+@lru_cache(maxsize=4)
+def _resident(dataset: str, validation: bool, device: torch.device) -> Splits:
+    cpu = torch.device("cpu")
+    if device != cpu:
+        return _resident(dataset, validation, cpu).to(device)
+    if not validation:
+        return _resident(dataset, True, cpu).without_validation()
+    return data.get(dataset).load()
