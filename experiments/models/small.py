@@ -6,7 +6,7 @@ from torch import nn
 
 
 def digits_cnn(shape: tuple[int, ...], outputs: int) -> nn.Module:
-    """3x3 convolutions of 16 and 32 filters (the second with stride 2), batch norm, ReLU; dropout .25, dense."""
+    """3x3 convolutions of 16 and 32 filters (strides 1, 2), each batch norm, ReLU; dropout .25, dense."""
     channels, height, width = shape
     return nn.Sequential(
         nn.Conv2d(channels, 16, 3, padding=1, bias=False),
