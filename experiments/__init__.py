@@ -1,1 +1,1 @@
-"""The paper's experiments: data, networks, training runs, studies, tables and figures around the optimizer `pal`."""
+"""The paper's experiments around the optimizer `pal`: data, networks, runs, studies, tables and figures."""

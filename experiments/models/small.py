@@ -6,18 +6,18 @@ from torch import nn
 
 
 def digits_cnn(shape: tuple[int, ...], outputs: int) -> nn.Module:
-    """3x3 convolutions of 16 and 32 filters (strides 1, 2), each batch norm, ReLU; dropout .25, dense."""
+    """3x3 convolutions of 8 and 16 filters (strides 1, 2), each batch norm, ReLU; dropout .25, dense."""
     channels, height, width = shape
     return nn.Sequential(
-        nn.Conv2d(channels, 16, 3, padding=1, bias=False),
-        nn.BatchNorm2d(16),
+        nn.Conv2d(channels, 8, 3, padding=1, bias=False),
+        nn.BatchNorm2d(8),
         nn.ReLU(),
-        nn.Conv2d(16, 32, 3, stride=2, padding=1, bias=False),
-        nn.BatchNorm2d(32),
+        nn.Conv2d(8, 16, 3, stride=2, padding=1, bias=False),
+        nn.BatchNorm2d(16),
         nn.ReLU(),
         nn.Flatten(),
         nn.Dropout(0.25),
-        nn.Linear(32 * (height // 2) * (width // 2), outputs),
+        nn.Linear(16 * (height // 2) * (width // 2), outputs),
     )
 
 
