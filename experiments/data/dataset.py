@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from experiments.data.splits import Splits
+from experiments.data.store import Store
 from experiments.data.transforms import Transform
 
 Task = Literal["classes", "characters", "binary", "values"]
@@ -23,6 +24,7 @@ class Dataset:
         transform: From raw examples to network input.
         load: Gives the splits on the CPU; raises UserError if the data are missing or damaged.
         source: Says where the data that `load` gives came from.
+        store: Where its decoded arrays are kept; None if nothing has to be fetched and decoded.
     """
 
     title: str
@@ -33,3 +35,4 @@ class Dataset:
     transform: Transform
     load: Callable[[], Splits]
     source: Callable[[], str]
+    store: Store | None = None

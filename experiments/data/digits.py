@@ -26,14 +26,16 @@ def load() -> Splits:
     return Splits(*(Split(inputs[part], targets[part]) for part in parts))
 
 
-DATASET = Dataset(
-    title="scikit-learn digits",
-    task="classes",
-    shape=(1, 8, 8),
-    outputs=10,
-    sizes=(1257, 270, 270),
-    # Mean and deviation of the training pixels; crops by one pixel, since the images are small.
-    transform=Pixels(mean=(0.305,), deviation=(0.376,), white=16, padding=1),
-    load=load,
-    source=lambda: "part of scikit-learn",
-)
+DATASETS = {
+    "digits": Dataset(
+        "scikit-learn digits",
+        "classes",
+        (1, 8, 8),
+        10,
+        (1_257, 270, 270),
+        # Mean and deviation of the training pixels; crops by one pixel, since the images are small.
+        Pixels(mean=(0.305,), deviation=(0.376,), white=16, padding=1),
+        load,
+        lambda: "part of scikit-learn",
+    )
+}

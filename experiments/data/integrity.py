@@ -1,17 +1,42 @@
-"""SHA-256 of files and of what was made of them."""
+"""Checks of files, room on the disk, and SHA-256 of what was made."""
 
 import hashlib
+import shutil
 from pathlib import Path
 
 from torch import Tensor
 
 from experiments.data.splits import Split, Splits
+from experiments.errors import UserError
 
 
 def file_sha256(path: Path) -> str:
     """SHA-256 of a file's bytes."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def check_file(path: Path, size: int, sha256: str) -> None:
+    """Raises UserError unless the file has this size and SHA-256."""
+    if not path.is_file():
+        raise UserError(f"{path} is missing")
+    found = path.stat().st_size
+    if found != size:
+        raise UserError(
+            f"{path} has {found:,} bytes instead of {size:,}: truncated, or not the file it should be"
+        )
+    digest = file_sha256(path)
+    if digest != sha256:
+        raise UserError(f"{path} is damaged: its SHA-256 is {digest[:12]}... instead of {sha256[:12]}...")
+
+
+def require_space(folder: Path, size: int, title: str) -> None:
+    """Raises UserError unless `size` bytes fit into the folder's file system."""
+    free = shutil.disk_usage(folder).free
+    if free < size:
+        raise UserError(
+            f"{title} needs {size / 1e6:,.0f} MB in {folder}, where {free / 1e6:,.0f} MB are free"
+        )
 
 
 def splits_sha256(splits: Splits) -> str:

@@ -10,7 +10,10 @@ from torch import Tensor
 class Files(Protocol):
     """Inputs too large to be resident: read batch by batch (see `imagefolder.ImageFiles`)."""
 
-    device: torch.device
+    @property
+    def device(self) -> torch.device:
+        """Where batches appear."""
+        ...
 
     def __len__(self) -> int: ...
 

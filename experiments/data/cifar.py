@@ -1,0 +1,140 @@
+"""CIFAR-10 and CIFAR-100: colour images of 32x32 in 10 or 100 classes (Krizhevsky 2009).
+
+45,000 training, 5,000 validation (the last by index, as published) and 10,000 test images. The official
+archives are read in their binary version, which holds no pickles. Normalised with the constants of the
+published code: means .4914 .4822 .4465 and deviations .2023 .1994 .2010 for CIFAR-10; CIFAR-100 has its own
+constants here, while the published code used those of CIFAR-10, mirrored with the border repeated, as
+`*-published` does.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from experiments.data import archives, packs
+from experiments.data.dataset import Dataset
+from experiments.data.sources import Arrays, File, Source
+from experiments.data.splits import Split, Splits, held_out
+from experiments.data.store import Store
+from experiments.data.transforms import Pixels
+from experiments.errors import UserError
+
+SHAPE = (3, 32, 32)
+SIZES = (45_000, 5_000, 10_000)
+ADDRESSES = ("https://www.cs.toronto.edu/~kriz/", "https://cave.cs.toronto.edu/kriz/")
+
+
+def decode_binary(paths: Sequence[Path], train: Sequence[str], test: str, label_bytes: int) -> Arrays:
+    """Records of `label_bytes` labels (the last is the fine one) and 3,072 pixels, channel by channel."""
+    wanted = [*train, test]
+    found = {}
+    for name, content in archives.read(paths[0], lambda name: Path(name).name in wanted):
+        records = np.frombuffer(content, dtype=np.uint8).reshape(-1, label_bytes + 3072)
+        found[Path(name).name] = records
+    missing = [name for name in wanted if name not in found]
+    if missing:
+        raise UserError(f"the archive {paths[0]} has no member {missing[0]}")
+    arrays = {}
+    for split, names in (("train", train), ("test", [test])):
+        records = np.concatenate([found[name] for name in names])
+        arrays[f"{split}_images"] = records[:, label_bytes:].reshape(-1, *SHAPE)
+        arrays[f"{split}_labels"] = records[:, label_bytes - 1].astype(np.int64)
+    return arrays
+
+
+def load_images(store: Store, validation: int) -> Splits:
+    """The splits of a store that holds training and test images with labels."""
+    arrays = {name: torch.from_numpy(array) for name, array in store.arrays().items()}
+    train = Split(arrays["train_images"], arrays["train_labels"])
+    return held_out(train, Split(arrays["test_images"], arrays["test_labels"]), validation)
+
+
+def archive(name: str, size: int, sha256: str, decode: Callable[[Sequence[Path]], Arrays]) -> Source:
+    """The official archive in its binary version."""
+    file = File(name, size, sha256, tuple(address + name for address in ADDRESSES))
+    return Source(f"official archive {name}", (file,), decode)
+
+
+CIFAR10 = Store(
+    "cifar10",
+    "CIFAR-10",
+    (
+        archive(
+            "cifar-10-binary.tar.gz",
+            170_052_171,
+            "c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd",
+            partial(
+                decode_binary,
+                train=[f"data_batch_{number}.bin" for number in range(1, 6)],
+                test="test_batch.bin",
+                label_bytes=1,
+            ),
+        ),
+        Source(
+            "data packs cifar10_*.npz: lossless, except 93 images decoded from JPEG",
+            (
+                File(
+                    "cifar10_train.npz",
+                    82_966_454,
+                    "31dd94467922d5f8d4d70f97af36229545d64a70a8ff0fbd532215465b6dde0e",
+                ),
+                File(
+                    "cifar10_test.npz",
+                    16_604_424,
+                    "deedfcdb364e1b1c2615bad2cdf06c291d8877ab6d359a2e241e8c8f80d879a9",
+                ),
+            ),
+            packs.decode,
+        ),
+    ),
+)
+
+CIFAR100 = Store(
+    "cifar100",
+    "CIFAR-100",
+    (
+        archive(
+            "cifar-100-binary.tar.gz",
+            168_513_733,
+            "58a81ae192c23a4be8b1804d68e518ed807d710a4eb253b1f2a199162a40d8ec",
+            partial(decode_binary, train=["train.bin"], test="test.bin", label_bytes=2),
+        ),
+        Source(
+            "data packs cifar100_jpeg80_*.npz: JPEG of quality 80, 32.6 dB from the originals",
+            (
+                File(
+                    "cifar100_jpeg80_train.npz",
+                    19_786_522,
+                    "0c82e8c214941f882fc0caa778c59c63c2b06b4b12f579c95a579955beec93c9",
+                ),
+                File(
+                    "cifar100_jpeg80_test.npz",
+                    3_985_519,
+                    "c6048e9cc338dcd16547c34550cd8e792a4edc74f35d7bf895fdb57eee31fb22",
+                ),
+            ),
+            packs.decode,
+        ),
+    ),
+)
+
+CONSTANTS10 = Pixels(mean=(0.4914, 0.4822, 0.4465), deviation=(0.2023, 0.1994, 0.2010))
+CONSTANTS100 = Pixels(mean=(0.5071, 0.4865, 0.4409), deviation=(0.2673, 0.2564, 0.2762))
+PUBLISHED = replace(CONSTANTS10, edge="symmetric")
+
+
+def _dataset(store: Store, classes: int, transform: Pixels) -> Dataset:
+    load = partial(load_images, store, validation=SIZES[1])
+    return Dataset(store.title, "classes", SHAPE, classes, SIZES, transform, load, store.source, store)
+
+
+DATASETS = {
+    "cifar10": _dataset(CIFAR10, 10, CONSTANTS10),
+    "cifar10-published": _dataset(CIFAR10, 10, PUBLISHED),
+    "cifar100": _dataset(CIFAR100, 100, CONSTANTS100),
+    "cifar100-published": _dataset(CIFAR100, 100, PUBLISHED),
+}
