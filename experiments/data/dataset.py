@@ -25,6 +25,8 @@ class Dataset:
         load: Gives the splits on the CPU; raises UserError if the data are missing or damaged.
         source: Says where the data that `load` gives came from.
         store: Where its decoded arrays are kept; None if nothing has to be fetched and decoded.
+        holds_out: Whether the validation examples are held out of the training examples; if not, the test
+            examples validate.
     """
 
     title: str
@@ -36,3 +38,4 @@ class Dataset:
     load: Callable[[], Splits]
     source: Callable[[], str]
     store: Store | None = None
+    holds_out: bool = True

@@ -35,5 +35,6 @@ DATASETS = {
         Cast(torch.float32),
         load,
         lambda: "synthetic, seed 0",
+        holds_out=False,
     )
 }

@@ -178,5 +178,6 @@ DATASETS = {
         Crops(mean=(0.0, 0.0, 0.0), deviation=(1.0, 1.0, 1.0)),
         load,
         lambda: f"image folder {find_root('imagenet')}",
+        holds_out=False,
     )
 }

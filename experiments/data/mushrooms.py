@@ -104,5 +104,6 @@ DATASETS = {
         load,
         STORE.source,
         STORE,
+        holds_out=False,
     )
 }

@@ -13,8 +13,9 @@ from typing import Any
 from experiments.errors import UserError, nearest
 from experiments.problems.catalogue import PROBLEMS
 from experiments.problems.problem import Problem, Score
+from experiments.problems.table import table
 
-__all__ = ["Problem", "Score", "get", "names", "with_changes"]
+__all__ = ["Problem", "Score", "get", "names", "table", "with_changes"]
 
 
 def names() -> list[str]:
