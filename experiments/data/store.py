@@ -63,10 +63,29 @@ class Store:
         if not self.home.is_dir():
             with self._writing():
                 self._make()
-        entries = self._manifest()["arrays"]
-        for name, entry in entries.items():
+        self.check()
+        names = self._manifest()["arrays"]
+        return {name: np.load(self.home / f"{name}.npy", allow_pickle=False) for name in names}
+
+    def check(self) -> None:
+        """Raises UserError unless every decoded array has the size and SHA-256 it was written with."""
+        for name, entry in self._manifest()["arrays"].items():
             self._check(f"{name}.npy", entry)
-        return {name: np.load(self.home / f"{name}.npy", allow_pickle=False) for name in entries}
+
+    def size(self) -> int:
+        """Bytes of the decoded arrays."""
+        return sum(entry["bytes"] for entry in self._manifest()["arrays"].values())
+
+    def next_source(self) -> str:
+        """Where the arrays would be made from: the mirror, or the official address."""
+        found = self._in_mirror(mirror())
+        if found is not None:
+            return f"in the mirror: {found[0].title}"
+        for source in self.sources:
+            if source.downloadable:
+                size = sum(file.size for file in source.files)
+                return f"to be downloaded: {source.title}, {size / 1e6:,.1f} MB"
+        return f"needs {self.sources[0].names} in PAL_DATA_MIRROR"
 
     def source(self) -> str:
         """Where the decoded arrays came from."""
@@ -103,11 +122,9 @@ class Store:
 
     def _locate(self) -> tuple[Source, list[Path]]:
         place = mirror()
-        for source in self.sources if place else ():
-            assert place is not None
-            paths = source.paths_in(place)
-            if paths is not None:
-                return source, paths
+        found = self._in_mirror(place)
+        if found is not None:
+            return found
         reason = "no address serves it"
         for source in self.sources:
             if source.downloadable:
@@ -118,6 +135,14 @@ class Store:
                 except ConnectionError as error:
                     reason = str(error)
         raise UserError(self._missing(place, reason))
+
+    def _in_mirror(self, place: Path | None) -> tuple[Source, list[Path]] | None:
+        if place is not None:
+            for source in self.sources:
+                paths = source.paths_in(place)
+                if paths is not None:
+                    return source, paths
+        return None
 
     def _missing(self, place: Path | None, reason: str) -> str:
         needed = ", or ".join(source.names for source in self.sources)

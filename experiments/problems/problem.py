@@ -59,6 +59,12 @@ class Problem:
         """The data set."""
         return data.get(self.dataset)
 
+    @property
+    def modules(self) -> tuple[str, str]:
+        """The modules of its data and its network, which are imported by name."""
+        network = models.get(self.network).module
+        return f"experiments.data.{data.MODULES[self.dataset]}", f"experiments.models.{network}"
+
     def load(self, device: torch.device | str = "cpu") -> Splits:
         """The splits, resident on `device`; loaded once per process."""
         splits = _resident(self.dataset, self.validation, torch.device(device))
@@ -86,7 +92,10 @@ class Problem:
         """The network on the CPU; same seed, same weights. No other random state is touched."""
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)
-            return models.build(self.network, self.data.shape, self.data.outputs)
+            model = models.build(self.network, self.data.shape, self.data.outputs)
+        # Colour images: convolutions run up to twice as fast on channels that lie side by side.
+        colour = self.data.shape[0] == 3 and len(self.data.shape) == 3
+        return model.to(memory_format=torch.channels_last) if colour else model
 
     def loss(self, model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
         """Mean loss of the batch, without the L2 term."""
