@@ -1,0 +1,163 @@
+"""The command line. Everything heavy is imported by the command that needs it, so that --help is quick."""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from experiments.errors import UserError
+
+RUN_HELP = """\
+One training, from words or from a file with the same fields (YAML or JSON):
+
+  python -m experiments run problem=digits-cnn optimizer=pal settings.mu=0.1 seed=1
+  python -m experiments run problem=cifar10-resnet20 optimizer=sgd settings.lr=0.05 schedule=step steps=3000
+  python -m experiments run my-run.yaml seed=2
+
+Fields: problem, optimizer, settings.NAME, schedule (none, step, cosine), steps, batch_size, l2, train_size,
+evaluate_every, seed, device (auto, cpu, cuda), dtype (float32, bfloat16), deterministic. What is missing is taken
+from the problem and the optimizer. The same run again shows its result; --force runs it anew.
+"""
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Run a command; a mistake that the person can mend is one line and exit code 2."""
+    arguments = parser().parse_args(words)
+    try:
+        return arguments.command(arguments)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)  # noqa: T201
+        return 2
+    except KeyboardInterrupt:
+        print("\nstopped; the same command continues where this one ended", file=sys.stderr)  # noqa: T201
+        return 130
+
+
+def parser() -> argparse.ArgumentParser:
+    """All commands."""
+    top = argparse.ArgumentParser(
+        "python -m experiments",
+        description='The experiments of "Parabolic Approximation Line Search for DNNs".',
+    )
+    commands = top.add_subparsers(metavar="COMMAND", required=True)
+
+    def add(name: str, command: Callable[[argparse.Namespace], int], text: str, **options: Any) -> Any:
+        added = commands.add_parser(name, help=text, description=options.pop("description", text), **options)
+        added.set_defaults(command=command)
+        return added
+
+    one = add("run", _run, "train one network", description=RUN_HELP, formatter_class=_Raw)
+    one.add_argument(
+        "words", nargs="+", metavar="FIELD=VALUE", help="fields of the run, or a file that holds them"
+    )
+    one.add_argument("--force", action="store_true", help="run it anew even if it is finished")
+    one.add_argument(
+        "--threads", type=_positive, default=len(os.sched_getaffinity(0)), help="CPU threads (all)"
+    )
+
+    study = add("study", _study, "all runs of a study, and its tables")
+    study.add_argument("name", help="the study: a section of the profile")
+    study.add_argument("--slots", type=_positive, help="runs at a time (one per GPU, else one per core)")
+    study.add_argument("--threads", type=_positive, default=1, help="CPU threads of each run (1)")
+
+    claims = add("claims", _claims, "judge the claims of the paper by the tables")
+    claims.add_argument("--show", action="store_true", help="only show the verdicts already there")
+    notebook = add("notebook", _notebook, "execute a notebook: its figures and its page of the report")
+    notebook.add_argument("name", help="file name in notebooks/ without its ending")
+    report = add("report", _report, "make the front page of the report")
+    forget = add("forget", _forget, "delete the finished runs of a profile")
+    for command in (study, claims, notebook, report, forget):
+        command.add_argument("--profile", default="quick", help="file in profiles/ (quick)")
+
+    add("problems", _problems, "list data sets and networks")
+    data = add("data", _data, "fetch and check data sets, or list what is there")
+    data.add_argument("names", nargs="*", help="data sets to fetch; none: list all")
+    add("worker", _worker, "a launcher's worker; reads run configs from standard input")
+    return top
+
+
+class _Raw(argparse.RawDescriptionHelpFormatter):
+    """Keeps the examples as they are written."""
+
+
+def _positive(word: str) -> int:
+    if not word.isdigit() or int(word) < 1:
+        raise argparse.ArgumentTypeError(f"{word!r} is not a whole number of at least 1")
+    return int(word)
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    from experiments import single
+
+    return single.main(arguments.words, arguments.force, arguments.threads)
+
+
+def _study(arguments: argparse.Namespace) -> int:
+    from experiments import batch
+
+    slots = arguments.slots or _from_environment("PAL_SLOTS")
+    return batch.main(arguments.name, arguments.profile, slots, arguments.threads)
+
+
+def _from_environment(variable: str) -> int | None:
+    """A whole number that make passes on; empty means not given."""
+    value = os.environ.get(variable)
+    if not value:
+        return None
+    if not value.isdigit() or int(value) < 1:
+        raise UserError(f"{variable} is {value!r}; it must be a whole number of at least 1")
+    return int(value)
+
+
+def _claims(arguments: argparse.Namespace) -> int:
+    from experiments import claims
+
+    return claims.show(arguments.profile) if arguments.show else claims.main(arguments.profile)
+
+
+def _notebook(arguments: argparse.Namespace) -> int:
+    from experiments import report
+
+    report.notebook(arguments.name, arguments.profile)
+    return 0
+
+
+def _report(arguments: argparse.Namespace) -> int:
+    from experiments import report
+
+    report.index(arguments.profile)
+    return 0
+
+
+def _forget(arguments: argparse.Namespace) -> int:
+    from experiments import batch
+
+    return batch.forget(arguments.profile)
+
+
+def _problems(arguments: argparse.Namespace) -> int:  # noqa: ARG001
+    from rich.console import Console
+
+    from experiments.problems.table import table
+
+    Console().print(table())
+    return 0
+
+
+def _data(arguments: argparse.Namespace) -> int:
+    from rich.console import Console
+
+    from experiments import data
+
+    if arguments.names:
+        data.fetch(arguments.names)
+    Console().print(data.listing())
+    return 0
+
+
+def _worker(arguments: argparse.Namespace) -> int:  # noqa: ARG001
+    from experiments import worker
+
+    worker.main()
+    return 0

@@ -1,0 +1,193 @@
+"""Optimizers by name, with one way to take a step whatever closure they want."""
+
+import importlib
+import math
+from collections.abc import Callable, Iterable
+from typing import Any, Literal, get_args
+
+import torch
+from torch import Tensor
+
+from experiments.errors import UserError, nearest
+from experiments.optimizers.catalogue import OPTIMIZERS, Entry
+
+Schedule = Literal["none", "step", "cosine"]
+DROP = 0.1
+"""Factor of the stepwise schedule at each milestone (the paper's)."""
+
+
+def names() -> list[str]:
+    """All optimizers."""
+    return list(OPTIMIZERS)
+
+
+def get(name: str) -> Entry:
+    """The entry of optimizer `name`; raises UserError with the nearest names if there is none."""
+    if name not in OPTIMIZERS:
+        raise UserError(f"there is no optimizer {name!r}; {nearest(name, OPTIMIZERS)}")
+    return OPTIMIZERS[name]
+
+
+def resolve(name: str, settings: dict[str, Any]) -> dict[str, Any]:
+    """All settings of an optimizer, the given ones over the defaults, in the defaults' number types."""
+    known = get(name).settings
+    for setting in settings:
+        if setting not in known:
+            raise UserError(f"optimizer {name!r} has no setting {setting!r}; {nearest(setting, known)}")
+    return {key: _like(default, settings.get(key, default)) for key, default in known.items()}
+
+
+def _like(default: Any, value: Any) -> Any:
+    """1 written for 1.0 is the same setting."""
+    return float(value) if isinstance(default, float) and type(value) is int else value
+
+
+def check(name: str, settings: dict[str, Any], schedule: Schedule = "none") -> None:
+    """Build the optimizer for one number; raises UserError with its own sentence if it refuses a setting."""
+    build(name, [torch.zeros(1, requires_grad=True)], settings, schedule, steps=1)
+
+
+def build(
+    name: str,
+    params: Iterable[Tensor],
+    settings: dict[str, Any],
+    schedule: Schedule = "none",
+    steps: int = 1,
+    milestones: tuple[float, ...] = (0.5, 0.75),
+) -> "Method":
+    """The optimizer `name` over the parameters.
+
+    Args:
+        name: As in `names`.
+        params: What it trains.
+        settings: Changes to the entry's defaults.
+        schedule: "none", "step" (times 0.1 at each milestone) or "cosine" (to zero over the steps).
+        steps: Length of the training.
+        milestones: Fractions of the steps at which "step" drops the learning rate.
+
+    Raises:
+        UserError: For an unknown name, setting or schedule, or a value that the optimizer refuses.
+    """
+    entry = get(name)
+    arguments = _constructor_arguments(resolve(name, settings)) | entry.fixed
+    module, _, attribute = entry.target.partition(":")
+    try:
+        optimizer = getattr(importlib.import_module(module), attribute)(params, **arguments)
+    except (ValueError, TypeError) as error:
+        raise UserError(f"optimizer {name!r}: {error}") from error
+    return Method(entry, optimizer, _scheduler(name, entry, optimizer, schedule, steps, milestones))
+
+
+def _constructor_arguments(settings: dict[str, Any]) -> dict[str, Any]:
+    """beta1 and beta2 are one argument `betas` for torch; everything else keeps its name."""
+    if "beta1" not in settings:
+        return settings
+    rest = {key: value for key, value in settings.items() if key not in ("beta1", "beta2")}
+    return rest | {"betas": (settings["beta1"], settings["beta2"])}
+
+
+def _scheduler(
+    name: str,
+    entry: Entry,
+    optimizer: torch.optim.Optimizer,
+    schedule: Schedule,
+    steps: int,
+    milestones: tuple[float, ...],
+) -> torch.optim.lr_scheduler.LRScheduler | None:
+    if schedule not in get_args(Schedule):
+        raise UserError(f"there is no schedule {schedule!r}; {nearest(schedule, get_args(Schedule))}")
+    if schedule == "none":
+        return None
+    if entry.rate is None:
+        raise UserError(f"optimizer {name!r} has no learning rate; schedule must be 'none', not {schedule!r}")
+    if schedule == "cosine":
+        return torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=steps)
+    drops = sorted({round(fraction * steps) for fraction in milestones})
+    return torch.optim.lr_scheduler.MultiStepLR(optimizer, drops, gamma=DROP)
+
+
+class Method:
+    """An optimizer with its schedule.
+
+    Attributes:
+        learning_rate: Factor of the direction in the last step: step / ||d|| of a line search, else the learning
+            rate; NaN where an optimizer has neither.
+
+    Args:
+        entry: How it wants to be called.
+        optimizer: The optimizer.
+        scheduler: Multiplies its learning rate, or None.
+    """
+
+    def __init__(
+        self,
+        entry: Entry,
+        optimizer: torch.optim.Optimizer,
+        scheduler: torch.optim.lr_scheduler.LRScheduler | None,
+    ) -> None:
+        self.entry = entry
+        self.optimizer = optimizer
+        self.scheduler = scheduler
+        self.learning_rate: Tensor | float = math.nan
+        self._step = {"forward": self._forward, "backward": self._backward, "none": self._none}[entry.closure]
+
+    def step(self, loss_fn: Callable[[], Tensor]) -> Tensor:
+        """One step on the loss that `loss_fn` computes by a forward pass; returns l(0), detached."""
+        loss = self._step(loss_fn)
+        line = self.line
+        self.learning_rate = (
+            self.optimizer.param_groups[0].get("lr", math.nan) if line is None else line.learning_rate
+        )
+        if self.scheduler is not None:
+            self.scheduler.step()
+        return loss
+
+    @property
+    def line(self) -> Any:
+        """Record of the last line search; None for optimizers that search no line."""
+        return getattr(self.optimizer, "line", None)
+
+    def train(self) -> None:
+        """Put the weights where training wants them (only schedule-free optimizers tell the two apart)."""
+        if hasattr(self.optimizer, "train"):
+            self.optimizer.train()  # pyright: ignore[reportAttributeAccessIssue]
+
+    def eval(self) -> None:
+        """Put the weights where evaluation wants them."""
+        if hasattr(self.optimizer, "eval"):
+            self.optimizer.eval()  # pyright: ignore[reportAttributeAccessIssue]
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that the next step depends on."""
+        scheduler = None if self.scheduler is None else self.scheduler.state_dict()
+        return {"optimizer": self.optimizer.state_dict(), "scheduler": scheduler}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from `state_dict`."""
+        self.optimizer.load_state_dict(state["optimizer"])
+        if self.scheduler is not None:
+            self.scheduler.load_state_dict(state["scheduler"])
+
+    def _forward(self, loss_fn: Callable[[], Tensor]) -> Tensor:
+        return self.optimizer.step(loss_fn)  # pyright: ignore[reportArgumentType, reportReturnType]
+
+    def _backward(self, loss_fn: Callable[[], Tensor]) -> Tensor:
+        first: list[Tensor] = []
+
+        def closure() -> Tensor:
+            self.optimizer.zero_grad()
+            with torch.enable_grad():
+                loss = loss_fn()
+                loss.backward()
+            first.append(loss.detach())
+            return loss
+
+        self.optimizer.step(closure)  # pyright: ignore[reportArgumentType]
+        return first[0]
+
+    def _none(self, loss_fn: Callable[[], Tensor]) -> Tensor:
+        self.optimizer.zero_grad()
+        loss = loss_fn()
+        loss.backward()
+        self.optimizer.step()
+        return loss.detach()

@@ -1,0 +1,59 @@
+"""Finished runs, read back from their directories."""
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from experiments import tracking
+from experiments.config import RunConfig
+
+
+@dataclass(frozen=True)
+class FinishedRun:
+    """One finished run.
+
+    Attributes:
+        key: Name of its directory.
+        config: What it was.
+        directory: Where it is.
+    """
+
+    key: str
+    config: RunConfig
+    directory: Path
+
+    @cached_property
+    def result(self) -> dict[str, Any]:
+        """What the study's `run` returned."""
+        return _json(self.directory / "run.json")["result"]
+
+    @cached_property
+    def info(self) -> dict[str, Any]:
+        """Provenance and seconds."""
+        return _json(self.directory / "info.json")
+
+    @property
+    def seconds(self) -> float:
+        """Wall time of the run's last attempt."""
+        return float(self.info["seconds"])
+
+    @cached_property
+    def trace(self) -> Mapping[str, np.ndarray]:
+        """Arrays by name, read when asked for."""
+        return np.load(self.directory / "trace.npz")
+
+
+def finished(configs: Iterable[RunConfig]) -> list[FinishedRun]:
+    """Those of the runs that are finished, in the order given."""
+    pairs = [(config.key(), config) for config in configs]
+    there = {path.name for path in tracking.root().glob("[0-9a-f]*")}
+    return [FinishedRun(key, config, tracking.root() / key) for key, config in pairs if key in there]
+
+
+def _json(path: Path) -> dict[str, Any]:
+    return json.loads(path.read_text())

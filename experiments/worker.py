@@ -1,0 +1,43 @@
+"""A launcher's worker: run configs come in on standard input, one JSON line each; one answer line goes out for each."""
+
+import json
+import os
+import queue
+import sys
+import threading
+from typing import IO, Any
+
+import torch
+
+from experiments import studies, tracking
+from experiments.config import RunConfig
+
+
+def main() -> None:
+    """Execute runs until standard input closes; then end at once, even in the middle of a run."""
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # whatever a library prints must not look like an answer
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
+    lines: queue.Queue[str] = queue.Queue()
+    threading.Thread(target=_read, args=(lines,), daemon=True).start()
+    while True:
+        _answer(answers, _execute(RunConfig.model_validate_json(lines.get())))
+
+
+def _read(lines: "queue.Queue[str]") -> None:
+    for line in sys.stdin:
+        lines.put(line)
+    os._exit(0)  # the launcher is gone: its next call continues the run from its checkpoint
+
+
+def _execute(config: RunConfig) -> dict[str, Any]:
+    try:
+        tracking.execute(config, studies.get(config.study).run)
+    except Exception as error:
+        return {"failure": f"{type(error).__name__}: {error}".splitlines()[0]}
+    return {"failure": None}
+
+
+def _answer(stream: IO[str], answer: dict[str, Any]) -> None:
+    stream.write(json.dumps(answer) + "\n")
+    stream.flush()
