@@ -1,86 +1,39 @@
-"""The loss of one step as a function of the weights: the same batch, the same random draws, statistics left alone.
+"""The loss of one step as a function of the weights: the same batch, the same random draws, nothing remembered twice.
 
 A line search evaluates one batch at several weights. Dropout must draw the same masks each time, or the losses do not
 belong to one function; and norm layers must not count the batch again, or their running statistics drift.
 """
 
+import sys
 import warnings
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _NormBase  # pyright: ignore[reportPrivateUsage]
+from torch.distributed import ProcessGroup
 from torch.nn.parallel import DistributedDataParallel
 
+from pal.modules import Modules
+from pal.randomness import Randomness
+
 Closure = Callable[[], Tensor]
-
-
-class Randomness:
-    """State of the random number generators of the CPU and of every CUDA device in use."""
-
-    def __init__(self) -> None:
-        self._cpu = torch.get_rng_state()
-        self._cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
-
-    def replay(self) -> None:
-        """Put every generator back to this state."""
-        torch.set_rng_state(self._cpu)
-        if self._cuda:
-            torch.cuda.set_rng_state_all(self._cuda)
-
-
-@contextmanager
-def called_modules() -> Iterator[list[nn.Module]]:
-    """Collect the modules that are called inside, each once."""
-    seen: dict[int, nn.Module] = {}
-
-    def note(module: nn.Module, _: Any) -> None:
-        seen.setdefault(id(module), module)
-
-    modules: list[nn.Module] = []
-    handle = nn.modules.module.register_module_forward_pre_hook(note)
-    try:
-        yield modules
-    finally:
-        handle.remove()
-        modules.extend(seen.values())
-
-
-@contextmanager
-def frozen_statistics(layers: Iterable[nn.Module]) -> Iterator[None]:
-    """Norm layers in training mode compute what they always do, but leave running statistics and counters alone.
-
-    They normalise by the statistics of the batch, so hiding the running ones changes no output; nothing is copied.
-    """
-    hidden: list[tuple[nn.Module, Tensor | None, Tensor | None]] = []
-    try:
-        for layer in layers:
-            if layer.training and layer.track_running_stats:
-                buffers = layer._buffers
-                hidden.append((layer, buffers["running_mean"], buffers["running_var"]))
-                layer.__dict__["track_running_stats"] = False
-                buffers["running_mean"] = buffers["running_var"] = None
-        yield
-    finally:
-        for layer, mean, variance in hidden:
-            layer.__dict__["track_running_stats"] = True
-            layer._buffers["running_mean"], layer._buffers["running_var"] = mean, variance
-
-
-def norm_layers(modules: Iterable[nn.Module]) -> list[nn.Module]:
-    """All layers of torch with running statistics inside the modules, each once."""
-    layers = {id(layer): layer for module in modules for layer in module.modules() if isinstance(layer, _NormBase)}
-    return list(layers.values())
 
 
 class BatchLoss:
     """The loss of one step as a function of the weights.
 
+    The modules behind the loss are found by watching the first evaluations, which run without torch.compile for that.
+
+    Attributes:
+        evaluations: forward passes since `reset`.
+        process_group: that of the DistributedDataParallel module among the modules, if any.
+        watching: whether the next evaluations look out for modules; set it when new ones may have come.
+
     >>> weight = torch.tensor([3.0], requires_grad=True)
     >>> batch_loss = BatchLoss()
-    >>> batch_loss.measure(lambda: (weight * torch.ones(1)).square().sum())
+    >>> batch_loss.measure(lambda: nn.functional.dropout(weight).square().sum() * 0 + weight.square().sum())
     tensor(9.)
     >>> weight.grad
     tensor([6.])
@@ -91,10 +44,15 @@ class BatchLoss:
     """
 
     def __init__(self) -> None:
-        self._terms: list[tuple[Closure, Randomness]] = []
-        self._layers: list[nn.Module] | None = None
-        self.process_group: Any = None
         self.evaluations = 0
+        self.process_group: ProcessGroup | None = None
+        self.watching = True
+        self._modules = Modules()
+        self._terms: list[tuple[Closure, Randomness]] = []
+
+    def __len__(self) -> int:
+        """Number of terms measured since `reset`."""
+        return len(self._terms)
 
     def reset(self) -> None:
         """Forget the batch; what is known about the modules stays."""
@@ -102,54 +60,71 @@ class BatchLoss:
         self.evaluations = 0
 
     def measure(self, closure: Closure, backward: Callable[[Tensor], Any] = Tensor.backward) -> Tensor:
-        """Evaluate the loss with its gradient, and remember the batch; terms of several calls add up.
+        """Evaluate a loss and its gradient at the present weights, and remember how; several terms add up.
 
         Args:
-            closure: runs the forward pass and returns the loss, a scalar.
-            backward: fills the gradients.
+            closure: runs the forward pass and returns the loss, one number, with its graph.
+            backward: adds the gradient of the loss to the gradients.
 
         Returns:
-            The loss, detached.
+            The loss, detached, 0-dim, in float32 or better.
+
+        Raises:
+            TypeError: if the closure returns anything but a tensor with one element.
+            RuntimeError: if the loss has no gradient.
         """
-        randomness = Randomness()
-        with torch.enable_grad():
-            loss = self._discover(closure) if self._layers is None else closure()
-            if not isinstance(loss, Tensor) or loss.numel() != 1:
-                raise TypeError(f"closure must return the loss as a tensor with one element, got {loss!r}")
+        if not self._terms:
+            self._modules.remember()
+        term = closure, Randomness()
+        with torch.enable_grad(), self._watch():
+            loss = closure()
+            value = number(loss)
+            if not loss.requires_grad:
+                raise RuntimeError("the loss returned by the closure has no gradient: compute it with gradients enabled")
             backward(loss)
-        self._terms.append((closure, randomness))
+        self._terms.append(term)
         self.evaluations += 1
-        return loss.detach().reshape(())
+        return value
 
     @torch.no_grad()
     def again(self) -> Tensor:
-        """The loss at the present weights: no gradient, the same random draws, no statistics updated."""
+        """The loss at the present weights: no gradients, the same random draws, no statistics updated."""
         now = Randomness()
-        with frozen_statistics(self._layers or ()):
-            total: Tensor | None = None
-            for closure, randomness in self._terms:
-                randomness.replay()
-                loss = closure().detach().reshape(())
-                total = loss if total is None else total + loss
-        now.replay()
-        self.evaluations += 1
-        assert total is not None
-        return total
+        values: list[Tensor] = []
+        try:
+            with self._modules.replayed(), self._watch():
+                for closure, moment in self._terms:
+                    moment.replay()
+                    values.append(number(closure()))
+                    self.evaluations += 1
+        finally:
+            now.replay()
+        self.watching = False
+        return values[0] if len(values) == 1 else torch.stack(values).sum()
 
-    def _discover(self, closure: Closure) -> Tensor:
-        """Evaluate the closure and find the norm layers it uses."""
-        eager = torch.compiler.set_stance("force_eager") if "torch._dynamo" in _loaded() else nullcontext()
-        with warnings.catch_warnings(), eager, called_modules() as modules:
-            warnings.filterwarnings("ignore", message="Using `torch.compile\\(module\\)` when there are global hooks")
-            loss = closure()
-        self._layers = norm_layers(modules)
-        for module in modules:
-            if isinstance(module, DistributedDataParallel):
-                self.process_group = module.process_group
-        return loss
+    @contextmanager
+    def _watch(self) -> Iterator[None]:
+        if not self.watching:
+            yield
+            return
+        with ExitStack() as stack:
+            if "torch._dynamo" in sys.modules:  # something may be compiled: modules inside would not show
+                stack.enter_context(torch.compiler.set_stance("force_eager"))
+            stack.enter_context(warnings.catch_warnings())
+            warnings.filterwarnings("ignore", message="Using `torch.compile.* when there are global hooks")
+            stack.enter_context(nn.modules.module.register_module_forward_pre_hook(self._note))
+            yield
+
+    def _note(self, module: nn.Module, _: Any) -> None:
+        self._modules.add(module)
+        if isinstance(module, DistributedDataParallel):
+            self.process_group = module.process_group
 
 
-def _loaded() -> Any:
-    import sys
-
-    return sys.modules
+def number(loss: object) -> Tensor:
+    """A copy of the loss as 0-dim tensor in float32 or better; a copy, as compiled code reuses its outputs' memory."""
+    if not isinstance(loss, Tensor) or loss.numel() != 1:
+        found = f"a tensor of shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else f"{type(loss).__name__}"
+        raise TypeError(f"the closure must return the loss as a tensor with one element; it returned {found}")
+    dtype = torch.promote_types(loss.dtype, torch.float32)
+    return loss.detach().to(dtype, copy=True).reshape(())

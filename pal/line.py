@@ -8,14 +8,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pal.parabola import Scalar
+from pal.parabola import Scalar, select
 
-ROW = 1024  # elements summed at a time: a plain float32 norm of millions of numbers is wrong in the fifth digit
+ROW = 1024  # elements summed at a time: float32 norms of millions of numbers in one go are wrong in the fifth digit
 
 
 @dataclass(frozen=True, eq=False)
 class LineRecord:
-    """What one step saw on its line l(s) = loss(theta + s d/||d||). All fields are 0-dim tensors, never read so far.
+    """What one step saw on its line l(s) = loss(theta + s d/||d||): 0-dim tensors, on the device until someone reads.
 
     Distances (mu, step, norm) are Euclidean, in weight space. A field without meaning for an optimizer is NaN.
 
@@ -41,36 +41,29 @@ class LineRecord:
     clipped: Tensor
     evaluations: int
 
+    @classmethod
+    def of(cls, *numbers: Scalar, evaluations: int) -> "LineRecord":
+        """The record from floats or tensors, in the order of the attributes."""
+        return cls(*(torch.as_tensor(n, dtype=torch.float64 if isinstance(n, float) else None) for n in numbers), evaluations)
+
     @property
     def learning_rate(self) -> Tensor:
-        """The factor of d: step / norm, 0 where there is no direction."""
-        return torch.where(self.step > 0, self.step / self.norm, 0.0)
-
-
-def on_host(tensors: Iterable[Tensor]) -> bool:
-    """Whether all tensors are on the CPU, where reading a number costs nothing."""
-    return all(tensor.device.type == "cpu" for tensor in tensors)
-
-
-def is_dense(tensor: Tensor) -> bool:
-    """Whether the elements fill their memory without gaps or overlap, in whatever order."""
-    strides = sorted(zip(tensor.stride(), tensor.shape, strict=True))
-    expected = 1
-    for stride, size in strides:
-        if size != 1 and stride != expected:
-            return False
-        expected *= size
-    return True
+        """The factor of d, comparable with SGD's learning rate: step / norm, and 0 where the weights stayed."""
+        return torch.where(self.step == 0, self.step, self.step / self.norm)
 
 
 class Flat:
-    """Room for a copy of some tensors of one device and dtype: one buffer, and a view of it for each tensor."""
+    """Room for a copy of tensors of one device and dtype: one buffer, and a view of it for each tensor.
+
+    The buffer ends with zeros up to a full row, so that sums over rows, exact to float32 rounding, need no special case.
+    """
 
     def __init__(self, like: Sequence[Tensor]) -> None:
-        self.size = sum(tensor.numel() for tensor in like)
-        rows = math.ceil(self.size / ROW)
+        sizes = [tensor.numel() for tensor in like]
+        rows = math.ceil(sum(sizes) / ROW)
         self.buffer = torch.zeros(rows * ROW, dtype=like[0].dtype, device=like[0].device)
-        pieces = self.buffer[: self.size].split([tensor.numel() for tensor in like])
+        self.scalar = torch.promote_types(self.buffer.dtype, torch.float32)
+        pieces = self.buffer[: sum(sizes)].split(sizes)
         self.views = [
             piece.as_strided(tensor.shape, tensor.stride()) if is_dense(tensor) else piece.view(tensor.shape)
             for piece, tensor in zip(pieces, like, strict=True)
@@ -78,65 +71,81 @@ class Flat:
 
     def copy(self, tensors: Sequence[Tensor]) -> None:
         """Take the values of the tensors."""
-        torch._foreach_copy_(self.views, list(tensors))
+        torch._foreach_copy_(self.views, tensors)
 
     def norm(self) -> Tensor:
-        """Euclidean norm, 0-dim, in float32 or better."""
-        rows = self.buffer.view(-1, ROW)
-        dtype = torch.promote_types(self.buffer.dtype, torch.float32)
-        return torch.linalg.vector_norm(torch.linalg.vector_norm(rows, dim=1, dtype=dtype))
+        """Euclidean norm of everything, 0-dim."""
+        rows = torch.linalg.vector_norm(self.buffer.view(-1, ROW), dim=1, dtype=self.scalar)
+        return torch.linalg.vector_norm(rows)
 
-
-def lengths(norms: Sequence[Tensor], host: bool) -> Scalar:
-    """Norm of the whole from the norms of its parts."""
-    if host:
-        return math.hypot(*(norm.item() for norm in norms))
-    if len(norms) == 1:
-        return norms[0]
-    return torch.linalg.vector_norm(torch.stack([norm.to(norms[0].device) for norm in norms]))
+    def sum(self) -> Tensor:
+        """Sum of everything, 0-dim."""
+        return self.buffer.sum(dtype=self.scalar)
 
 
 class Origin:
-    """Parameters of one device and dtype, with an exact copy of where a line starts."""
+    """Parameters of one device and dtype, with an exact copy of them: where a line starts.
 
-    def __init__(self, params: Sequence[Tensor], multi_tensor: bool = True) -> None:
+    Args:
+        params: the parameters.
+        foreach: whether one kernel may serve them all.
+    """
+
+    def __init__(self, params: Sequence[Tensor], foreach: bool = True) -> None:
         self.params = list(params)
-        self.saved = Flat(self.params)
-        dense = all(is_dense(param) for param in self.params)
-        self.host = on_host(self.params)
-        exact = self.host or (self.params[0].dtype != torch.float64 and self.params[0].is_cuda)
-        self.multi_tensor = multi_tensor and dense and exact
+        self.room = Flat(self.params)
+        self.on_host = self.params[0].device.type == "cpu"
+        # The fused kernel is there for the CPU and CUDA, and on CUDA reads the scale in float32: too coarse for float64.
+        fits = self.params[0].device.type in ("cpu", "cuda") and self.room.scalar == torch.float32
+        self._fused = foreach and fits and all(is_dense(param) for param in self.params)
 
     def save(self) -> None:
         """Make the present weights the origin."""
-        self.saved.copy(self.params)
+        self.room.copy(self.params)
 
     def restore(self) -> None:
         """Put the weights back, bit by bit."""
-        torch._foreach_copy_(self.params, self.saved.views)
+        torch._foreach_copy_(self.params, self.room.views)
 
     def leave(self, direction: Sequence[Tensor], scale: Scalar, decay: float = 0.0) -> None:
-        """From the origin: theta <- theta - scale (direction + decay theta).
+        """Go from the origin, where the weights must be, to theta - scale (direction + decay theta).
 
-        Weights that are not to move (scale zero or NaN) keep every bit, whatever the direction holds.
+        With a scale of zero, NaN or infinity the weights keep every bit, whatever the direction holds.
         """
-        if not isinstance(scale, Tensor):
-            if scale != 0 and math.isfinite(scale):
-                self._leave(direction, scale, None, decay)
-        else:
-            scale = scale.to(self.params[0].device)
-            still = torch.where(scale.abs() > 0, 0.0, 1.0)
-            self._leave(direction, scale, still, decay)
-
-    def _leave(self, direction: Sequence[Tensor], scale: Scalar, still: Tensor | None, decay: float) -> None:
-        if self.multi_tensor and all(p.stride() == d.stride() for p, d in zip(self.params, direction)):
-            # One kernel for all tensors: without momentum this is SGD's update, and found_inf leaves weights alone.
-            torch._fused_sgd_(
-                self.params, list(direction), [], weight_decay=decay, momentum=0.0, dampening=0.0, nesterov=False,
-                lr=scale.float() if isinstance(scale, Tensor) else scale, maximize=False, is_first_step=False,
-                grad_scale=None, found_inf=still,
-            )  # fmt: skip
+        if isinstance(scale, Tensor):
+            scale = scale.to(self.params[0].device, non_blocking=True)
+            size = scale.abs()
+            still = torch.where((size > 0) & (size < math.inf), 0.0, 1.0).float()
+        elif scale == 0 or not math.isfinite(scale):
             return
+        else:
+            still = None
+        if self._fused and all(p.stride() == d.stride() for p, d in zip(self.params, direction, strict=True)):
+            self._leave_fused(direction, scale, still, decay)
+        else:
+            self._leave_one_by_one(direction, scale, still, decay)
+
+    def _leave_fused(
+        self, direction: Sequence[Tensor], scale: Scalar, still: Tensor | None, decay: float
+    ) -> None:
+        # Without momentum this is the update of SGD in one kernel, and found_inf makes it leave the weights alone.
+        torch._fused_sgd_(
+            self.params,
+            direction,
+            [],
+            lr=scale.float() if isinstance(scale, Tensor) else scale,
+            weight_decay=decay,
+            momentum=0.0,
+            dampening=0.0,
+            nesterov=False,
+            maximize=False,
+            is_first_step=False,
+            found_inf=still,
+        )
+
+    def _leave_one_by_one(
+        self, direction: Sequence[Tensor], scale: Scalar, still: Tensor | None, decay: float
+    ) -> None:
         for param, d in zip(self.params, direction, strict=True):
             moved = param - scale * (d + decay * param if decay else d)
             param.copy_(moved if still is None else torch.where(still > 0, param, moved))
@@ -146,8 +155,11 @@ class Line:
     """The line theta + s d/||d|| through the present weights theta.
 
     Args:
-        params: the weights theta, any shapes, devices and dtypes.
-        direction: d, one tensor for each parameter, of its shape. Read at every move: do not change it meanwhile.
+        params: the weights theta, of any shapes, devices and dtypes.
+        direction: d, one tensor for each parameter, of its shape. It is read at every move: leave it unchanged.
+
+    Attributes:
+        norm: ||d|| over all parameters; a float on the CPU, else a 0-dim tensor.
 
     Raises:
         ValueError: if the direction does not match the parameters.
@@ -159,67 +171,98 @@ class Line:
     tensor([1.0000, 1.5000])
     >>> line.losses(lambda: theta.square().sum(), [0.0, 1.0, -1.0])
     tensor([2., 5., 1.])
-    >>> theta  # as before
+    >>> theta  # where it was
     tensor([1.0000, 1.5000])
     >>> line.restore()
     >>> theta
     tensor([1., 1.])
     """
 
+    @torch.no_grad()
     def __init__(self, params: Iterable[Tensor], direction: Iterable[Tensor]) -> None:
-        self._parts: list[tuple[Origin, list[Tensor]]] = []
         kinds: defaultdict[tuple[torch.device, torch.dtype], list[tuple[Tensor, Tensor]]] = defaultdict(list)
         for param, d in zip(params, direction, strict=True):
             if param.shape != d.shape:
-                raise ValueError(f"direction has a tensor of shape {tuple(d.shape)} for a parameter of {tuple(param.shape)}")
+                raise ValueError(f"direction holds a {tuple(d.shape)} tensor for a {tuple(param.shape)} parameter")
             kinds[param.device, param.dtype].append((param, d))
-        with torch.no_grad():
-            norms: list[Tensor] = []
-            for pairs in kinds.values():
-                origin, part = Origin([param for param, _ in pairs]), [d for _, d in pairs]
-                origin.saved.copy(part)
-                norms.append(origin.saved.norm())
-                origin.save()
-                self._parts.append((origin, part))
-            self._host = all(origin.host for origin, _ in self._parts)
-            self.norm: Scalar = lengths(norms, self._host)
-        self.distance: Scalar = 0.0
+        self._parts = [(Origin([param for param, _ in pairs]), [d for _, d in pairs]) for pairs in kinds.values()]
+        norms: list[Tensor] = []
+        for origin, part in self._parts:
+            origin.room.copy(part)
+            norms.append(origin.room.norm())
+            origin.save()
+        self._on_host = all(origin.on_host for origin, _ in self._parts)
+        self.norm = combined_norm(norms, self._on_host)
+        self._distance: Scalar = 0.0
 
     @torch.no_grad()
     def move(self, distance: Scalar) -> None:
-        """Put the weights at theta + distance * d/||d||, computed from theta whatever came before."""
-        if self._host and isinstance(distance, Tensor):
+        """Put the weights at theta + distance d/||d||, computed from theta whatever came before."""
+        if self._on_host and isinstance(distance, Tensor):
             distance = distance.item()
+        self.restore()
+        scale = ratio(-distance, self.norm)
         for origin, direction in self._parts:
-            origin.restore()
-            origin.leave(direction, -distance / self.norm)
-        torch.clear_autocast_cache()  # else a surrounding autocast goes on with weights cast before the move
-        self.distance = distance
+            origin.leave(direction, scale)
+        self._distance = distance
 
     @torch.no_grad()
     def restore(self) -> None:
         """Put the weights back to theta, bit by bit."""
         for origin, _ in self._parts:
             origin.restore()
-        torch.clear_autocast_cache()
-        self.distance = 0.0
+        self._distance = 0.0
+        forget_casts()
 
     @torch.no_grad()
-    def losses(self, closure: Callable[[], Tensor], distances: Sequence[float] | Tensor) -> Tensor:
+    def losses(self, closure: Callable[[], Tensor], distances: Iterable[Scalar]) -> Tensor:
         """The loss at many distances, [len(distances)]; afterwards the weights are where they were.
 
-        No gradient and no new tensor but the losses: what a point costs is one forward pass and one move.
+        No gradients, and no new tensors but the losses: a point costs one move and one forward pass.
 
         Args:
-            closure: gives the loss at the present weights; `BatchLoss.again` for the batch of a step.
-            distances: where on the line, along d/||d||.
+            closure: gives the loss at the present weights: `BatchLoss.again` for the batch of a step.
+            distances: where on the line.
         """
-        here = self.distance
+        here = self._distance
+        values: list[Tensor] = []
         try:
-            values: list[Tensor] = []
             for distance in distances:
                 self.move(distance)
                 values.append(closure().detach().clone())
-            return torch.stack(values)
         finally:
             self.move(here)
+        return torch.stack(values)
+
+
+def is_dense(tensor: Tensor) -> bool:
+    """Whether the elements fill their memory without gaps or overlap, in whatever order.
+
+    >>> weight = torch.zeros(4, 6)
+    >>> is_dense(weight.t()), is_dense(weight[:, ::2]), is_dense(weight.expand(2, 4, 6))
+    (True, False, False)
+    """
+    filled = 1
+    for stride, size in sorted(zip(tensor.stride(), tensor.shape, strict=True)):
+        if size != 1 and stride != filled:
+            return False
+        filled *= size
+    return True
+
+
+def combined_norm(norms: Sequence[Tensor], on_host: bool) -> Scalar:
+    """Norm of the whole from the norms of its parts, on the device of the first; a float on the CPU."""
+    if on_host:
+        return math.sqrt(sum(norm.item() ** 2 for norm in norms))
+    first, *others = norms
+    return torch.linalg.vector_norm(torch.stack([first, *(norm.to(first.device) for norm in others)]))
+
+
+def ratio(number: Scalar, norm: Scalar) -> Scalar:
+    """number / norm, and 0 where there is no direction: a norm of zero or NaN."""
+    return select(norm > 0, number / select(norm > 0, norm, 1.0), 0.0)
+
+
+def forget_casts() -> None:
+    """Make an autocast context around the step cast the weights anew: its cache does not notice that they moved."""
+    torch.clear_autocast_cache()

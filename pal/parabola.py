@@ -85,7 +85,7 @@ def minimise(
     known = excess - excess == 0  # false for NaN and infinity, also where the slope is
     convex = excess > 0
     descending = slope < 0
-    vertex = -alpha * slope * mu * mu / (2 * select(convex, excess, 1.0))
+    vertex = -alpha * slope / (2 * select(convex, excess / (mu * mu), 1.0))
     reach = select(convex, vertex, mu)
     step = select(known, select(descending, select(reach < s_max, reach, s_max), 0.0), 0.0)
     case = select(descending, select(convex, Case.PARABOLA, Case.CONCAVE), Case.ASCENDING)

@@ -54,12 +54,13 @@ def reference_step(
     direction = -buffer / norm
     b = gradient.dot(direction).item()
 
+    probe = theta + mu * direction
     with torch.no_grad():
-        loss_mu = loss(theta + mu * direction).item()
+        loss_mu = loss(probe).item()
     a = (loss_mu - loss0 - b * mu) / mu**2
 
     if not (math.isfinite(a) and math.isfinite(b)):
-        case, step = Case.NONFINITE, 0.0
+        return ReferenceStep(theta, buffer, loss0, 0.0, norm, Case.NONFINITE)  # ours: the paper's code stays at the probe
     elif b >= 0:
         case, step = Case.ASCENDING, 0.0
     elif a <= 0:
@@ -67,4 +68,4 @@ def reference_step(
     else:
         case, step = Case.PARABOLA, -alpha * b / (2 * a)
     step = min(step, s_max)
-    return ReferenceStep(theta + step * direction, buffer, loss0, step, norm, case)
+    return ReferenceStep(probe + (step - mu) * direction, buffer, loss0, step, norm, case)

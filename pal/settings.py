@@ -1,0 +1,46 @@
+"""PAL's settings: their ranges, and what parameter groups on one line must share."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, cast
+
+from torch import Tensor
+
+SHARED: Final = ("lr", "mu", "alpha", "beta", "s_max", "maximize", "foreach")
+"""Settings of the line; all parameter groups move on one line."""
+
+RANGES: Final[dict[str, tuple[Callable[[float], bool], str]]] = {
+    "lr": (lambda value: 0 <= value < math.inf, "a finite number >= 0"),
+    "mu": (lambda value: 0 < value < math.inf, "a finite number > 0"),
+    "alpha": (lambda value: 0 < value < math.inf, "a finite number > 0"),
+    "beta": (lambda value: 0 <= value < math.inf, "a finite number >= 0"),
+    "s_max": (lambda value: value > 0, "a number > 0, or infinity"),
+    "weight_decay": (lambda value: 0 <= value < math.inf, "a finite number >= 0"),
+}
+
+
+def check(group: Mapping[str, Any]) -> None:
+    """Raise ValueError with one sentence if a setting is out of range.
+
+    >>> check({"mu": -1.0})
+    Traceback (most recent call last):
+    ...
+    ValueError: mu must be a finite number > 0, got -1.0
+    """
+    for name, (valid, allowed) in RANGES.items():
+        value = group.get(name, 1.0)
+        if isinstance(value, Tensor) and name == "lr":
+            continue  # on an accelerator reading it would wait for the device
+        if isinstance(value, bool) or not isinstance(value, int | float) or not valid(value):
+            raise ValueError(f"{name} must be {allowed}, got {value!r}")
+
+
+def check_shared(groups: Sequence[Mapping[str, Any]]) -> None:
+    """Raise ValueError if parameter groups disagree on a setting of their one line."""
+    first, *others = groups
+    for group in others:
+        for name in SHARED:
+            ours, theirs = first[name], group[name]
+            if ours is not theirs and (isinstance(cast(object, ours), Tensor) or ours != theirs):
+                values = [each[name] for each in groups]
+                raise ValueError(f"{name} must be the same in all parameter groups, which move on one line; got {values}")
