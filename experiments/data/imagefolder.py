@@ -10,11 +10,11 @@ are taken in turn from all classes, so that the first n of them are balanced.
 import hashlib
 import os
 from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 import torch
@@ -23,7 +23,6 @@ from torch import Tensor
 
 from experiments.data import store
 from experiments.data.dataset import Dataset
-from experiments.data.loader import Loader
 from experiments.data.splits import Split, Splits
 from experiments.data.transforms import Pixels
 from experiments.errors import UserError
@@ -99,25 +98,6 @@ def _read(path: Path, position: Sequence[int]) -> np.ndarray:
         for p, side in zip(position, image.size[::-1], strict=True)
     )
     return np.asarray(image.crop((left, top, left + CROP, top + CROP)))
-
-
-class ReadAhead(Loader):
-    """A loader that reads the next batch while the present one is used."""
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self._reader = ThreadPoolExecutor(1)
-        self._next: tuple[int, Future[tuple[Tensor, Tensor]]] | None = None
-
-    def batch(self, step: int) -> tuple[Tensor, Tensor]:
-        """Network input and targets of step `step`."""
-        ahead = self._next
-        ready = (
-            ahead[1] if ahead is not None and ahead[0] == step else self._reader.submit(super().batch, step)
-        )
-        result = ready.result()
-        self._next = step + 1, self._reader.submit(super().batch, step + 1)
-        return result
 
 
 def in_turn(labels: np.ndarray) -> np.ndarray:

@@ -35,7 +35,7 @@ def require_space(folder: Path, size: int, title: str) -> None:
     free = shutil.disk_usage(folder).free
     if free < size:
         raise UserError(
-            f"{title} needs {size / 1e6:,.0f} MB in {folder}, where {free / 1e6:,.0f} MB are free"
+            f"{title} needs {size / 1e6:,.1f} MB in {folder}, where {free / 1e6:,.1f} MB are free"
         )
 
 

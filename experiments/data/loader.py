@@ -1,6 +1,8 @@
 """Batches as a pure function of the step number: resuming, or drawing a batch again, is one call."""
 
 import math
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 import torch
@@ -93,3 +95,22 @@ class Loader:
         if not self._augment:
             return order.to(device), None
         return order.to(device), torch.from_numpy(self._transform.draw(draw_random, count)).to(device)
+
+
+class ReadAhead(Loader):
+    """A loader that reads the next batch while the present one is used."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._reader = ThreadPoolExecutor(1)
+        self._next: tuple[int, Future[tuple[Tensor, Tensor]]] | None = None
+
+    def batch(self, step: int) -> tuple[Tensor, Tensor]:
+        """Network input and targets of step `step`."""
+        ahead = self._next
+        ready = (
+            ahead[1] if ahead is not None and ahead[0] == step else self._reader.submit(super().batch, step)
+        )
+        result = ready.result()
+        self._next = step + 1, self._reader.submit(super().batch, step + 1)
+        return result

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from experiments import data, models
-from experiments.data import Dataset, Loader, Split, Splits
+from experiments.data import Dataset, Loader, ReadAhead, Split, Splits
 from experiments.data.integrity import splits_sha256
+from experiments.errors import UserError
 from experiments.problems.tasks import OBJECTIVES, as_input_of
 
 
@@ -70,6 +71,8 @@ class Problem:
         splits = _resident(self.dataset, self.validation, torch.device(device))
         if self.train_size is None:
             return splits
+        if not 1 <= self.train_size <= len(splits.train):
+            raise UserError(f"train_size is {self.train_size}; allowed are 1 to {len(splits.train)}")
         return Splits(splits.train.part(slice(self.train_size)), splits.validation, splits.test)
 
     def data_sha256(self) -> str:
@@ -78,7 +81,8 @@ class Problem:
 
     def loader(self, split: Split, order_seed: int, augmentation_seed: int) -> Loader:
         """Training batches of `split`."""
-        return Loader(
+        kind = Loader if isinstance(split.inputs, Tensor) else ReadAhead
+        return kind(
             split,
             self.batch_size,
             self.data.transform,
