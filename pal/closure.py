@@ -6,8 +6,8 @@ belong to one function; and norm layers must not count the batch again, or their
 
 import sys
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Any
 
 import torch
@@ -76,8 +76,8 @@ class BatchLoss:
         if not self._terms:
             self._modules.remember()
         term = closure, Randomness()
-        with torch.enable_grad(), self._watch():
-            loss = closure()
+        with torch.enable_grad():
+            loss = self._watched(closure) if self.watching else closure()
             value = number(loss)
             if not loss.requires_grad:
                 raise RuntimeError("the loss returned by the closure has no gradient: compute it with gradients enabled")
@@ -90,30 +90,27 @@ class BatchLoss:
     def again(self) -> Tensor:
         """The loss at the present weights: no gradients, the same random draws, no statistics updated."""
         now = Randomness()
+        self._modules.rewind()
         values: list[Tensor] = []
         try:
-            with self._modules.replayed(), self._watch():
-                for closure, moment in self._terms:
-                    moment.replay()
-                    values.append(number(closure()))
-                    self.evaluations += 1
+            for closure, moment in self._terms:
+                moment.replay()
+                values.append(number(self._watched(closure) if self.watching else closure()))
+                self.evaluations += 1
         finally:
+            self._modules.forward()
             now.replay()
         self.watching = False
         return values[0] if len(values) == 1 else torch.stack(values).sum()
 
-    @contextmanager
-    def _watch(self) -> Iterator[None]:
-        if not self.watching:
-            yield
-            return
+    def _watched(self, closure: Closure) -> Tensor:
         with ExitStack() as stack:
             if "torch._dynamo" in sys.modules:  # something may be compiled: modules inside would not show
                 stack.enter_context(torch.compiler.set_stance("force_eager"))
             stack.enter_context(warnings.catch_warnings())
             warnings.filterwarnings("ignore", message="Using `torch.compile.* when there are global hooks")
             stack.enter_context(nn.modules.module.register_module_forward_pre_hook(self._note))
-            yield
+            return closure()
 
     def _note(self, module: nn.Module, _: Any) -> None:
         self._modules.add(module)
@@ -122,9 +119,13 @@ class BatchLoss:
 
 
 def number(loss: object) -> Tensor:
-    """A copy of the loss as 0-dim tensor in float32 or better; a copy, as compiled code reuses its outputs' memory."""
+    """The loss as 0-dim tensor in float32 or better; raise TypeError if it is anything but one number."""
     if not isinstance(loss, Tensor) or loss.numel() != 1:
-        found = f"a tensor of shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else f"{type(loss).__name__}"
+        found = f"a tensor of shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else type(loss).__name__
         raise TypeError(f"the closure must return the loss as a tensor with one element; it returned {found}")
-    dtype = torch.promote_types(loss.dtype, torch.float32)
-    return loss.detach().to(dtype, copy=True).reshape(())
+    value = loss.detach()
+    if value.is_cuda:
+        value = value.clone()  # compiled code with CUDA graphs uses the memory of its outputs again
+    if value.itemsize < 4:
+        value = value.float()
+    return value.reshape(()) if value.ndim else value

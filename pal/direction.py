@@ -138,11 +138,11 @@ class Direction:
             return number.item() if self.on_host else number.to(self.device, non_blocking=True)
         return number
 
-    def loss(self, loss: Tensor, distance: Scalar) -> Scalar:
+    def loss(self, loss: Tensor, distance: Scalar = 0.0) -> Scalar:
         """The line's loss from the closure's: its sign, and the L2 term l2/2 ||theta + distance d/||d|| ||²."""
         value = self._sign * self.scalar(loss)
-        scale = ratio(distance, self._norm)
         for half, size, pull, length in self._penalties:  # exact on the whole line, without seeing the weights again
+            scale = ratio(distance, self._norm)
             value = value + half * (size * size - 2 * scale * pull + scale * scale * length * length)
         return value
 

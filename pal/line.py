@@ -97,6 +97,7 @@ class Origin:
         self.on_host = self.params[0].device.type == "cpu"
         # The fused kernel is there for the CPU and CUDA, and on CUDA reads the scale in float32: too coarse for float64.
         fits = self.params[0].device.type in ("cpu", "cuda") and self.room.scalar == torch.float32
+        self._strides = [param.stride() for param in self.params]
         self._fused = foreach and fits and all(is_dense(param) for param in self.params)
 
     def save(self) -> None:
@@ -120,7 +121,7 @@ class Origin:
             return
         else:
             still = None
-        if self._fused and all(p.stride() == d.stride() for p, d in zip(self.params, direction, strict=True)):
+        if self._fused and [d.stride() for d in direction] == self._strides:
             self._leave_fused(direction, scale, still, decay)
         else:
             self._leave_one_by_one(direction, scale, still, decay)

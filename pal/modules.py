@@ -1,7 +1,5 @@
 """What modules remember from one forward pass to the next, and how to run them again without it."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import NamedTuple
 
 from torch import Tensor, nn
@@ -49,7 +47,9 @@ class Modules:
         self._buffers: list[tuple[dict[str, Tensor | None], str]] = []
         self._moving: set[tuple[int, str]] = set()
         self._memories: list[Memory] = []
-        self._hidden: list[tuple[nn.Module, dict[str, Tensor | None]]] | None = None
+        self._after: list[Memory] = []
+        self._hidden: list[tuple[nn.Module, dict[str, Tensor | None]]] = []
+        self._rewound = False
 
     def add(self, root: nn.Module) -> None:
         """Take in a module that is about to run."""
@@ -61,7 +61,7 @@ class Modules:
             self._seen.add(module)
             if isinstance(module, _NormBase):
                 self._norms.append(module)
-                if self._hidden is not None:
+                if self._rewound:
                     self._hide(module)
                 continue
             slots = module._buffers
@@ -77,29 +77,30 @@ class Modules:
             if slots.get(name) is not None
         ]
 
-    @contextmanager
-    def replayed(self) -> Iterator[None]:
-        """Inside, the modules run as if the forward passes since `remember` had not been, and leave no trace."""
+    def rewind(self) -> None:
+        """Make the modules ready to run as if the forward passes since `remember` had not been."""
         before = [memory for memory in self._memories if memory.changed()]
         self._moving |= {(id(memory.slots), memory.name) for memory in before}
-        after = [Memory.of(memory.slots, memory.name, keep=True) for memory in before]
+        self._after = [Memory.of(memory.slots, memory.name, keep=True) for memory in before]
         for memory in before:
             memory.restore()
-        self._hidden = []
-        try:
-            for layer in self._norms:
-                self._hide(layer)
-            yield
-        finally:
-            for layer, slots in self._hidden:
-                layer.__dict__["track_running_stats"] = True
-                layer._buffers.update(slots)
-            self._hidden = None
-            for memory in after:
-                memory.restore()
+        self._rewound = True
+        for layer in self._norms:
+            self._hide(layer)
+
+    def forward(self) -> None:
+        """Undo `rewind` and every trace of what ran since."""
+        for layer, slots in self._hidden:
+            layer.__dict__["track_running_stats"] = True
+            layer._buffers.update(slots)
+        self._hidden.clear()
+        self._rewound = False
+        for memory in self._after:
+            memory.restore()
+        self._after.clear()
 
     def _hide(self, layer: nn.Module) -> None:
-        if layer.training and layer.track_running_stats and self._hidden is not None:
+        if layer.training and layer.track_running_stats:
             buffers = layer._buffers
             self._hidden.append((layer, {name: buffers[name] for name in ("running_mean", "running_var")}))
             layer.__dict__["track_running_stats"] = False

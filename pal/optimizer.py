@@ -176,9 +176,10 @@ class PAL(torch.optim.Optimizer):
             self._record = (*self._search(self._settle()), self._batch.evaluations)
         finally:
             self._batch.reset()
-        loss0 = self._record[0]
-        loss0 = loss0 if isinstance(loss0, Tensor) else self._loss0.new_tensor(loss0)
-        return -loss0 if self.param_groups[0]["maximize"] else loss0
+        loss0 = -self._record[0] if self.param_groups[0]["maximize"] else self._record[0]
+        if isinstance(loss0, Tensor):
+            return loss0
+        return self._loss0 if loss0 == self._loss0.item() else self._loss0.new_tensor(loss0)
 
     @property
     def line(self) -> LineRecord | None:
@@ -197,7 +198,7 @@ class PAL(torch.optim.Optimizer):
         mu, s_max = factor * group["mu"], factor * group["s_max"]
         norm, slope = direction.take(group["beta"])
         try:
-            loss0 = direction.loss(self._loss0, 0.0)
+            loss0 = direction.loss(self._loss0)
             direction.leave(mu)
             loss_mu = direction.loss(self._batch.again(), mu)
             loss0, loss_mu, slope = self._mean(loss0, loss_mu, slope)
