@@ -31,11 +31,12 @@ with warnings.catch_warnings():
     from sacred import SETTINGS, Experiment
     from sacred.observers import FileStorageObserver
 
-SETTINGS.CAPTURE_MODE = "sys"
-SETTINGS.DISCOVER_SOURCES = "none"  # the commit and the digest in the key say it better
-SETTINGS.DISCOVER_DEPENDENCIES = "none"
-SETTINGS.HOST_INFO.INCLUDE_GPU_INFO = False  # it calls nvidia-smi; provenance() asks torch
-SETTINGS.HOST_INFO.INCLUDE_CPU_INFO = False
+settings: Any = SETTINGS
+settings.CAPTURE_MODE = "sys"
+settings.DISCOVER_SOURCES = "none"  # the commit and the digest in the key say it better
+settings.DISCOVER_DEPENDENCIES = "none"
+settings.HOST_INFO.INCLUDE_GPU_INFO = False  # it calls nvidia-smi; provenance() asks torch
+settings.HOST_INFO.INCLUDE_CPU_INFO = False
 
 CHECKPOINT_SECONDS = 30.0
 
@@ -148,7 +149,7 @@ def _observed(
     on_progress: Callable[[int, str], None],
 ) -> None:
     """One attempt, written by Sacred into partial/record."""
-    experiment = Experiment(f"{config.study}/{config.problem}/{config.entry}", save_git_info=False)
+    experiment: Any = Experiment(f"{config.study}/{config.problem}/{config.entry}", save_git_info=False)
     experiment.logger = _quiet_logger()
     experiment.add_config(config.model_dump() | {"key": key})
     experiment.observers.append(FileStorageObserver(partial, copy_sources=False))

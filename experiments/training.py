@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Protocol
 
@@ -15,7 +15,7 @@ from experiments.config import RunConfig, device_of
 from experiments.seeds import split
 
 STEP_SERIES = ("train_loss", "step", "learning_rate", "case")
-"""What the trace holds of every step: l(0) with the L2 term, distance, step / ||d||, case; NaN where there is none."""
+"""Of every step: l(0) with the L2 term, distance, step / ||d||, case of the line; NaN where there is none."""
 
 
 class Record(Protocol):
@@ -29,8 +29,9 @@ class Record(Protocol):
         """One array of the trace."""
         ...
 
-    def progress(self, step: int, text: str) -> None:
-        """How far the run is."""
+    @property
+    def progress(self) -> Callable[[int, str], None]:
+        """Told how far the run is: the step and a few words."""
         ...
 
     def load_checkpoint(self) -> dict[str, Any] | None:
@@ -55,6 +56,7 @@ class Trainer:
         method: Its optimizer.
         splits: The data.
         step: Number of steps taken.
+        notes: What a study found on the way: numbers and lists, part of the checkpoint.
     """
 
     def __init__(self, config: RunConfig) -> None:
@@ -77,6 +79,7 @@ class Trainer:
         self.step = 0
         self.trace = {name: torch.full((config.steps,), math.nan, device=self.device) for name in STEP_SERIES}
         self.history: dict[str, list[float]] = {}
+        self.notes: list[dict[str, Any]] = []
         self._params = list(self.model.parameters())
         self._batch = self.loader.batch(0)
 
@@ -135,6 +138,7 @@ class Trainer:
             "step": self.step,
             "trace": self.trace,
             "history": self.history,
+            "notes": self.notes,
         }
 
     def load_state(self, state: dict[str, Any]) -> None:
@@ -148,6 +152,7 @@ class Trainer:
         self.step = state["step"]
         self.trace = {name: values.to(self.device) for name, values in state["trace"].items()}
         self.history = state["history"]
+        self.notes = state["notes"]
 
     def _precision(self) -> AbstractContextManager[Any]:
         if self.config.dtype == "float32":
@@ -171,7 +176,7 @@ class _HalfSquaredNorm(torch.autograd.Function):
         return None, *torch._foreach_mul(ctx.saved_tensors, gradient * ctx.factor)
 
 
-def l2_term(params: list[Tensor], factor: float) -> Tensor:
+def l2_term(params: Sequence[Tensor], factor: float) -> Tensor:
     """factor / 2 ||theta||^2 over all parameters, 0-dim."""
     return _HalfSquaredNorm.apply(factor, *params)  # pyright: ignore[reportReturnType]
 
@@ -187,9 +192,9 @@ def train(
         on_step: Called before each step with its number and the trainer, whose batch is the step's.
 
     Returns:
-        final_train_loss (mean l(0) since the last evaluation but one), best_val_accuracy, final_val_accuracy,
-        final_val_loss, test_loss, test_accuracy, steps, and status: "completed", or "diverged" if the mean training
-        loss between two evaluations was not finite. Numbers that do not exist are None.
+        final_train_loss (mean l(0) since the last evaluation but one), min_train_loss, best_val_accuracy,
+        final_val_accuracy, final_val_loss, test_loss, test_accuracy, steps, and status: "completed", or "diverged"
+        if the mean training loss between two evaluations was not finite. Numbers that do not exist are None.
     """
     trainer = Trainer(config)
     saved = record.load_checkpoint()

@@ -126,7 +126,7 @@ class Method:
         scheduler: torch.optim.lr_scheduler.LRScheduler | None,
     ) -> None:
         self.entry = entry
-        self.optimizer = optimizer
+        self.optimizer: Any = optimizer  # some want a closure that torch does not know
         self.scheduler = scheduler
         self.learning_rate: Tensor | float = math.nan
         self._step = {"forward": self._forward, "backward": self._backward, "none": self._none}[entry.closure]
@@ -150,12 +150,12 @@ class Method:
     def train(self) -> None:
         """Put the weights where training wants them (only schedule-free optimizers tell the two apart)."""
         if hasattr(self.optimizer, "train"):
-            self.optimizer.train()  # pyright: ignore[reportAttributeAccessIssue]
+            self.optimizer.train()
 
     def eval(self) -> None:
         """Put the weights where evaluation wants them."""
         if hasattr(self.optimizer, "eval"):
-            self.optimizer.eval()  # pyright: ignore[reportAttributeAccessIssue]
+            self.optimizer.eval()
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that the next step depends on."""
@@ -169,7 +169,7 @@ class Method:
             self.scheduler.load_state_dict(state["scheduler"])
 
     def _forward(self, loss_fn: Callable[[], Tensor]) -> Tensor:
-        return self.optimizer.step(loss_fn)  # pyright: ignore[reportArgumentType, reportReturnType]
+        return self.optimizer.step(loss_fn)
 
     def _backward(self, loss_fn: Callable[[], Tensor]) -> Tensor:
         first: list[Tensor] = []
@@ -182,7 +182,7 @@ class Method:
             first.append(loss.detach())
             return loss
 
-        self.optimizer.step(closure)  # pyright: ignore[reportArgumentType]
+        self.optimizer.step(closure)
         return first[0]
 
     def _none(self, loss_fn: Callable[[], Tensor]) -> Tensor:

@@ -1,0 +1,138 @@
+"""Batch losses along PAL's direction: what a line looks like, and what PAL's parabola makes of it (PAPER Fig. 1).
+
+At many steps of a PAL training the loss of the step's batch is measured on a grid along the unit direction -g/||g||.
+With R the larger of PAL's step and mu, the grid covers [-R, 3R]: both sides of the weights, and beyond the minimum.
+Measuring changes nothing: the training goes on as if it had not been looked at.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated, Any
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import nn
+
+from experiments.config import RunConfig, Strict, resolve
+from experiments.training import Record, Trainer, train
+from pal.closure import BatchLoss
+from pal.line import Line
+from pal.parabola import minimise
+from pal.randomness import Randomness
+
+BEHIND, AHEAD = 1.0, 3.0
+"""The grid reaches from -R to 3R."""
+
+
+class Measure(Strict):
+    """Which lines are measured, and how finely.
+
+    Attributes:
+        first: The first so many steps, where shapes change quickly.
+        every: And from there every so many.
+        points: Of the grid, evenly spaced.
+    """
+
+    first: Annotated[int, Field(ge=0)]
+    every: Annotated[int, Field(ge=1)]
+    points: Annotated[int, Field(ge=9)]
+
+
+class Settings(Strict):
+    """Section `lines` of a profile.
+
+    Attributes:
+        problems: Data sets and networks.
+        steps: Length of every training; the problem's own if missing.
+        seeds: One training with each.
+        settings: Of PAL; beta stays 0, so that the line is that of the negative gradient.
+        measure: Which lines.
+    """
+
+    problems: Annotated[list[str], Field(min_length=1)]
+    steps: Annotated[int, Field(ge=1)] | None = None
+    seeds: Annotated[list[int], Field(min_length=1)]
+    settings: dict[str, float] = {}
+    measure: Measure
+
+
+def plan(settings: Settings) -> list[RunConfig]:
+    """One PAL training per problem and seed."""
+    length = {} if settings.steps is None else {"steps": settings.steps}
+    return [
+        resolve(
+            "lines",
+            problem=problem,
+            optimizer="pal",
+            settings=settings.settings | {"beta": 0.0},
+            seed=seed,
+            measure=settings.measure.model_dump(),
+            **length,
+        )
+        for problem in settings.problems
+        for seed in settings.seeds
+    ]
+
+
+def run(config: RunConfig, record: Record) -> dict[str, Any]:
+    """Train with PAL and measure lines on the way; the trace gets one row of each array per line.
+
+    Arrays: lines/at [n] (step number), lines/distance and lines/loss [n, points], and lines/mu, loss0, loss_mu, slope,
+    curvature, step and case [n] as PAL sees them.
+    """
+    measure = Measure.model_validate(config.measure)
+    measured: list[dict[str, Any]] = []
+
+    def look(step: int, trainer: Trainer) -> None:
+        nonlocal measured
+        measured = trainer.notes
+        if step < measure.first or step % measure.every == 0:
+            measured.append({"at": step} | measured_line(trainer, measure.points))
+
+    result = train(config, record, look)
+    for name in measured[0] if measured else ():
+        record.array(f"lines/{name}", np.asarray([line[name] for line in measured]))
+    return result | {"lines": len(measured)}
+
+
+def measured_line(trainer: Trainer, points: int) -> dict[str, Any]:
+    """The loss of the present batch along -g/||g||, and PAL's three numbers and step."""
+    settings, params = trainer.config.settings, list(trainer.model.parameters())
+    gradients: list[torch.Tensor] = []
+    batch_loss = BatchLoss()
+    with untouched(trainer.model):
+        loss0 = batch_loss.measure(
+            trainer.loss_fn, lambda loss: gradients.extend(torch.autograd.grad(loss, params))
+        ).item()
+        line = Line(params, [-gradient for gradient in gradients])
+        slope = -float(line.norm)
+        loss_mu = line.losses(batch_loss.again, [settings["mu"]]).item()
+        found = minimise(loss0, loss_mu, slope, settings["mu"], settings["alpha"], settings["s_max"])
+        reach = max(float(found.step), settings["mu"])
+        distances = np.linspace(-BEHIND * reach, AHEAD * reach, points)
+        losses = line.losses(batch_loss.again, distances.tolist())
+        line.restore()
+    return {
+        "distance": distances.tolist(),
+        "loss": losses.double().tolist(),
+        "mu": settings["mu"],
+        "loss0": loss0,
+        "loss_mu": loss_mu,
+        "slope": slope,
+        "curvature": float(found.curvature),
+        "step": float(found.step),
+        "case": int(found.case),
+    }
+
+
+@contextmanager
+def untouched(model: nn.Module) -> Iterator[None]:
+    """Buffers (running statistics) and random generators come out as they went in, bit by bit."""
+    moment, kept = Randomness(), [(buffer, buffer.clone()) for buffer in model.buffers()]
+    try:
+        yield
+    finally:
+        for buffer, values in kept:
+            buffer.copy_(values)
+        moment.replay()
