@@ -4,6 +4,7 @@ import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 import torch
 from torch import Tensor
@@ -63,10 +64,10 @@ class Flat:
         rows = math.ceil(sum(sizes) / ROW)
         self.buffer = torch.zeros(rows * ROW, dtype=like[0].dtype, device=like[0].device)
         self.scalar = torch.promote_types(self.buffer.dtype, torch.float32)
-        pieces = self.buffer[: sum(sizes)].split(sizes)
+        starts = [0, *accumulate(sizes)]
         self.views = [
-            piece.as_strided(tensor.shape, tensor.stride()) if is_dense(tensor) else piece.view(tensor.shape)
-            for piece, tensor in zip(pieces, like, strict=True)
+            self.buffer.as_strided(tensor.shape, tensor.stride() if is_dense(tensor) else rowwise(tensor.shape), start)
+            for tensor, start in zip(like, starts[:-1], strict=True)
         ]
 
     def copy(self, tensors: Sequence[Tensor]) -> None:
@@ -249,6 +250,15 @@ def is_dense(tensor: Tensor) -> bool:
             return False
         filled *= size
     return True
+
+
+def rowwise(shape: torch.Size) -> tuple[int, ...]:
+    """Strides of a contiguous tensor.
+
+    >>> rowwise(torch.Size([2, 3, 4]))
+    (12, 4, 1)
+    """
+    return tuple(math.prod(shape[i + 1 :]) for i in range(len(shape)))
 
 
 def combined_norm(norms: Sequence[Tensor], on_host: bool) -> Scalar:

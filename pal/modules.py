@@ -28,7 +28,8 @@ class Memory(NamedTuple):
 
     def restore(self) -> None:
         """Make the buffer what it was."""
-        self.slots[self.name] = self.tensor
+        if self.slots[self.name] is not self.tensor:
+            self.slots[self.name] = self.tensor
         if self.values is not None and self.tensor._version != self.version:
             self.tensor.copy_(self.values)
 
@@ -74,7 +75,7 @@ class Modules:
         self._memories = [
             Memory.of(slots, name, keep=(id(slots), name) in self._moving)
             for slots, name in self._buffers
-            if slots.get(name) is not None
+            if name in slots and slots[name] is not None
         ]
 
     def rewind(self) -> None:
