@@ -1,6 +1,7 @@
 """From raw examples to what the network sees, on the device the examples are on."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal, Protocol
 
 import numpy as np
@@ -63,10 +64,8 @@ class Pixels:
 
     def plain(self, raw: Tensor) -> Tensor:
         """Normalised float images: x / (white deviation) - mean / deviation."""
-        mean, deviation = (
-            torch.tensor(values, device=raw.device).view(-1, 1, 1) for values in (self.mean, self.deviation)
-        )
-        return torch.addcmul(-mean / deviation, raw.float(), 1 / (self.white * deviation))
+        scale, shift = _scale_and_shift(self.mean, self.deviation, self.white, raw.device)
+        return raw.float().mul_(scale).add_(shift)
 
     def draw(self, random: np.random.Generator, count: int) -> np.ndarray:
         """Row offset and column offset in 0 .. 2 padding, flip in {0, 1}."""
@@ -90,3 +89,12 @@ class Pixels:
             positions = torch.where(positions < 0, -positions - 1, positions)
             return torch.where(positions >= size, 2 * size - 1 - positions, positions)
         return (size - 1) - ((size - 1) - positions.abs()).abs()
+
+
+@lru_cache
+def _scale_and_shift(
+    mean: tuple[float, ...], deviation: tuple[float, ...], white: int, device: torch.device
+) -> tuple[Tensor, Tensor]:
+    """1 / (white deviation) and -mean / deviation, [C, 1, 1]; kept, so that no batch waits for a copy."""
+    means, deviations = (torch.tensor(values, device=device).view(-1, 1, 1) for values in (mean, deviation))
+    return 1 / (white * deviations), -means / deviations

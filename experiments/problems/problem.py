@@ -77,7 +77,7 @@ class Problem:
 
     def data_sha256(self) -> str:
         """SHA-256 over the raw examples and targets of all splits, as the problem uses them."""
-        return splits_sha256(self.load())
+        return _data_sha256(self)
 
     def loader(self, split: Split, order_seed: int, augmentation_seed: int) -> Loader:
         """Training batches of `split`."""
@@ -140,3 +140,8 @@ def _resident(dataset: str, validation: bool, device: torch.device) -> Splits:
     if not validation:
         return _resident(dataset, True, cpu).without_validation()
     return data.get(dataset).load()
+
+
+@lru_cache
+def _data_sha256(problem: Problem) -> str:
+    return splits_sha256(problem.load())
