@@ -161,13 +161,6 @@ def test_the_papers_problems():
     assert problems.get("sls-mushrooms-linear").l2 == 0
 
 
-def test_modules_name_what_a_run_depends_on():
-    assert problems.get("cifar10-mobilenetv2").modules == (
-        "experiments.data.cifar",
-        "experiments.models.mobile",
-    )
-
-
 def test_table_has_a_row_for_every_problem():
     by_name = {row.problem: row for row in rows()}
     assert list(by_name) == problems.names()

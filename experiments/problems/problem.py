@@ -60,12 +60,6 @@ class Problem:
         """The data set."""
         return data.get(self.dataset)
 
-    @property
-    def modules(self) -> tuple[str, str]:
-        """The modules of its data and its network, which are imported by name."""
-        network = models.get(self.network).module
-        return f"experiments.data.{data.MODULES[self.dataset]}", f"experiments.models.{network}"
-
     def load(self, device: torch.device | str = "cpu") -> Splits:
         """The splits, resident on `device`; loaded once per process."""
         splits = _resident(self.dataset, self.validation, torch.device(device))
