@@ -64,7 +64,7 @@ def launch(
     configs: Sequence[RunConfig],
     slots: int,
     threads: int = 1,
-    show: Callable[[Progress], None] = lambda progress: None,
+    show: Callable[[Progress], None] = lambda _: None,
 ) -> list[Failure]:
     """Execute all runs that are not finished yet, `slots` at a time; failures stop nothing else.
 

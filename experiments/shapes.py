@@ -18,8 +18,8 @@ def shape(
     * minimiser, loss_min: lowest grid point, refined by the parabola through it and its neighbours;
     * interior: whether that is not the end of the grid;
     * step_error: |step - minimiser| / minimiser; improvement: (l(0) - l(step)) / (l(0) - l(minimiser));
-    * parabola_error: root mean square difference of PAL's parabola and the line on [0, 2R], relative to the line's range
-      there.
+    * parabola_error: root mean square difference of PAL's parabola and the line on [0, 2R], relative to the
+      line's range there.
 
     Args:
         distances: Evenly spaced, [points].

@@ -63,7 +63,7 @@ class Record:
         run: Any,
         checkpoint: Path,
         checkpoint_seconds: float = CHECKPOINT_SECONDS,
-        on_progress: Callable[[int, str], None] = lambda step, text: None,
+        on_progress: Callable[[int, str], None] = lambda *_: None,
     ) -> None:
         self.arrays: dict[str, np.ndarray] = {}
         self.checkpoint_seconds = checkpoint_seconds
@@ -99,7 +99,7 @@ def execute(
     config: RunConfig,
     body: Body,
     checkpoint_seconds: float = CHECKPOINT_SECONDS,
-    on_progress: Callable[[int, str], None] = lambda step, text: None,
+    on_progress: Callable[[int, str], None] = lambda *_: None,
 ) -> Path:
     """Run `body` under Sacred and return the finished run's directory; a finished run is not run again.
 

@@ -23,7 +23,7 @@ class Competitor(Strict):
 
     optimizer: str | None = None
     schedule: Literal["none", "step", "cosine"] = "none"
-    grid: dict[str, Annotated[list[Any], Field(min_length=1)]] = {}
+    grid: dict[str, Annotated[list[Any], Field(min_length=1)]] = Field(default_factory=dict)
 
     def settings(self) -> list[dict[str, Any]]:
         """Every combination of the grid."""

@@ -53,7 +53,7 @@ class Settings(Strict):
     problems: Annotated[list[str], Field(min_length=1)]
     steps: Annotated[int, Field(ge=1)] | None = None
     seeds: Annotated[list[int], Field(min_length=1)]
-    settings: dict[str, float] = {}
+    settings: dict[str, float] = Field(default_factory=dict)
     measure: Measure
 
 
