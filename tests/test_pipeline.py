@@ -19,7 +19,9 @@ def expanded(stage: dict, profile: str = "quick") -> list[dict]:
     """The stages that DVC makes of one entry: `foreach` unrolled, words filled in."""
     body = stage.get("do", stage)
     text = yaml.safe_dump(body).replace("${profile}", profile)
-    return [yaml.safe_load(text.replace("${item}", item)) for item in stage.get("foreach", [""])]
+    items = stage.get("foreach", [""])
+    pairs = items.items() if isinstance(items, dict) else [(item, item) for item in items]
+    return [yaml.safe_load(text.replace("${key}", key).replace("${item}", item)) for key, item in pairs]
 
 
 @pytest.mark.parametrize("name", stages())
