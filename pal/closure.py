@@ -110,6 +110,9 @@ class BatchLoss:
             stack.enter_context(warnings.catch_warnings())
             warnings.filterwarnings("ignore", message="Using `torch.compile.* when there are global hooks")
             stack.enter_context(nn.modules.module.register_module_forward_pre_hook(self._note))
+            around = DistributedDataParallel._get_active_ddp_module()  # Lightning steps inside of its forward
+            if around is not None:
+                self.process_group = around.process_group
             return closure()
 
     def _note(self, module: nn.Module, _: Any) -> None:
