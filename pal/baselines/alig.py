@@ -1,0 +1,60 @@
+"""ALI-G: a Polyak step size for networks that can fit their data."""
+
+import torch
+from torch import Tensor
+from torch.optim.optimizer import ParamsT
+
+from pal.baselines.base import LIMIT, MOMENTUM, POSITIVE, Descent, Found, LineSearch
+
+
+class AliG(LineSearch):
+    r"""Adaptive learning rates for interpolation with gradients: gamma = min(l(0) / (||g||² + eps), max_lr).
+
+    theta <- theta - gamma g, and with momentum rho: v <- rho v - gamma g, theta <- theta - gamma g + rho v.
+    It assumes that the smallest loss is about zero; it looks at the loss of the batch once.
+
+    Args:
+        params: parameters or parameter groups.
+        max_lr: the largest learning rate; none by default.
+        momentum: rho, in [0, 1).
+        eps: guards the division.
+        numerator: a constant in place of the loss. The published port divides its step counter, which stays at 1:
+            `numerator=1.0` does what it does.
+
+    Source: Berrada, Zisserman and Kumar, ICML 2020, arXiv:1906.05661, algorithm 1 with Nesterov momentum as in their
+    implementation.
+    """
+
+    def __init__(
+        self,
+        params: ParamsT,
+        max_lr: float | None = None,
+        momentum: float = 0.0,
+        eps: float = 1e-5,
+        *,
+        numerator: float | None = None,
+    ) -> None:
+        settings = {"max_lr": max_lr, "momentum": momentum, "eps": eps, "numerator": numerator}
+        ranges = {"max_lr": LIMIT, "momentum": MOMENTUM, "eps": POSITIVE, "numerator": POSITIVE}
+        super().__init__(params, settings, ranges)
+
+    def _search(self, descent: Descent) -> Found:
+        group = self.param_groups[0]
+        self._batch.watching = False  # nothing is evaluated again
+        numerator, cap = group["numerator"], group["max_lr"]
+        rate = (descent.loss0 if numerator is None else numerator) / (descent.norm**2 + group["eps"])
+        clipped = cap is not None and rate > cap
+        return Found((cap if clipped else rate) * descent.norm, clipped=clipped)
+
+    def _move(self, descent: Descent, params: list[Tensor], distance: float) -> None:
+        super()._move(descent, params, distance)
+        momentum = self.param_groups[0]["momentum"]
+        if momentum == 0:
+            return
+        rate = distance / descent.norm if descent.norm else 0.0
+        for param, gradient in zip(params, self._directions(params), strict=True):
+            state = self.state[param]
+            if "velocity" not in state:
+                state["velocity"] = torch.zeros_like(param)
+            velocity = state["velocity"].mul_(momentum).sub_(gradient, alpha=rate)
+            param.add_(velocity, alpha=momentum)

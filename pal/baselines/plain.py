@@ -1,0 +1,52 @@
+"""What baselines that follow torch.optim share: `step(closure=None)` over parameters with gradients."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim.optimizer import ParamsT
+
+from pal.baselines.base import Range, check
+
+
+class Plain(torch.optim.Optimizer):
+    """An optimizer whose step looks at gradients only; subclasses say in `_update` what to do with a group.
+
+    Args:
+        params: parameters or parameter groups, which may have settings of their own.
+        settings: defaults of the groups.
+        ranges: what the settings may be.
+
+    Raises:
+        ValueError: if a setting is out of range.
+    """
+
+    def __init__(self, params: ParamsT, settings: dict[str, Any], ranges: Mapping[str, Range]) -> None:
+        check(settings, ranges)
+        self._ranges = ranges
+        super().__init__(params, settings)
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Add a group of parameters."""
+        check({**self.defaults, **param_group}, self._ranges)
+        super().add_param_group(param_group)
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """One step; a closure, if given, evaluates the loss and its gradient first, and its loss is returned."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for group in self.param_groups:
+            params = [param for param in group["params"] if param.grad is not None]
+            if any(param.grad.layout != torch.strided for param in params):
+                raise RuntimeError(f"{type(self).__name__} does not support sparse gradients")
+            if params:
+                self._update(group, params, [param.grad for param in params])
+        return loss
+
+    def _update(self, group: dict[str, Any], params: list[Tensor], gradients: list[Tensor]) -> None:
+        """Move the parameters of a group."""
+        raise NotImplementedError

@@ -1,0 +1,76 @@
+"""SLS: stochastic line search with the Armijo condition."""
+
+from torch.optim.optimizer import ParamsT
+
+from pal.baselines.base import COUNT, FRACTION, LIMIT, POSITIVE, Descent, Found, LineSearch, Range
+
+TRIES = 100
+FALLBACK = 1e-6  # the step size if no try succeeds
+FLAT = 1e-8  # the gradient norm below which nothing is done
+AT_LEAST_ONE: Range = (lambda value: 1 <= value < float("inf"), "a finite number >= 1")
+
+
+class SLS(LineSearch):
+    r"""Stochastic line search: the largest step size in a shrinking sequence that decreases the batch loss enough.
+
+    eta <- eta gamma^(1/n) once per step; then, while l(eta) > l(0) - c eta ||g||², eta <- beta_b eta; then
+    theta <- theta - eta g.
+
+    Args:
+        params: parameters or parameter groups.
+        n_batches_per_epoch: n, steps over which eta may grow by gamma.
+        init_step_size: eta at the start, factor of the gradient.
+        c: share of the decrease that the slope promises, in (0, 1).
+        beta_b: factor of eta at each failed try, in (0, 1).
+        gamma: growth of eta per epoch, >= 1.
+        max_step_size: cap of eta; the paper's port has 10. Default: none, as the authors of SLS.
+
+    Source: Vaswani et al., NeurIPS 2019, arXiv:1905.09997, algorithm 1 with reset option 1. If 100 tries fail, as in
+    their implementation, the step size is 1e-6 and the shrunk eta stays.
+    """
+
+    def __init__(
+        self,
+        params: ParamsT,
+        n_batches_per_epoch: int = 500,
+        init_step_size: float = 1.0,
+        c: float = 0.1,
+        beta_b: float = 0.9,
+        gamma: float = 2.0,
+        max_step_size: float | None = None,
+    ) -> None:
+        settings = {
+            "n_batches_per_epoch": n_batches_per_epoch,
+            "init_step_size": init_step_size,
+            "c": c,
+            "beta_b": beta_b,
+            "gamma": gamma,
+            "max_step_size": max_step_size,
+        }
+        ranges = {
+            "n_batches_per_epoch": COUNT,
+            "init_step_size": POSITIVE,
+            "c": FRACTION,
+            "beta_b": FRACTION,
+            "gamma": AT_LEAST_ONE,
+            "max_step_size": LIMIT,
+        }
+        super().__init__(params, settings, ranges)
+        self.param_groups[0]["step_size"] = init_step_size
+
+    def _search(self, descent: Descent) -> Found:
+        group = self.param_groups[0]
+        if descent.norm < FLAT:
+            return Found(0.0)
+        eta = group["step_size"] * group["gamma"] ** (1 / group["n_batches_per_epoch"])
+        cap = group["max_step_size"]
+        clipped = cap is not None and eta > cap
+        eta = cap if clipped else eta
+        promise = group["c"] * descent.norm**2
+        for _ in range(TRIES):
+            if descent(eta * descent.norm) <= descent.loss0 - eta * promise:
+                group["step_size"] = eta
+                return Found(eta * descent.norm, clipped=clipped)
+            eta, clipped = eta * group["beta_b"], False
+        group["step_size"] = eta
+        return Found(FALLBACK * descent.norm)
