@@ -1,6 +1,6 @@
 """How long a CIFAR-10 batch of 128 takes, augmented and normalised: our loader against torchvision's transforms.
 
-    python benchmarks/loader.py [--batches 300] [--threads 2]
+    python benchmarks/loader.py [--batches 60] [--threads 2]
 
 The other side is what users would write: random crop with reflected border, horizontal flip, conversion and
 normalisation by torchvision, in a DataLoader with 2 worker processes on images decoded in advance. Both sides run
@@ -23,7 +23,7 @@ from experiments import problems
 from experiments.data import Split
 
 REQUIRED = 15.0
-ROUNDS = 3
+ROUNDS = 8
 
 
 class Pictures(Dataset[tuple[Tensor, int]]):
@@ -89,7 +89,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description="CIFAR-10 batches: our loader against torchvision's transforms."
     )
-    parser.add_argument("--batches", type=int, default=300, help="batches per side and round")
+    parser.add_argument("--batches", type=int, default=60, help="batches per side and round")
     parser.add_argument("--threads", type=int, default=2, help="threads of torch in this process")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)

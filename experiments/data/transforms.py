@@ -8,6 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+Edge = Literal["reflect", "symmetric"]
+
 
 class Transform(Protocol):
     """How a raw batch becomes network input, with and without augmentation."""
@@ -17,7 +19,7 @@ class Transform(Protocol):
         ...
 
     def draw(self, random: np.random.Generator, count: int) -> np.ndarray:
-        """Random numbers of `count` examples, [count, k]."""
+        """Random numbers of `count` examples, [count] or [count, k]."""
         ...
 
     def augmented(self, raw: Tensor, draws: Tensor) -> Tensor:
@@ -60,7 +62,7 @@ class Pixels:
     deviation: tuple[float, ...]
     white: int = 255
     padding: int = 4
-    edge: Literal["reflect", "symmetric"] = "reflect"
+    edge: Edge = "reflect"
 
     def plain(self, raw: Tensor) -> Tensor:
         """Normalised float images: x / (white deviation) - mean / deviation."""
@@ -68,27 +70,32 @@ class Pixels:
         return raw.float().mul_(scale).add_(shift)
 
     def draw(self, random: np.random.Generator, count: int) -> np.ndarray:
-        """Row offset and column offset in 0 .. 2 padding, flip in {0, 1}."""
-        limits = (2 * self.padding + 1, 2 * self.padding + 1, 2)
-        return random.integers(0, limits, size=(count, 3))
+        """One number per example: (row offset n + column offset) 2 + flip, with n = 2 padding + 1 offsets."""
+        return random.integers(0, 2 * (2 * self.padding + 1) ** 2, size=count)
 
     def augmented(self, raw: Tensor, draws: Tensor) -> Tensor:
         """One gather per batch: every output pixel looks up its source pixel in the mirrored image."""
         batch, channels, height, width = raw.shape
-        rows = self._mirror(height, draws[:, 0:1])
-        columns = self._mirror(width, draws[:, 1:2])
-        columns = torch.where(draws[:, 2:3].bool(), columns.flip(1), columns)
-        sources = (rows[:, :, None] * width + columns[:, None, :]).view(batch, 1, height * width)
-        picked = raw.view(batch, channels, -1).gather(2, sources.expand(-1, channels, -1))
+        sources = _crops(height, width, self.padding, self.edge, raw.device).index_select(0, draws)
+        picked = raw.view(batch, channels, -1).gather(2, sources[:, None].expand(-1, channels, -1))
         return self.plain(picked.view_as(raw))
 
-    def _mirror(self, size: int, offsets: Tensor) -> Tensor:
-        """Source positions [B, size] of a crop that begins `offsets` - padding pixels from the border."""
-        positions = torch.arange(size, device=offsets.device) + offsets - self.padding
-        if self.edge == "symmetric":
-            positions = torch.where(positions < 0, -positions - 1, positions)
-            return torch.where(positions >= size, 2 * size - 1 - positions, positions)
-        return (size - 1) - ((size - 1) - positions.abs()).abs()
+
+@lru_cache
+def _crops(height: int, width: int, padding: int, edge: Edge, device: torch.device) -> Tensor:
+    """Source pixel of every output pixel for every crop and flip, in the order of `Pixels.draw`, [2 n^2, H W]."""
+    rows, columns = (_mirrored(size, padding, edge) for size in (height, width))
+    flips = torch.stack((columns, columns.flip(1)), 1)
+    return (rows[:, None, None, :, None] * width + flips[:, :, None, :]).view(-1, height * width).to(device)
+
+
+def _mirrored(size: int, padding: int, edge: Edge) -> Tensor:
+    """Source positions [2 padding + 1, size] of the crops that begin -padding .. padding pixels from the border."""
+    positions = torch.arange(size) + torch.arange(-padding, padding + 1)[:, None]
+    if edge == "symmetric":
+        positions = torch.where(positions < 0, -positions - 1, positions)
+        return torch.where(positions >= size, 2 * size - 1 - positions, positions)
+    return (size - 1) - ((size - 1) - positions.abs()).abs()
 
 
 @lru_cache

@@ -16,6 +16,9 @@ SMALL = [
     "cifar10-resnet8-narrow",
     "cifar10-resnet8-5k",
     "cifar100-resnet32",
+    "cifar10-resnet20-5k",
+    "cifar10-mobilenetv2-narrow-5k",
+    "tolstoi-lstm",
     "tolstoi-lstm-5k",
     "sls-factorisation-linear",
     "sls-factorisation-linear-rank1",
@@ -28,9 +31,9 @@ WITHOUT_PACK = ("imagenet-", "tinyimagenet-")
 LARGE = [name for name in problems.names() if name not in SMALL and not name.startswith(WITHOUT_PACK)]
 
 
-def train(name, splits=None):
+def train(name, splits=None, batch_size=BATCH):
     """Batch losses of 20 steps on two batches in turn, with L2 as the problem has it, and the score."""
-    problem = problems.with_changes(problems.get(name), batch_size=BATCH)
+    problem = problems.with_changes(problems.get(name), batch_size=batch_size)
     splits = splits or problem.load()
     loader = problem.loader(splits.train, order_seed=1, augmentation_seed=2)
     model = problem.build(seed=3)
@@ -72,5 +75,5 @@ def test_imagenet_trains_with_pal(network, tmp_path, monkeypatch):
     problem = problems.get(f"imagenet-{network}")
     splits = problem.data.load()
     assert splits.sizes == (1000, 1000, 1000)
-    losses, score = train(problem.name, splits)
+    losses, score = train(problem.name, splits, batch_size=2)
     assert np.isfinite([*losses, score.loss]).all()
