@@ -1,0 +1,182 @@
+"""Executed notebooks and the front page: reports/<profile>/."""
+
+import html
+import logging
+import os
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from experiments import claims, tables
+from experiments.errors import UserError, nearest
+from experiments.source import REPOSITORY
+
+TIMEOUT = 600
+"""Seconds that one cell of a notebook may take."""
+
+
+def figures(profile: str, notebook: str, root: Path = REPOSITORY) -> Path:
+    """Where a notebook leaves its figures."""
+    return root / "figures" / profile / notebook
+
+
+def page(profile: str, name: str, root: Path = REPOSITORY) -> Path:
+    """A page of the report."""
+    return root / "reports" / profile / f"{name}.html"
+
+
+def table(data: pd.DataFrame) -> Any:
+    """A table for people: four digits, no row numbers."""
+    return data.style.format(precision=4, na_rep="").hide(axis="index").set_uuid("table")
+
+
+def notebook(name: str, profile: str, root: Path = REPOSITORY) -> Path:
+    """Execute notebooks/<name>.ipynb for a profile; its page of the report, figures by the notebook itself.
+
+    Raises:
+        UserError: If there is no such notebook, or a cell fails.
+    """
+    known = sorted(path.stem for path in (REPOSITORY / "notebooks").glob("*.ipynb"))
+    if name not in known:
+        raise UserError(f"there is no notebook {name!r} in notebooks/; {nearest(name, known)}")
+    with tempfile.TemporaryDirectory() as folder:
+        executed = Path(folder) / f"{name}.ipynb"
+        _execute(REPOSITORY / "notebooks" / f"{name}.ipynb", executed, profile, root)
+        return _write(page(profile, name, root), _html(executed))
+
+
+def _execute(source: Path, target: Path, profile: str, root: Path) -> None:
+    os.environ["PYDEVD_DISABLE_FILE_VALIDATION"] = "1"  # else every kernel warns about frozen modules
+    import papermill
+    from papermill.exceptions import PapermillExecutionError
+
+    logging.getLogger("papermill").setLevel(logging.ERROR)
+    try:
+        papermill.execute_notebook(
+            source,
+            target,
+            {"profile": profile},
+            cwd=root,
+            kernel_name="python3",
+            execution_timeout=TIMEOUT,
+            progress_bar=False,
+            log_output=False,
+        )
+    except PapermillExecutionError as error:
+        raise UserError(
+            f"notebooks/{source.name}, cell {error.cell_index}: {error.ename}: {error.evalue}"
+        ) from None
+
+
+def _html(executed: Path) -> str:
+    """One self-contained page without the code's prompts; nothing in it is fetched from anywhere."""
+    from nbconvert import HTMLExporter
+
+    exporter = HTMLExporter(
+        template_name="basic",
+        embed_images=True,
+        exclude_input_prompt=True,
+        exclude_output_prompt=True,
+        exclude_input=True,
+    )
+    body, _ = exporter.from_filename(str(executed))
+    return _document(executed.stem, f'<p><a href="index.html">The report</a></p>\n{body}')
+
+
+def index(profile: str, root: Path = REPOSITORY) -> Path:
+    """The front page: verdicts, figures, pages, and what all of it stands on."""
+    verdicts = pd.read_csv(claims.path(profile, root))
+    parts = [
+        f"<h1>PAL: the replication, profile <em>{html.escape(profile)}</em></h1>",
+        f"<p>{html.escape(_summary(verdicts))}</p>",
+        _claims(verdicts),
+        "<h2>Read on</h2>",
+        _links(profile, root),
+        "<h2>Figures</h2>",
+        *_pictures(profile, root),
+        "<h2>What this stands on</h2>",
+        *(_provenance(profile, study, root) for study in ("benchmark", "lines")),
+    ]
+    return _write(page(profile, "index", root), _document(f"PAL: {profile}", "\n".join(parts)))
+
+
+def _summary(verdicts: pd.DataFrame) -> str:
+    counts = verdicts["verdict"].value_counts()
+    words = ", ".join(f"{count} {verdict}" for verdict, count in counts.items())
+    return f"{len(verdicts)} claims: {words}. Scope: {verdicts['scope'].iloc[0]}."
+
+
+def _claims(verdicts: pd.DataFrame) -> str:
+    rows = [_claim(row) for row in verdicts.to_dict("records")]
+    head = (
+        "<tr><th>claim</th><th>test, declared beforehand</th><th>measured</th><th>n</th><th>verdict</th></tr>"
+    )
+    return f"<table>{head}{''.join(rows)}</table>"
+
+
+def _claim(row: dict[Any, Any]) -> str:
+    measured = ""
+    if row["verdict"] != "not measured":
+        measured = f"<b>{row['measured']:.3g}</b><br><small>{row['low']:.3g} to {row['high']:.3g}</small>"
+    badge = f'<span class="{row["verdict"].replace(" ", "-")}">{row["verdict"]}</span>'
+    claim, source, test = (html.escape(str(row[name])) for name in ("claim", "source", "test"))
+    return (
+        f"<tr><td>{claim}<br><small>{source}</small></td><td><small>{test}</small></td>"
+        f"<td>{measured}</td><td>{row['n']}</td><td>{badge}</td></tr>"
+    )
+
+
+def _links(profile: str, root: Path) -> str:
+    pages = sorted(path.name for path in page(profile, "index", root).parent.glob("*.html"))
+    made = sorted((root / "results" / profile).rglob("*.csv"))
+    items = [f'<a href="{name}">{name.removesuffix(".html")}</a>' for name in pages if name != "index.html"]
+    items += [f'<a href="../../{(at := path.relative_to(root))}">{at}</a>' for path in made]
+    return f"<p>{' · '.join(items)}</p>"
+
+
+def _pictures(profile: str, root: Path) -> Sequence[str]:
+    pictures = sorted((root / "figures" / profile).rglob("*.png"))
+    return [
+        f'<figure><img src="../../{at}" alt="{at.stem}"><figcaption>{at.stem} '
+        f'(<a href="../../{at.with_suffix(".pdf")}">PDF</a>)</figcaption></figure>'
+        for at in (path.relative_to(root) for path in pictures)
+    ]
+
+
+def _provenance(profile: str, study: str, root: Path) -> str:
+    known = tables.read(profile, study, "provenance", root)
+    return f"<h3>{study}</h3>{known.to_html(index=False, border=0, na_rep='')}"
+
+
+STYLE = """
+body { max-width: 60rem; margin: 2rem auto; padding: 0 1rem; color: #222; background: #fff;
+       font: 16px/1.5 system-ui, sans-serif; }
+table { border-collapse: collapse; width: 100%; font-size: .9rem; display: block; overflow-x: auto; }
+th, td { text-align: left; vertical-align: top; padding: .45rem .6rem; border-bottom: 1px solid #ddd; }
+img { max-width: 100%; } figure { margin: 1.5rem 0; } figcaption, small { color: #555; }
+.supported, .contradicted, .undecided, .not-measured { color: #fff; border-radius: .3rem; padding: .1rem .5rem;
+       white-space: nowrap; font-size: .85rem; }
+.supported { background: #1a7f37; } .contradicted { background: #c62828; }
+.undecided { background: #9a6700; } .not-measured { background: #666; }
+.jp-OutputArea-output { overflow-x: auto; }
+"""
+
+
+def _document(title: str, body: str) -> str:
+    return (
+        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{html.escape(title)}</title>'
+        f'<meta name="viewport" content="width=device-width, initial-scale=1"><style>{STYLE}</style></head>\n'
+        f"<body>\n{body}\n</body></html>\n"
+    )
+
+
+def _write(path: Path, text: str) -> Path:
+    """Write a file, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fresh = path.with_suffix(".new")
+    fresh.write_text(text)
+    fresh.replace(path)
+    return path
