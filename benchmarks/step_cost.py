@@ -155,7 +155,9 @@ def table(name: str, device: torch.device, seconds: float, graphed: bool = False
 
 def main() -> None:
     """Print one table for each problem."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--problems", nargs="+", choices=PROBLEMS, default=list(PROBLEMS))
     parser.add_argument("--seconds", type=float, default=60.0, help="time for each table")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")

@@ -16,7 +16,7 @@ from torch.distributed import ProcessGroup
 from torch.nn.parallel import DistributedDataParallel
 
 from pal.modules import Modules
-from pal.randomness import Randomness
+from pal.randomness import Randomness, Twins, capturing
 
 Closure = Callable[[], Tensor]
 
@@ -49,6 +49,8 @@ class BatchLoss:
         self.watching = True
         self._modules = Modules()
         self._terms: list[tuple[Closure, Randomness]] = []
+        self._draws = False
+        self._twins: Twins | None = None
 
     def __len__(self) -> int:
         """Number of terms measured since `reset`."""
@@ -77,13 +79,16 @@ class BatchLoss:
             self._modules.remember()
         term = closure, Randomness()
         with torch.enable_grad():
-            loss = self._watched(closure) if self.watching else closure()
+            loss = self._evaluate(closure, 0)
             value = number(loss)
             if not loss.requires_grad:
-                raise RuntimeError("the loss returned by the closure has no gradient: compute it with gradients enabled")
+                raise RuntimeError(
+                    "the loss returned by the closure has no gradient: compute it with gradients enabled"
+                )
             backward(loss)
         self._terms.append(term)
         self.evaluations += 1
+        self._draws |= self.watching and term[1].drew_on_cuda()
         return value
 
     @torch.no_grad()
@@ -95,13 +100,30 @@ class BatchLoss:
         try:
             for closure, moment in self._terms:
                 moment.replay()
-                values.append(number(self._watched(closure) if self.watching else closure()))
+                values.append(number(self._evaluate(closure, 1)))
                 self.evaluations += 1
         finally:
             self._modules.forward()
             now.replay()
         self.watching = False
         return values[0] if len(values) == 1 else torch.stack(values).sum()
+
+    def register_graph(self, graph: torch.cuda.CUDAGraph) -> None:
+        """Let the random draws of a step be captured in a CUDA graph, the same in both evaluations."""
+        self._twins = Twins(graph)
+
+    def _evaluate(self, closure: Closure, evaluation: int) -> Tensor:
+        if self.watching:
+            return self._watched(closure)
+        if not self._draws or not capturing():
+            return closure()
+        if self._twins is None:
+            raise RuntimeError(
+                "the closure draws random numbers on CUDA: call register_graph(graph) before capturing it, or the two "
+                "evaluations of a step would see different ones"
+            )
+        with self._twins.drawing(evaluation):
+            return closure()
 
     def _watched(self, closure: Closure) -> Tensor:
         with ExitStack() as stack:

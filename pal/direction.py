@@ -59,7 +59,8 @@ class Part:
         if isinstance(finite, Tensor):
             finite = finite.to(m.buffer.device, non_blocking=True)
             room.buffer.masked_fill_(~finite, 0.0)
-            m.buffer.mul_(torch.where(finite, beta, 1.0)).add_(room.buffer)
+            kept = torch.full((), beta, dtype=m.scalar, device=m.buffer.device)
+            m.buffer.mul_(torch.where(finite, kept, 1.0)).add_(room.buffer)
         elif finite:
             m.buffer.mul_(beta).add_(room.buffer)
         room.buffer.mul_(m.buffer)
@@ -109,10 +110,14 @@ class Direction:
                 if param.grad is None:
                     continue
                 if param.grad.layout != torch.strided:
-                    raise RuntimeError("PAL does not support sparse gradients: build embeddings with sparse=False")
+                    raise RuntimeError(
+                        "PAL does not support sparse gradients: build embeddings with sparse=False"
+                    )
                 kinds[param.device, param.dtype, decay].append(param)
         if not kinds:
-            raise RuntimeError("no parameter given to PAL has a gradient: the loss does not depend on any of them")
+            raise RuntimeError(
+                "no parameter given to PAL has a gradient: the loss does not depend on any of them"
+            )
         foreach = first["foreach"] is not False
         self._parts = [Part(params, kind[2], first["beta"] > 0, foreach) for kind, params in kinds.items()]
         self.on_host = all(part.origin.on_host for part in self._parts)
@@ -141,7 +146,12 @@ class Direction:
     def loss(self, loss: Tensor, distance: Scalar = 0.0) -> Scalar:
         """The line's loss from the closure's: its sign, and the L2 term l2/2 ||theta + distance d/||d|| ||²."""
         value = self._sign * self.scalar(loss)
-        for half, size, pull, length in self._penalties:  # exact on the whole line, without seeing the weights again
+        for (
+            half,
+            size,
+            pull,
+            length,
+        ) in self._penalties:  # exact on the whole line, without seeing the weights again
             scale = ratio(distance, self._norm)
             value = value + half * (size * size - 2 * scale * pull + scale * scale * length * length)
         return value

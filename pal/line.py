@@ -45,7 +45,10 @@ class LineRecord:
     @classmethod
     def of(cls, *numbers: Scalar, evaluations: int) -> "LineRecord":
         """The record from floats or tensors, in the order of the attributes."""
-        return cls(*(torch.as_tensor(n, dtype=torch.float64 if isinstance(n, float) else None) for n in numbers), evaluations)
+        return cls(
+            *(torch.as_tensor(n, dtype=torch.float64 if isinstance(n, float) else None) for n in numbers),
+            evaluations,
+        )
 
     @property
     def learning_rate(self) -> Tensor:
@@ -66,7 +69,9 @@ class Flat:
         self.scalar = torch.promote_types(self.buffer.dtype, torch.float32)
         starts = [0, *accumulate(sizes)]
         self.views = [
-            self.buffer.as_strided(tensor.shape, tensor.stride() if is_dense(tensor) else rowwise(tensor.shape), start)
+            self.buffer.as_strided(
+                tensor.shape, tensor.stride() if is_dense(tensor) else rowwise(tensor.shape), start
+            )
             for tensor, start in zip(like, starts[:-1], strict=True)
         ]
 
@@ -185,9 +190,13 @@ class Line:
         kinds: defaultdict[tuple[torch.device, torch.dtype], list[tuple[Tensor, Tensor]]] = defaultdict(list)
         for param, d in zip(params, direction, strict=True):
             if param.shape != d.shape:
-                raise ValueError(f"direction holds a {tuple(d.shape)} tensor for a {tuple(param.shape)} parameter")
+                raise ValueError(
+                    f"direction holds a {tuple(d.shape)} tensor for a {tuple(param.shape)} parameter"
+                )
             kinds[param.device, param.dtype].append((param, d))
-        self._parts = [(Origin([param for param, _ in pairs]), [d for _, d in pairs]) for pairs in kinds.values()]
+        self._parts = [
+            (Origin([param for param, _ in pairs]), [d for _, d in pairs]) for pairs in kinds.values()
+        ]
         norms: list[Tensor] = []
         for origin, part in self._parts:
             origin.room.copy(part)

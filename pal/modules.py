@@ -66,7 +66,9 @@ class Modules:
                     self._hide(module)
                 continue
             slots = module._buffers
-            names = [name for name, buffer in slots.items() if buffer is not None and not buffer.is_inference()]
+            names = [
+                name for name, buffer in slots.items() if buffer is not None and not buffer.is_inference()
+            ]
             self._buffers += [(slots, name) for name in names]
             self._memories += [Memory.of(slots, name, keep=True) for name in names]
 

@@ -14,7 +14,9 @@ from pal.closure import BatchLoss, Closure
 from pal.direction import Direction
 from pal.line import LineRecord
 from pal.parabola import Case, Scalar, minimise
+from pal.randomness import capturing
 from pal.settings import check, check_shared
+
 
 class PAL(torch.optim.Optimizer):
     r"""Parabolic approximation line search: a step to the minimum of a parabola through three numbers.
@@ -146,11 +148,22 @@ class PAL(torch.optim.Optimizer):
         first = not len(self._batch)
 
         def checked(loss: Tensor) -> Any:
-            if first and any(param.grad is not None for group in self.param_groups for param in group["params"]):
-                raise RuntimeError("the closure must not call backward: it returns the loss, and PAL does the rest")
+            if first and any(
+                param.grad is not None for group in self.param_groups for param in group["params"]
+            ):
+                raise RuntimeError(
+                    "the closure must not call backward: it returns the loss, and PAL does the rest"
+                )
             return call(loss)
 
         return checked
+
+    def register_graph(self, graph: torch.cuda.CUDAGraph) -> None:
+        """Prepare the capture of a step in a CUDA graph whose closure draws random numbers, as dropout does.
+
+        Call it after warming up and before the capture. Captured draws come from generators of their own.
+        """
+        self._batch.register_graph(graph)
 
     @torch.no_grad()
     def step(self, closure: Closure | None = None) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -171,7 +184,9 @@ class PAL(torch.optim.Optimizer):
         if closure is not None:
             self.backward(closure)
         if not len(self._batch):
-            raise RuntimeError("PAL needs the loss twice: call step(closure), or backward(closure) before step()")
+            raise RuntimeError(
+                "PAL needs the loss twice: call step(closure), or backward(closure) before step()"
+            )
         try:
             self._record = (*self._search(self._settle()), self._batch.evaluations)
         finally:
@@ -184,7 +199,9 @@ class PAL(torch.optim.Optimizer):
     @property
     def line(self) -> LineRecord | None:
         """The record of the last step; None before the first."""
-        return None if self._record is None else LineRecord.of(*self._record[:-1], evaluations=self._record[-1])
+        return (
+            None if self._record is None else LineRecord.of(*self._record[:-1], evaluations=self._record[-1])
+        )
 
     @property
     def cases(self) -> dict[Case, int]:
@@ -216,9 +233,15 @@ class PAL(torch.optim.Optimizer):
         groups = self.param_groups
         check_shared(groups)
         present = [param for group in groups for param in group["params"] if param.grad is not None]
-        settings = [(group["weight_decay"], group["decoupled_weight_decay"], group["beta"] > 0) for group in groups]
+        settings = [
+            (group["weight_decay"], group["decoupled_weight_decay"], group["beta"] > 0) for group in groups
+        ]
         old_settings, old_present = self._layout
-        if settings == old_settings and len(present) == len(old_present) and all(map(is_, present, old_present)):
+        if (
+            settings == old_settings
+            and len(present) == len(old_present)
+            and all(map(is_, present, old_present))
+        ):
             return cast(Direction, self._direction)
         self._layout = settings, present
         met = tuple(map(id, present))
@@ -239,7 +262,11 @@ class PAL(torch.optim.Optimizer):
         if processes is None or processes.size() == 1:
             return numbers
         on_host = isinstance(numbers[0], float)
-        packed = torch.tensor(numbers, dtype=torch.float64) if on_host else torch.stack(cast(list[Tensor], numbers))
+        packed = (
+            torch.tensor(numbers, dtype=torch.float64)
+            if on_host
+            else torch.stack(cast(list[Tensor], numbers))
+        )
         dist.all_reduce(packed, group=processes)
         packed /= processes.size()
         return packed.tolist() if on_host else packed.unbind()
@@ -270,8 +297,3 @@ def count(cases: list[int] | Tensor, case: int | Tensor) -> None:
         cases.index_add_(0, index, torch.ones_like(index, dtype=cases.dtype))
     else:
         cases[int(case)] += 1
-
-
-def capturing() -> bool:
-    """Whether a CUDA graph is being captured, so that nothing may be read."""
-    return torch.cuda.is_available() and torch.cuda.is_current_stream_capturing()

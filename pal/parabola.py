@@ -51,7 +51,12 @@ def select(condition: bool | Tensor, yes: Scalar, no: Scalar) -> Scalar:
 
 
 def minimise(
-    loss0: Scalar, loss_mu: Scalar, slope: Scalar, mu: Scalar, alpha: float = 1.0, s_max: Scalar = float("inf")
+    loss0: Scalar,
+    loss_mu: Scalar,
+    slope: Scalar,
+    mu: Scalar,
+    alpha: float = 1.0,
+    s_max: Scalar = float("inf"),
 ) -> Minimum:
     """Fit l(s) = a s² + b s + c to l(0), l(mu) and b = l'(0), and step to its minimum.
 

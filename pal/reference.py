@@ -60,8 +60,10 @@ def reference_step(
     a = (loss_mu - loss0 - b * mu) / mu**2
 
     if not (math.isfinite(a) and math.isfinite(b)):
-        return ReferenceStep(theta, buffer, loss0, 0.0, norm, Case.NONFINITE)  # ours: the paper's code stays at the probe
-    elif b >= 0:
+        return ReferenceStep(
+            theta, buffer, loss0, 0.0, norm, Case.NONFINITE
+        )  # ours: the paper's code stays at the probe
+    if b >= 0:
         case, step = Case.ASCENDING, 0.0
     elif a <= 0:
         case, step = Case.CONCAVE, mu

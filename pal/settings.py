@@ -43,4 +43,6 @@ def check_shared(groups: Sequence[Mapping[str, Any]]) -> None:
             ours, theirs = first[name], group[name]
             if ours is not theirs and (isinstance(cast(object, ours), Tensor) or ours != theirs):
                 values = [each[name] for each in groups]
-                raise ValueError(f"{name} must be the same in all parameter groups, which move on one line; got {values}")
+                raise ValueError(
+                    f"{name} must be the same in all parameter groups, which move on one line; got {values}"
+                )

@@ -9,7 +9,6 @@ from torch.nn import functional
 
 from pal.closure import BatchLoss
 
-
 NORMS = {
     "BatchNorm1d": (nn.BatchNorm1d(3, track_running_stats=True), (8, 3)),
     "BatchNorm2d": (nn.BatchNorm2d(3), (8, 3, 4, 4)),
@@ -156,7 +155,9 @@ def test_terms_add_up_and_replay_their_own_draws():
     assert batch_loss.evaluations == 8
 
 
-@pytest.mark.parametrize(("result", "found"), [(1.0, "float"), ((torch.ones(()), 1), "tuple"), (torch.ones(2), r"shape \(2,\)")])
+@pytest.mark.parametrize(
+    ("result", "found"), [(1.0, "float"), ((torch.ones(()), 1), "tuple"), (torch.ones(2), r"shape \(2,\)")]
+)
 def test_closure_must_return_one_number(result, found):
     with pytest.raises(TypeError, match=f"one element; it returned .*{found}"):
         BatchLoss().measure(lambda: result)

@@ -40,7 +40,9 @@ def test_nan_leaves_the_weights_at_the_probe(where, beta):
         loss = weights.square().sum()
         if where == "loss" or (where == "probe" and probing):
             return loss * torch.nan
-        return loss + (weights.clamp(min=9).sum() * 0 + (weights * 0).sqrt().sum() if where == "gradient" else 0)
+        return loss + (
+            weights.clamp(min=9).sum() * 0 + (weights * 0).sqrt().sum() if where == "gradient" else 0
+        )
 
     optimizer.step(closure)
     assert optimizer.line.case == Case.NONFINITE

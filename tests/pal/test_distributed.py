@@ -75,7 +75,9 @@ def process(rank: int, folder: str) -> None:
     messages = []
     counted.register_comm_hook(None, lambda _, bucket: messages.append(1) or average(bucket))
     reduce = dist.all_reduce
-    dist.all_reduce = lambda tensor, *args, **kwargs: messages.append(tensor.numel()) or reduce(tensor, *args, **kwargs)
+    dist.all_reduce = lambda tensor, *args, **kwargs: (
+        messages.append(tensor.numel()) or reduce(tensor, *args, **kwargs)
+    )
     results.append(trajectory(counted, model, rows, SETTINGS[0]))
     dist.all_reduce = reduce
     found = DistributedDataParallel(Inside())(torch.zeros(1, 4).double())

@@ -30,7 +30,8 @@ def batches(steps, dtype=torch.float64):
 def train(model, optimizer, steps=5, dtype=torch.float64):
     """Train; give the weights and the losses."""
     losses = [
-        optimizer.step(lambda x=x, y=y: functional.cross_entropy(model(x), y)).item() for x, y in batches(steps, dtype)
+        optimizer.step(lambda x=x, y=y: functional.cross_entropy(model(x), y)).item()
+        for x, y in batches(steps, dtype)
     ]
     return torch.cat([param.detach().flatten() for param in model.parameters()]), losses
 
@@ -47,7 +48,10 @@ def reference(steps=5, **settings):
         def loss(flat, x=x, y=y):
             parts = flat.split([shape.numel() for shape in shapes])
             weights = {name: part.view(shape) for name, part, shape in zip(names, parts, shapes, strict=True)}
-            return functional.cross_entropy(torch.func.functional_call(model, weights, x), y) + l2 / 2 * flat @ flat
+            return (
+                functional.cross_entropy(torch.func.functional_call(model, weights, x), y)
+                + l2 / 2 * flat @ flat
+            )
 
         result = reference_step(loss, theta, buffer, **settings)
         theta, buffer = result.theta, result.buffer
@@ -152,13 +156,18 @@ def test_every_case_is_reached_and_counted():
 
 def test_weight_decay_may_differ_between_groups():
     ours, theirs = network(), network()
-    groups = [{"params": list(ours[0].parameters()), "weight_decay": 0.2}, {"params": list(ours[2].parameters())}]
+    groups = [
+        {"params": list(ours[0].parameters()), "weight_decay": 0.2},
+        {"params": list(ours[2].parameters())},
+    ]
     optimizer, plain = PAL(groups), PAL(theirs.parameters())
     for x, y in batches(4):
         loss = optimizer.step(lambda x=x, y=y: functional.cross_entropy(ours(x), y))
         expected = plain.step(
-            lambda x=x, y=y: functional.cross_entropy(theirs(x), y)
-            + 0.1 * sum(param.square().sum() for param in theirs[0].parameters())
+            lambda x=x, y=y: (
+                functional.cross_entropy(theirs(x), y)
+                + 0.1 * sum(param.square().sum() for param in theirs[0].parameters())
+            )
         )
         assert loss == pytest.approx(expected.item(), rel=1e-12)
     for param, expected in zip(ours.parameters(), theirs.parameters(), strict=True):
@@ -180,7 +189,9 @@ def test_decoupled_weight_decay_shrinks_beside_the_line(beta):
         torch.testing.assert_close(param, expected - 0.1 * rate * origin)
 
 
-@pytest.mark.parametrize("settings", [{}, {"beta": 0.4}, {"weight_decay": 0.1}, {"weight_decay": 0.1, "beta": 0.4}])
+@pytest.mark.parametrize(
+    "settings", [{}, {"beta": 0.4}, {"weight_decay": 0.1}, {"weight_decay": 0.1, "beta": 0.4}]
+)
 def test_maximize_goes_down_on_minus_the_loss(settings):
     ours, theirs = network(), network()
     up, down = PAL(ours.parameters(), **settings, maximize=True), PAL(theirs.parameters(), **settings)
@@ -245,7 +256,9 @@ def test_accumulated_micro_batches_are_one_batch(beta):
             rows = slice(4 * part, 4 * part + 4)
             pieces.backward(lambda x=x[rows], y=y[rows]: functional.cross_entropy(ours(x), y) / 4)
         loss = pieces.step()
-        assert loss == pytest.approx(whole.step(lambda x=x, y=y: functional.cross_entropy(theirs(x), y)).item())
+        assert loss == pytest.approx(
+            whole.step(lambda x=x, y=y: functional.cross_entropy(theirs(x), y)).item()
+        )
         assert pieces.line.evaluations == 8
     for param, expected in zip(ours.parameters(), theirs.parameters(), strict=True):
         torch.testing.assert_close(param, expected, rtol=1e-9, atol=1e-11)

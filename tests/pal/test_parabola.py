@@ -71,7 +71,9 @@ def test_tensors_give_what_floats_give(lines, mu, s_max):
     found = minimise(loss0, loss_mu, slope, torch.tensor(mu, dtype=torch.float64), 1.3, s_max)
     expected = [minimise(*line, mu, 1.3, s_max) for line in lines]
     for ours, theirs in zip(found, zip(*expected, strict=True), strict=True):
-        torch.testing.assert_close(ours.double(), torch.tensor(theirs, dtype=torch.float64), rtol=1e-15, atol=0.0, equal_nan=True)
+        torch.testing.assert_close(
+            ours.double(), torch.tensor(theirs, dtype=torch.float64), rtol=1e-15, atol=0.0, equal_nan=True
+        )
 
 
 @pytest.mark.parametrize(

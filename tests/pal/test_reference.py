@@ -45,7 +45,11 @@ def published(request, reference_dir) -> Published:
     case = request.param
     with np.load(reference_dir / "optimizer_trajectories.npz") as archive:
         meta = json.loads(str(archive["meta"]))[case]
-        given = {name.split("/")[-1]: torch.from_numpy(archive[name]) for name in archive.files if name.startswith(f"{case}/problem/")}
+        given = {
+            name.split("/")[-1]: torch.from_numpy(archive[name])
+            for name in archive.files
+            if name.startswith(f"{case}/problem/")
+        }
         theta, losses, rates = (archive[f"{case}/{name}"] for name in ("theta", "loss", "step"))
     names = {"measuring_step_size": "mu", "max_step_size": "s_max", "direction_adaptation_factor": "beta",
              "update_step_adaptation": "alpha"}  # fmt: skip
@@ -62,14 +66,18 @@ def published(request, reference_dir) -> Published:
     def mlp(step: int, weights: list[Tensor]) -> Tensor:
         rows = given["batches"][step]
         hidden = torch.tanh(torch.nn.functional.linear(given["x"][rows], *weights[:2]))
-        return torch.nn.functional.cross_entropy(torch.nn.functional.linear(hidden, *weights[2:]), given["y"][rows])
+        return torch.nn.functional.cross_entropy(
+            torch.nn.functional.linear(hidden, *weights[2:]), given["y"][rows]
+        )
 
     loss = {"quadratic": quadratic, "cosine": cosine, "mlp": mlp}[meta["problem"]]
     shapes = [(16, 64), (16,), (10, 16), (10,)] if meta["problem"] == "mlp" else [(theta.shape[1],)]
     return Published(shapes, loss, settings, meta["theta_steps"], theta, losses, rates)
 
 
-def assert_follows(published: Published, theta: list[Tensor], losses: list[float], rates: list[float]) -> None:
+def assert_follows(
+    published: Published, theta: list[Tensor], losses: list[float], rates: list[float]
+) -> None:
     for ours, theirs in ((theta, published.theta), (losses, published.losses), (rates, published.rates)):
         np.testing.assert_allclose(np.asarray(ours), theirs, rtol=1e-9, atol=1e-9 * np.abs(theirs).max())
 

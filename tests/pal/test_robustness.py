@@ -27,13 +27,22 @@ def row(name: str) -> Callable[[Callable[[], None]], Callable[[], None]]:
 
 def network(dtype=torch.float32) -> nn.Module:
     torch.manual_seed(0)
-    layers = [nn.Conv2d(2, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Dropout(0.2), nn.Flatten(), nn.Linear(144, 3)]
+    layers = [
+        nn.Conv2d(2, 4, 3),
+        nn.BatchNorm2d(4),
+        nn.ReLU(),
+        nn.Dropout(0.2),
+        nn.Flatten(),
+        nn.Linear(144, 3),
+    ]
     return nn.Sequential(*layers).to(dtype)
 
 
 def batch(dtype=torch.float32) -> tuple[torch.Tensor, torch.Tensor]:
     generator = torch.Generator().manual_seed(1)
-    return torch.randn(32, 2, 8, 8, generator=generator).to(dtype), torch.randint(3, (32,), generator=generator)
+    return torch.randn(32, 2, 8, 8, generator=generator).to(dtype), torch.randint(
+        3, (32,), generator=generator
+    )
 
 
 def fit(model: nn.Module, optimizer: PAL, steps: int = 20, dtype=torch.float32, forward=None) -> list[float]:
@@ -41,7 +50,9 @@ def fit(model: nn.Module, optimizer: PAL, steps: int = 20, dtype=torch.float32, 
     x, y = batch(dtype)
     run = forward or model
     torch.manual_seed(2)
-    losses = [optimizer.step(lambda: functional.cross_entropy(run(x).float(), y)).item() for _ in range(steps)]
+    losses = [
+        optimizer.step(lambda: functional.cross_entropy(run(x).float(), y)).item() for _ in range(steps)
+    ]
     assert all(param.isfinite().all() for param in model.parameters())
     return losses
 
@@ -92,13 +103,17 @@ def statistics() -> None:
 def groups() -> None:
     whole, parts = network(), network()
     cut = [{"params": layer.parameters()} for layer in parts if list(layer.parameters())]
-    torch.testing.assert_close(fit(parts, PAL(cut)), fit(whole, PAL(whole.parameters())), rtol=2e-2, atol=2e-2)
+    torch.testing.assert_close(
+        fit(parts, PAL(cut)), fit(whole, PAL(whole.parameters())), rtol=2e-2, atol=2e-2
+    )
 
 
 @row("weight decay of each group its own")
 def decays() -> None:
     model = network()
-    optimizer = PAL([{"params": model[0].parameters(), "weight_decay": 1.0}, {"params": model[5].parameters()}])
+    optimizer = PAL(
+        [{"params": model[0].parameters(), "weight_decay": 1.0}, {"params": model[5].parameters()}]
+    )
     x, y = batch()
     torch.manual_seed(2)
     plain = functional.cross_entropy(model(x), y).item()
@@ -272,7 +287,9 @@ def nan() -> None:
 def foreach() -> None:
     ours, theirs = network(), network()
     many = fit(ours, PAL(ours.parameters(), foreach=True), 3)
-    torch.testing.assert_close(many, fit(theirs, PAL(theirs.parameters(), foreach=False), 3), rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(
+        many, fit(theirs, PAL(theirs.parameters(), foreach=False), 3), rtol=1e-3, atol=1e-3
+    )
 
 
 @row("learning-rate schedulers")

@@ -1,0 +1,69 @@
+"""What PAL keeps beyond the weights and their gradients."""
+
+import gc
+
+import pytest
+import torch
+from torch import nn
+
+from pal import PAL
+from pal.line import ROW
+
+
+def kept_bytes(optimizer: PAL) -> int:
+    """Bytes of every tensor reachable from the optimizer that is no parameter and no gradient."""
+    own = {
+        param.untyped_storage().data_ptr() for group in optimizer.param_groups for param in group["params"]
+    }
+    own |= {
+        param.grad.untyped_storage().data_ptr()
+        for group in optimizer.param_groups
+        for param in group["params"]
+    }
+    seen, storages, queue = (
+        set(),
+        {},
+        [optimizer._direction, optimizer._batch, optimizer.state, optimizer.param_groups],
+    )
+    while queue:
+        thing = queue.pop()
+        if id(thing) in seen or isinstance(thing, type | nn.Module) or callable(thing):
+            continue
+        seen.add(id(thing))
+        if isinstance(thing, torch.Tensor):
+            storages[thing.untyped_storage().data_ptr()] = thing.untyped_storage().nbytes()
+            continue
+        queue += gc.get_referents(thing)
+    return sum(size for place, size in storages.items() if place not in own)
+
+
+@pytest.mark.parametrize(("beta", "copies"), [(0.0, 1), (0.4, 2)])
+@pytest.mark.parametrize(
+    "settings", [{}, {"weight_decay": 0.01}, {"weight_decay": 0.01, "decoupled_weight_decay": True}]
+)
+def test_at_most_one_copy_of_the_weights_and_one_more_for_beta(beta, copies, settings):
+    model = nn.Sequential(nn.Linear(300, 300), nn.BatchNorm1d(300), nn.Linear(300, 10))
+    optimizer = PAL(model.parameters(), beta=beta, **settings)
+    for _ in range(3):
+        optimizer.step(lambda: model(torch.ones(4, 300)).square().mean())
+    size = sum(param.numel() * param.itemsize for param in model.parameters())
+    row = ROW * 4  # each copy is filled up to a full row of sums
+    generator = 8192  # state of the CPU's random generator
+    assert copies * size <= kept_bytes(optimizer) <= copies * (size + row) + generator
+
+
+@pytest.mark.parametrize("beta", [0.0, 0.4])
+def test_a_step_makes_no_other_copy(beta):
+    weights = torch.randn(200, 1000, requires_grad=True)
+    optimizer = PAL([weights], beta=beta, weight_decay=0.01)
+    for _ in range(2):
+        optimizer.step(lambda: weights.square().mean())
+    optimizer.backward(lambda: weights.square().mean())
+    terms = optimizer._batch._terms
+    optimizer._batch._terms = [
+        (lambda: torch.ones(()), moment) for _, moment in terms
+    ]  # a probe without memory
+    with torch.profiler.profile(profile_memory=True) as profile:
+        optimizer.step()
+    largest = max((abs(event.self_cpu_memory_usage) for event in profile.key_averages()), default=0)
+    assert largest < weights.numel() * 4 / 10
