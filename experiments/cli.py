@@ -52,9 +52,7 @@ def parser() -> argparse.ArgumentParser:
         "words", nargs="+", metavar="FIELD=VALUE", help="fields of the run, or a file that holds them"
     )
     one.add_argument("--force", action="store_true", help="run it anew even if it is finished")
-    one.add_argument(
-        "--threads", type=_positive, default=len(os.sched_getaffinity(0)), help="CPU threads (all)"
-    )
+    one.add_argument("--threads", type=_positive, help="CPU threads (one per core)")
 
     study = add("study", _study, "all runs of a study, and its tables")
     study.add_argument("name", help="the study: a section of the profile")
@@ -88,9 +86,10 @@ def _positive(word: str) -> int:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from experiments import single
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # deterministic matrix products
+    from experiments import machine, single
 
-    return single.main(arguments.words, arguments.force, arguments.threads)
+    return single.main(arguments.words, arguments.force, arguments.threads or machine.cores())
 
 
 def _study(arguments: argparse.Namespace) -> int:

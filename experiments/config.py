@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import math
+import reprlib
 from dataclasses import asdict
 from typing import Annotated, Any, Literal, Self
 
@@ -15,10 +17,19 @@ from experiments.errors import UserError, nearest
 Count = Annotated[int, Field(ge=1)]
 
 
+SPOKEN_FOR = (
+    "experiments.problems.catalogue",
+    "experiments.problems.table",
+    "experiments.optimizers.catalogue",
+    "experiments.data.inventory",
+)
+"""Modules that no run depends on: registers whose entry is in the key itself, and tables for people."""
+
+
 class Strict(BaseModel):
     """A section of a configuration: unknown keys and wrong types are mistakes, said in one sentence."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
     @classmethod
     def read(cls, values: Any, where: str) -> Self:
@@ -33,12 +44,16 @@ def _sentence(model: type[BaseModel], error: ValidationError) -> str:
     """The first mistake of a validation, as one sentence."""
     first = error.errors()[0]
     path = ".".join(str(part) for part in first["loc"])
+    if not path:
+        return (
+            f"{reprlib.repr(first['input'])} is no set of fields; known are {', '.join(_fields(model, ()))}"
+        )
     if first["type"] == "extra_forbidden":
         known = _fields(model, first["loc"][:-1])
         return f"there is no key {path!r}; {nearest(str(first['loc'][-1]), known)}"
     if first["type"] == "missing":
         return f"the key {path!r} is missing"
-    return f"{path} is {first['input']!r}; {first['msg'][0].lower()}{first['msg'][1:]}"
+    return f"{path} is {reprlib.repr(first['input'])}; {first['msg'].replace('Input', 'it')}"
 
 
 def _fields(model: type[BaseModel], path: tuple[int | str, ...]) -> list[str]:
@@ -116,15 +131,18 @@ class RunConfig(Strict):
         """16 hexadecimal digits: SHA-256 of this config, the problem it names and the code it runs."""
         problem = self.task
         network = models.get(problem.network)
+        optimizer = optimizers.get(self.optimizer)
         what = {
             "config": self.model_dump(),
             "problem": asdict(problem) | {"source": ""},
             "network": network.options,
+            "optimizer": asdict(optimizer),
             "code": source.digest(
                 f"experiments.studies.{self.study}",
                 f"experiments.data.{MODULES[problem.dataset]}",
                 f"experiments.models.{network.module}",
-                optimizers.get(self.optimizer).target.partition(":")[0],
+                optimizer.target.partition(":")[0],
+                without=SPOKEN_FOR,
             ),
         }
         return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:16]
@@ -142,28 +160,37 @@ def resolve(study: str, **given: Any) -> RunConfig:
     """
     for name in ("problem", "optimizer"):
         if not isinstance(given.get(name), str):
-            raise UserError(f"{name} is missing; known are {', '.join(globals()[name + 's'].names())}")
+            known = {"problem": problems, "optimizer": optimizers}[name].names()
+            raise UserError(f"run: {name} must be one of {', '.join(known)}, not {given.get(name)!r}")
     problem = problems.get(given["problem"])
-    given.setdefault("batch_size", problem.batch_size)
-    given.setdefault("train_size", problem.train_size)
-    examples = given["train_size"] or problem.data.sizes[0]
-    defaults = {
+    settings = given.get("settings", {})
+    if not isinstance(settings, dict):
+        raise UserError(f"run: settings is {settings!r}; it must hold fields such as settings.mu=0.1")
+    given["settings"] = optimizers.resolve(given["optimizer"], settings)
+    config = RunConfig.read(_defaults(study, problem, given["optimizer"]) | given, "run")
+    optimizers.check(config.optimizer, config.settings, config.schedule)
+    if "evaluate_every" in given:
+        return config
+    examples = config.train_size or problem.data.sizes[0]
+    return config.model_copy(update={"evaluate_every": math.ceil(examples / config.batch_size)})
+
+
+def _defaults(study: str, problem: problems.Problem, optimizer: str) -> dict[str, Any]:
+    return {
         "study": study,
-        "entry": given["optimizer"],
+        "entry": optimizer,
         "schedule": "none",
         "steps": problem.steps,
+        "batch_size": problem.batch_size,
         "l2": problem.l2,
-        "evaluate_every": -(-examples // given["batch_size"]),
+        "train_size": problem.train_size,
+        "evaluate_every": 1,
         "seed": 0,
         "device": "auto",
         "dtype": "float32",
         "deterministic": True,
         "measure": None,
     }
-    given["settings"] = optimizers.resolve(given["optimizer"], given.get("settings", {}))
-    config = RunConfig.read(defaults | given, "run")
-    optimizers.check(config.optimizer, config.settings, config.schedule)
-    return config
 
 
 def device_of(config: RunConfig) -> torch.device:

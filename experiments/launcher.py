@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections import deque
@@ -25,6 +26,9 @@ from experiments.source import REPOSITORY
 ATTEMPTS = 2
 """How often a run is started if its worker is killed."""
 
+TAIL = 4000
+"""Characters of a dead worker's last words that are kept."""
+
 
 @dataclass(frozen=True)
 class Failure:
@@ -36,35 +40,27 @@ class Failure:
 
 
 @dataclass
-class Progress:
-    """How far a list of runs is; read by whoever shows it."""
+class Board:
+    """What the slots share; taking from and adding to these lists is atomic."""
 
     total: int
-    done: int
-    started: float = field(default_factory=time.monotonic)
-    finished_now: int = 0
-    failed: int = 0
-    running: dict[int, str] = field(default_factory=dict)
-
-    @property
-    def seconds_left(self) -> float | None:
-        """Estimate from the runs finished by this call; None before the first."""
-        if not self.finished_now:
-            return None
-        each = (time.monotonic() - self.started) / self.finished_now
-        return each * (self.total - self.done - self.failed)
+    waiting: deque[RunConfig]
+    finished: list[RunConfig]
+    failures: list[Failure] = field(default_factory=list)
 
 
-def default_slots() -> int:
-    """One run per GPU, else one per CPU core that this process may use."""
-    return torch.cuda.device_count() or len(os.sched_getaffinity(0))
+def prepare(configs: Sequence[RunConfig]) -> None:
+    """Load the data of all runs once, fetching what is missing; raises UserError before anything has started."""
+    tasks = {(config.problem, config.train_size, config.batch_size): config.task for config in configs}
+    for task in tasks.values():
+        task.loader(task.load().train, 0, 0)
 
 
 def launch(
     configs: Sequence[RunConfig],
     slots: int,
     threads: int = 1,
-    show: Callable[[Progress], None] = lambda _: None,
+    show: Callable[[Board], None] = lambda _: None,
 ) -> list[Failure]:
     """Execute all runs that are not finished yet, `slots` at a time; failures stop nothing else.
 
@@ -72,24 +68,26 @@ def launch(
         configs: The runs, in the order in which they start.
         slots: Worker processes.
         threads: CPU threads of each.
-        show: Called about five times a second with the progress.
+        show: Called about five times a second with what is done and what is not.
+
+    Raises:
+        UserError: If data of a run that is not finished cannot be had.
     """
-    there = {run.key for run in runs.finished(configs)}
-    waiting = deque(config for config in configs if config.key() not in there)
-    progress = Progress(len(configs), len(configs) - len(waiting))
-    failures: list[Failure] = []
-    workers = [
-        Slot(number, threads, waiting, progress, failures) for number in range(min(slots, len(waiting)))
-    ]
+    finished = [run.config for run in runs.finished(configs)]
+    keys = {config.key() for config in finished}
+    waiting = deque(config for config in configs if config.key() not in keys)
+    prepare(list(waiting))
+    board = Board(len(configs), waiting, finished)
+    workers = [Slot(number, threads, board) for number in range(min(slots, len(waiting)))]
     try:
         while any(worker.thread.is_alive() for worker in workers):
-            show(progress)
+            show(board)
             time.sleep(0.2)
     finally:
         for worker in workers:
             worker.stop()
-    show(progress)
-    return failures
+    show(board)
+    return board.failures
 
 
 class Slot:
@@ -98,23 +96,14 @@ class Slot:
     Args:
         number: Of the slot; decides its GPU.
         threads: CPU threads of the worker.
-        waiting: Runs still to start, shared by all slots.
-        progress: Shared by all slots.
-        failures: Shared by all slots.
+        board: Shared by all slots.
     """
 
-    def __init__(
-        self,
-        number: int,
-        threads: int,
-        waiting: deque[RunConfig],
-        progress: Progress,
-        failures: list[Failure],
-    ) -> None:
-        self.number = number
+    def __init__(self, number: int, threads: int, board: Board) -> None:
         self._environment = _environment(number, threads)
-        self._waiting, self._progress, self._failures = waiting, progress, failures
+        self._board = board
         self._process: subprocess.Popen[str] | None = None
+        self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115  (closed by stop)
         self._stopping = False
         self.thread = threading.Thread(target=self._feed, daemon=True)
         self.thread.start()
@@ -122,63 +111,83 @@ class Slot:
     def stop(self) -> None:
         """End the worker, also in the middle of a run."""
         self._stopping = True
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
+        while self.thread.is_alive():  # it may have been about to start a worker
+            self._end()
+            self.thread.join(0.1)
+        self._end()
+        self._errors.close()
 
     def _feed(self) -> None:
         while not self._stopping:
             try:
-                config = self._waiting.popleft()
+                config = self._board.waiting.popleft()
             except IndexError:
                 return
-            self._progress.running[self.number] = config.name
-            reason = self._run(config)
-            self._progress.running.pop(self.number)
+            failure = self._run(config)
             if self._stopping:
                 return
-            if reason is None:
-                self._progress.done += 1
-                self._progress.finished_now += 1
+            if failure is None:
+                self._board.finished.append(config)
             else:
-                self._progress.failed += 1
-                log = tracking.root() / ".failed" / config.key() / "cout.txt"
-                self._failures.append(Failure(config.name, reason, log))
+                self._board.failures.append(failure)
 
-    def _run(self, config: RunConfig) -> str | None:
-        """Have the worker execute one run; the reason if it failed."""
+    def _run(self, config: RunConfig) -> Failure | None:
+        """Have the worker execute one run, anew if the worker dies of it."""
         for _ in range(ATTEMPTS):
             answer = self._ask(config)
-            if answer is not None:
-                return answer["failure"]
             if self._stopping:
-                break
-        return f"its worker ended {ATTEMPTS} times without an answer (killed, or out of memory)"
+                return None
+            if answer is not None:
+                return self._judge(config, answer["failure"])
+        reason = f"its worker ended {ATTEMPTS} times without an answer (killed, or out of memory)"
+        return Failure(config.name, reason, tracking.failed(config, f"{reason}\n{self._last_words()}"))
+
+    def _judge(self, config: RunConfig, reason: str | None) -> Failure | None:
+        if reason is None:
+            return None
+        self._end()  # what broke this run, such as a lost GPU context, must not break the next
+        return Failure(config.name, reason, tracking.log(config))
 
     def _ask(self, config: RunConfig) -> dict[str, Any] | None:
         """The worker's answer; None if it died."""
-        if self._process is None or self._process.poll() is not None:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "experiments", "worker"],
-                cwd=REPOSITORY,
-                env=self._environment,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                text=True,
-                start_new_session=True,  # Ctrl-C is the launcher's to handle
-            )
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
+        process = self._process or self._start()
+        assert process.stdin is not None
+        assert process.stdout is not None
         try:
-            self._process.stdin.write(config.model_dump_json() + "\n")
-            self._process.stdin.flush()
-            line = self._process.stdout.readline()
+            process.stdin.write(config.model_dump_json() + "\n")
+            process.stdin.flush()
+            line = process.stdout.readline()
         except (BrokenPipeError, ValueError):
             line = ""
-        if not line:
-            self._process.wait()
+        if not line.endswith("\n"):
+            self._end()
             return None
         return json.loads(line)
+
+    def _start(self) -> subprocess.Popen[str]:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "experiments", "worker"],
+            cwd=REPOSITORY,
+            env=self._environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._errors,
+            text=True,
+            start_new_session=True,  # Ctrl-C is the launcher's to handle
+        )
+        return self._process
+
+    def _end(self) -> None:
+        process, self._process = self._process, None
+        if process is not None:
+            process.kill()
+            with process:  # waits, and closes the pipes
+                pass
+
+    def _last_words(self) -> str:
+        """The end of what the worker wrote to its standard error."""
+        self._errors.seek(0)
+        return self._errors.read()[-TAIL:]
 
 
 def _environment(slot: int, threads: int) -> dict[str, str]:
@@ -187,8 +196,7 @@ def _environment(slot: int, threads: int) -> dict[str, str]:
     variables["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"  # deterministic matrix products
     if torch.cuda.is_available():
         visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-        devices = (
-            visible.split(",") if visible else [str(index) for index in range(torch.cuda.device_count())]
-        )
+        every = [str(index) for index in range(torch.cuda.device_count())]
+        devices = visible.split(",") if visible else every
         variables["CUDA_VISIBLE_DEVICES"] = devices[slot % len(devices)]
     return variables

@@ -1,13 +1,11 @@
 """Profiles: what to run at which scale. A file in profiles/, one section per study."""
 
-from pathlib import Path
 from typing import Any
-
-import yaml
 
 from experiments import studies
 from experiments.config import RunConfig, Strict
 from experiments.errors import UserError, nearest
+from experiments.reading import parse_fields
 from experiments.source import REPOSITORY
 
 FOLDER = REPOSITORY / "profiles"
@@ -26,31 +24,30 @@ def load(name: str) -> dict[str, Strict]:
     """
     if name not in names():
         raise UserError(f"there is no profile {name!r} in {FOLDER.name}/; {nearest(name, names())}")
-    path = FOLDER / f"{name}.yaml"
-    try:
-        sections: Any = yaml.safe_load(path.read_text())
-    except yaml.YAMLError as error:
-        raise UserError(
-            f"{FOLDER.name}/{path.name} is not valid YAML: {' '.join(str(error).split())}"
-        ) from None
-    if not isinstance(sections, dict):
-        raise UserError(
-            f"{FOLDER.name}/{path.name} must hold one section per study; {nearest('', studies.names())}"
-        )
-    return {str(study): _section(path, str(study), values) for study, values in sections.items()}
+    where = f"{FOLDER.name}/{name}.yaml"
+    sections = parse_fields((FOLDER / f"{name}.yaml").read_text(), where)
+    return {study: _section(where, study, values) for study, values in sections.items()}
 
 
-def _section(path: Path, study: str, values: Any) -> Strict:
+def _section(where: str, study: str, values: Any) -> Strict:
     if study not in studies.names():
-        raise UserError(
-            f"{FOLDER.name}/{path.name}: there is no study {study!r}; {nearest(study, studies.names())}"
-        )
-    return studies.get(study).Settings.read(values, f"{FOLDER.name}/{path.name}, section {study}")
+        raise UserError(f"{where}: there is no study {study!r}; {nearest(study, studies.names())}")
+    return studies.get(study).Settings.read(values, f"{where}, section {study}")
 
 
 def plan(name: str, study: str) -> list[RunConfig]:
-    """All runs of a study at the scale of a profile, checked before anything is launched."""
+    """All runs of a study at the scale of a profile, checked before anything is launched.
+
+    Raises:
+        UserError: As `load`; for a study that the profile does not have; and for the same run planned twice.
+    """
     sections = load(name)
     if study not in sections:
         raise UserError(f"profile {name!r} has no section {study!r}; {nearest(study, sections)}")
-    return studies.get(study).plan(sections[study])
+    configs = studies.get(study).plan(sections[study])
+    seen: set[str] = set()
+    for config in configs:
+        if config.key() in seen:
+            raise UserError(f"profile {name!r}, section {study}: the run {config.name!r} is planned twice")
+        seen.add(config.key())
+    return configs

@@ -1,7 +1,7 @@
 """Finished runs, read back from their directories."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -42,10 +42,35 @@ class FinishedRun:
         """Wall time of the run's last attempt."""
         return float(self.info["seconds"])
 
-    @cached_property
-    def trace(self) -> Mapping[str, np.ndarray]:
-        """Arrays by name, read when asked for."""
-        return np.load(self.directory / "trace.npz")
+    @property
+    def trace(self) -> "Trace":
+        """Arrays by name."""
+        return Trace(self.directory / "trace.npz")
+
+
+class Trace(Mapping[str, np.ndarray]):
+    """The arrays of a run, each read when asked for and not kept: thousands of runs fit into memory.
+
+    Args:
+        path: The file of the arrays.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        """One array; raises KeyError if the run has none of that name."""
+        with np.load(self._path) as arrays:
+            return arrays[name]
+
+    def __iter__(self) -> Iterator[str]:
+        """The names."""
+        with np.load(self._path) as arrays:
+            return iter(arrays.files)
+
+    def __len__(self) -> int:
+        """Number of arrays."""
+        return len(list(iter(self)))
 
 
 def finished(configs: Iterable[RunConfig]) -> list[FinishedRun]:

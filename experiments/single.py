@@ -6,13 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from experiments import runs, tracking
+from experiments import display, launcher, runs, tracking
 from experiments.config import RunConfig, resolve
 from experiments.errors import UserError
+from experiments.reading import parse, parse_fields
 from experiments.runs import FinishedRun
 from experiments.studies import single
 
@@ -22,15 +21,15 @@ def main(words: Sequence[str], force: bool, threads: int) -> int:
     config = read(words)
     console = Console()
     finished = runs.finished([config])
-    if finished and force:
-        shutil.rmtree(finished[0].directory)
-    elif finished:
+    if finished and not force:
         console.print("This run is finished; --force runs it anew.")
-    if force or not finished:
+    else:
+        launcher.prepare([config])
+        for run in finished:
+            shutil.rmtree(run.directory)
         torch.set_num_threads(threads)
-        _train(config, console)
-        finished = runs.finished([config])
-    _show(finished[0], console)
+        _train(config)
+    _show(runs.finished([config])[0], console)
     return 0
 
 
@@ -44,7 +43,7 @@ def read(words: Sequence[str]) -> RunConfig:
     for word in words:
         name, equals, value = word.partition("=")
         if equals:
-            _put(fields, name, _value(word, value))
+            _put(fields, name, parse(value, f"the value in {word!r}"))
         else:
             fields |= _file(word)
     return resolve("single", **fields)
@@ -60,38 +59,16 @@ def _put(fields: dict[str, Any], name: str, value: Any) -> None:
         raise UserError(f"there is no field {name!r}; only settings have parts, such as settings.mu")
 
 
-def _value(word: str, text: str) -> Any:
-    """A value as YAML reads it, but with 1e-3 a number."""
-    try:
-        return float(text) if "e" in text.lower() else yaml.safe_load(text)
-    except ValueError:
-        return text
-    except yaml.YAMLError:
-        raise UserError(f"the value in {word!r} is not valid YAML") from None
-
-
 def _file(name: str) -> dict[str, Any]:
     path = Path(name)
     if not path.is_file():
         raise UserError(f"{name!r} is neither FIELD=VALUE nor a file")
-    try:
-        fields = yaml.safe_load(path.read_text())
-    except yaml.YAMLError as error:
-        raise UserError(f"{name} is not valid YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(fields, dict):
-        raise UserError(f"{name} must hold fields of a run, one NAME: VALUE per line")
-    return fields
+    return parse_fields(path.read_text(), name)
 
 
-def _train(config: RunConfig, console: Console) -> None:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console) as bar:
-        task = bar.add_task(config.name, total=config.steps)
-        tracking.execute(
-            config,
-            single.run,
-            on_progress=lambda step, text: bar.update(task, completed=step, description=text),
-        )
+def _train(config: RunConfig) -> None:
+    with display.progress(config.name) as show:
+        tracking.execute(config, single.run, on_progress=lambda step, words: show(step, config.steps, words))
 
 
 def _show(run: FinishedRun, console: Console) -> None:

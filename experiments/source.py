@@ -11,23 +11,28 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 
 
 @lru_cache
-def digest(*modules: str) -> str:
-    """SHA-256 over the code of the modules and of all project modules that they import, directly or not."""
+def digest(*modules: str, without: tuple[str, ...] = ()) -> str:
+    """SHA-256 over the code of the files that `files` finds."""
     total = hashlib.sha256()
-    for path in files(*modules):
+    for path in files(*modules, without=without):
         total.update(f"{path.relative_to(REPOSITORY)}\n{code(path)}\n".encode())
     return total.hexdigest()
 
 
 @lru_cache
-def files(*modules: str) -> tuple[Path, ...]:
-    """Source files of the modules and of all project modules that they import, directly or not, in order."""
+def files(*modules: str, without: tuple[str, ...] = ()) -> tuple[Path, ...]:
+    """Source files of the modules and of all project modules that they import, directly or not, in order.
+
+    Args:
+        modules: Where to start.
+        without: Modules to leave out, with what only they import.
+    """
     found: set[Path] = set()
     waiting = list(modules)
     while waiting:
         name = waiting.pop()
         path = _path(name)
-        if path is not None and path not in found:
+        if path is not None and path not in found and name not in without:
             found.add(path)
             waiting.extend(_imports(path, name))
     return tuple(sorted(found))
@@ -53,12 +58,15 @@ def _is_text(node: ast.stmt) -> bool:
 
 def _imports(path: Path, module: str) -> Iterator[str]:
     """Names that a file imports; for `from a import b` both a and a.b, since b may be a module."""
+    package = module.split(".") if path.name == "__init__.py" else module.split(".")[:-1]
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module is not None:
-            yield node.module
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            above = package[: len(package) - node.level + 1] if node.level else []
+            base = ".".join([*above, *filter(None, [node.module])])
+            yield base
+            yield from (f"{base}.{alias.name}" for alias in node.names)
     if "." in module:
         yield module.rpartition(".")[0]
 

@@ -2,28 +2,27 @@
 
 runs/<key>/            a finished run: Sacred's config.json, run.json, info.json, metrics.json, cout.txt, and trace.npz
 runs/.partial/<key>/   an unfinished one: `record/` of the present attempt, and the checkpoint
-runs/.failed/<key>/    the record of the last failed attempt
+runs/.failed/<key>/    the record of the last failed attempt; its cout.txt ends with the reason
 """
 
 import fcntl
-import hashlib
 import logging
+import math
 import os
-import platform
 import shutil
-import subprocess
 import time
+import traceback
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from experiments.config import RunConfig, device_of
+from experiments.config import RunConfig
+from experiments.provenance import provenance
 from experiments.source import REPOSITORY
 
 with warnings.catch_warnings():
@@ -41,11 +40,12 @@ settings.HOST_INFO.INCLUDE_CPU_INFO = False
 CHECKPOINT_SECONDS = 30.0
 
 Body = Callable[[RunConfig, "Record"], dict[str, Any]]
+OnProgress = Callable[[int, str], None]
 
 
 def root() -> Path:
     """Folder of all runs: $PAL_RUNS, or runs/ beside the code."""
-    return Path(os.environ.get("PAL_RUNS", REPOSITORY / "runs"))
+    return Path(os.environ.get("PAL_RUNS") or REPOSITORY / "runs").absolute()
 
 
 class Record:
@@ -59,11 +59,7 @@ class Record:
     """
 
     def __init__(
-        self,
-        run: Any,
-        checkpoint: Path,
-        checkpoint_seconds: float = CHECKPOINT_SECONDS,
-        on_progress: Callable[[int, str], None] = lambda *_: None,
+        self, run: Any, checkpoint: Path, checkpoint_seconds: float, on_progress: OnProgress
     ) -> None:
         self.arrays: dict[str, np.ndarray] = {}
         self.checkpoint_seconds = checkpoint_seconds
@@ -72,7 +68,9 @@ class Record:
         self._checkpoint = checkpoint
 
     def metric(self, name: str, value: float, step: int) -> None:
-        """One finite number at one step."""
+        """One number at one step; raises ValueError if it is not finite, since viewers draw NaN as 0."""
+        if not math.isfinite(value):
+            raise ValueError(f"metric {name!r} is {value} at step {step}; only finite numbers are recorded")
         self._run.log_scalar(name, value, step)
 
     def array(self, name: str, values: np.ndarray) -> None:
@@ -80,10 +78,10 @@ class Record:
         self.arrays[name] = values
 
     def load_checkpoint(self) -> dict[str, Any] | None:
-        """What an interrupted attempt saved last, or None."""
+        """What an interrupted attempt saved last, on the CPU; or None."""
         if not self._checkpoint.exists():
             return None
-        return torch.load(self._checkpoint, weights_only=True)
+        return torch.load(self._checkpoint, map_location="cpu", weights_only=True)
 
     def save_checkpoint(self, state: dict[str, Any]) -> None:
         """Replace the checkpoint, whole or not at all."""
@@ -99,7 +97,7 @@ def execute(
     config: RunConfig,
     body: Body,
     checkpoint_seconds: float = CHECKPOINT_SECONDS,
-    on_progress: Callable[[int, str], None] = lambda *_: None,
+    on_progress: OnProgress = lambda *_: None,
 ) -> Path:
     """Run `body` under Sacred and return the finished run's directory; a finished run is not run again.
 
@@ -109,18 +107,24 @@ def execute(
     key = config.key()
     finished = root() / key
     with _lock(key) as partial:
-        if finished.exists():
-            return finished
-        shutil.rmtree(partial / "record", ignore_errors=True)
-        try:
-            _observed(config, key, partial, body, checkpoint_seconds, on_progress)
-        except BaseException:
-            _keep_failed(key, partial)
-            raise
-        (partial / "record").replace(finished)
-    shutil.rmtree(root() / ".failed" / key, ignore_errors=True)
-    shutil.rmtree(partial, ignore_errors=True)
+        if not finished.exists():
+            _attempt(config, partial, body, checkpoint_seconds, on_progress)
+            (partial / "record").replace(finished)
+            shutil.rmtree(root() / ".failed" / key, ignore_errors=True)
+        shutil.rmtree(partial)
     return finished
+
+
+def failed(config: RunConfig, reason: str) -> Path:
+    """Record that the process of a run died without a word; returns the log that says so."""
+    key = config.key()
+    with _lock(key) as partial:
+        return _keep_failed(key, partial, reason)
+
+
+def log(config: RunConfig) -> Path:
+    """Captured output of the last failed attempt, with the reason at its end."""
+    return root() / ".failed" / config.key() / "cout.txt"
 
 
 @contextmanager
@@ -129,55 +133,69 @@ def _lock(key: str) -> Iterator[Path]:
     partial = root() / ".partial" / key
     while True:
         partial.mkdir(parents=True, exist_ok=True)
-        with (partial / "lock").open("w") as file:
+        try:
+            file = (partial / "lock").open("w")
+        except FileNotFoundError:  # whoever finished the run just now has removed the folder
+            continue
+        with file:
             fcntl.flock(file, fcntl.LOCK_EX)
-            # Whoever held the lock may have finished the run and removed the folder meanwhile.
-            if not (partial / "lock").exists() or not os.path.samestat(
-                os.fstat(file.fileno()), (partial / "lock").stat()
-            ):
+            if not _is_at(file.fileno(), partial / "lock"):
                 continue
             yield partial
             return
 
 
-def _observed(
-    config: RunConfig,
-    key: str,
-    partial: Path,
-    body: Body,
-    checkpoint_seconds: float,
-    on_progress: Callable[[int, str], None],
-) -> None:
-    """One attempt, written by Sacred into partial/record."""
-    experiment: Any = Experiment(f"{config.study}/{config.problem}/{config.entry}", save_git_info=False)
-    experiment.logger = _quiet_logger()
-    experiment.add_config(config.model_dump() | {"key": key})
-    experiment.observers.append(FileStorageObserver(partial, copy_sources=False))
+def _is_at(descriptor: int, path: Path) -> bool:
+    """Whether an open file is still the one at `path`."""
+    return path.exists() and os.path.samestat(os.fstat(descriptor), path.stat())
 
-    @experiment.main
-    def main(_run: Any) -> dict[str, Any]:  # pyright: ignore[reportUnusedFunction]
-        record = Record(_run, partial / "checkpoint.pt", checkpoint_seconds, on_progress)
+
+def _attempt(
+    config: RunConfig, partial: Path, body: Body, checkpoint_seconds: float, on_progress: OnProgress
+) -> None:
+    """Fill partial/record, or move what there is of it to the failed runs."""
+    shutil.rmtree(partial / "record", ignore_errors=True)
+
+    def main(run: Any) -> dict[str, Any]:
         started = time.perf_counter()
-        _run.info["provenance"] = provenance(config)
+        run.info["provenance"] = provenance(config)
+        record = Record(run, partial / "checkpoint.pt", checkpoint_seconds, on_progress)
         try:
             result = body(config, record)
         except BaseException:
-            _run._get_captured_output()  # Sacred keeps the output of failed runs only up to the last heartbeat
+            run._get_captured_output()  # Sacred keeps the output of failed runs only up to the last heartbeat
             raise
-        _run.info["seconds"] = time.perf_counter() - started
+        run.info["seconds"] = time.perf_counter() - started
         np.savez_compressed(partial / "record" / "trace.npz", **record.arrays)  # pyright: ignore[reportArgumentType]
         return result
 
+    try:
+        _observe(config, partial, main)
+    except Exception:
+        _keep_failed(config.key(), partial, traceback.format_exc())
+        raise
+
+
+def _observe(config: RunConfig, partial: Path, main: Callable[[Any], dict[str, Any]]) -> None:
+    """Run `main` with Sacred's run, which writes into partial/record."""
+    experiment: Any = Experiment(f"{config.study}/{config.problem}/{config.entry}", save_git_info=False)
+    experiment.logger = _quiet_logger()
+    experiment.add_config(config.model_dump() | {"key": config.key()})
+    experiment.observers.append(FileStorageObserver(partial, copy_sources=False))
+    experiment.main(lambda _run: main(_run))
     experiment.run(options={"--id": "record"})
 
 
-def _keep_failed(key: str, partial: Path) -> None:
-    """Move the attempt's record to where a person will look for the reason."""
-    failed = root() / ".failed" / key
-    if (partial / "record").exists():
-        shutil.rmtree(failed, ignore_errors=True)
-        failed.parent.mkdir(exist_ok=True)
-        (partial / "record").replace(failed)
+def _keep_failed(key: str, partial: Path, reason: str) -> Path:
+    """Move the attempt's record to where a person will look for the reason; the checkpoint stays."""
+    place = root() / ".failed" / key
+    shutil.rmtree(place, ignore_errors=True)
+    place.parent.mkdir(exist_ok=True)
+    (partial / "record").mkdir(exist_ok=True)
+    (partial / "record").replace(place)
+    with (place / "cout.txt").open("a") as file:
+        file.write(f"\n{reason}\n")
+    return place / "cout.txt"
 
 
 def _quiet_logger() -> logging.Logger:
@@ -185,54 +203,3 @@ def _quiet_logger() -> logging.Logger:
     logger = logging.getLogger("experiments.sacred")
     logger.setLevel(logging.WARNING)
     return logger
-
-
-def provenance(config: RunConfig) -> dict[str, Any]:
-    """Everything besides the config that a result may depend on."""
-    device = device_of(config)
-    return _software() | {
-        "data_sha256": data_sha256(config.problem, config.train_size),
-        "device": torch.cuda.get_device_name()
-        if device.type == "cuda"
-        else platform.processor() or platform.machine(),
-        "device_type": device.type,
-        "threads": torch.get_num_threads(),
-    }
-
-
-@lru_cache
-def data_sha256(problem: str, train_size: int | None) -> str:
-    """SHA-256 of a problem's data, worked out once per process."""
-    from experiments import problems
-
-    return problems.with_changes(problems.get(problem), train_size=train_size).data_sha256()
-
-
-@lru_cache
-def _software() -> dict[str, Any]:
-    commit = _git("rev-parse", "HEAD")
-    return {
-        "commit": commit,
-        "dirty": commit is not None and bool(_git("status", "--porcelain", "--untracked-files=no")),
-        "lock_sha256": hashlib.sha256((REPOSITORY / "requirements.lock").read_bytes()).hexdigest(),
-        "python": platform.python_version(),
-        "torch": str(torch.__version__),
-        "cuda": torch.version.cuda if torch.cuda.is_available() else None,
-        "cudnn": torch.backends.cudnn.version() if torch.cuda.is_available() else None,
-        "driver": _driver(),
-    }
-
-
-def _driver() -> str | None:
-    """Version of the NVIDIA driver, None without a GPU."""
-    file = Path("/proc/driver/nvidia/version")
-    return file.read_text().splitlines()[0] if torch.cuda.is_available() and file.exists() else None
-
-
-def _git(*words: str) -> str | None:
-    """Output of a git command; None where there is no git or no repository."""
-    try:
-        done = subprocess.run(["git", *words], cwd=REPOSITORY, capture_output=True, text=True, check=True)
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return done.stdout.strip()
