@@ -1,9 +1,8 @@
 """Executed notebooks and the front page: reports/<profile>/."""
 
 import html
-import logging
 import os
-import tempfile
+import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -30,7 +29,7 @@ def page(profile: str, name: str, root: Path = REPOSITORY) -> Path:
 
 def table(data: pd.DataFrame) -> Any:
     """A table for people: four digits, no row numbers."""
-    return data.style.format(precision=4, na_rep="").hide(axis="index").set_uuid("table")
+    return data.style.format(precision=4, na_rep="", escape="html").hide(axis="index").set_uuid("table")
 
 
 def notebook(name: str, profile: str, root: Path = REPOSITORY) -> Path:
@@ -42,48 +41,41 @@ def notebook(name: str, profile: str, root: Path = REPOSITORY) -> Path:
     known = sorted(path.stem for path in (REPOSITORY / "notebooks").glob("*.ipynb"))
     if name not in known:
         raise UserError(f"there is no notebook {name!r} in notebooks/; {nearest(name, known)}")
-    with tempfile.TemporaryDirectory() as folder:
-        executed = Path(folder) / f"{name}.ipynb"
-        _execute(REPOSITORY / "notebooks" / f"{name}.ipynb", executed, profile, root)
-        return _write(page(profile, name, root), _html(executed))
+    executed = _execute(REPOSITORY / "notebooks" / f"{name}.ipynb", profile, root)
+    return _write(page(profile, name, root), _html(name, executed))
 
 
-def _execute(source: Path, target: Path, profile: str, root: Path) -> None:
-    os.environ["PYDEVD_DISABLE_FILE_VALIDATION"] = "1"  # else every kernel warns about frozen modules
-    import papermill
-    from papermill.exceptions import PapermillExecutionError
+def _execute(source: Path, profile: str, root: Path) -> Any:
+    """The notebook with its outputs; the cell tagged `parameters` is where the profile goes in."""
+    import nbformat
+    from nbclient import NotebookClient
+    from nbclient.exceptions import CellExecutionError
 
-    logging.getLogger("papermill").setLevel(logging.ERROR)
+    # Without this every kernel warns about frozen modules.
+    os.environ["PYDEVD_DISABLE_FILE_VALIDATION"] = "1"
+    notebook = nbformat.read(source, as_version=4)
+    for cell in notebook.cells:
+        if "parameters" in cell.metadata.get("tags", ()):
+            cell.source = f"profile, root = {profile!r}, {str(root)!r}"
+    client = NotebookClient(
+        notebook, timeout=TIMEOUT, kernel_name="python3", resources={"metadata": {"path": str(REPOSITORY)}}
+    )
     try:
-        papermill.execute_notebook(
-            source,
-            target,
-            {"profile": profile},
-            cwd=root,
-            kernel_name="python3",
-            execution_timeout=TIMEOUT,
-            progress_bar=False,
-            log_output=False,
-        )
-    except PapermillExecutionError as error:
-        raise UserError(
-            f"notebooks/{source.name}, cell {error.cell_index}: {error.ename}: {error.evalue}"
-        ) from None
+        client.execute(stderr=subprocess.DEVNULL)  # a kernel's own chatter; what a cell does wrong is raised
+    except CellExecutionError as error:
+        raise UserError(f"notebooks/{source.name}: {error.ename}: {error.evalue}") from None
+    return notebook
 
 
-def _html(executed: Path) -> str:
-    """One self-contained page without the code's prompts; nothing in it is fetched from anywhere."""
+def _html(name: str, executed: Any) -> str:
+    """One self-contained page of text and outputs; nothing in it is fetched from anywhere."""
     from nbconvert import HTMLExporter
 
     exporter = HTMLExporter(
-        template_name="basic",
-        embed_images=True,
-        exclude_input_prompt=True,
-        exclude_output_prompt=True,
-        exclude_input=True,
+        template_name="basic", exclude_input=True, exclude_input_prompt=True, exclude_output_prompt=True
     )
-    body, _ = exporter.from_filename(str(executed))
-    return _document(executed.stem, f'<p><a href="index.html">The report</a></p>\n{body}')
+    body, _ = exporter.from_notebook_node(executed)
+    return _document(name, f'<p><a href="index.html">The report</a></p>\n{body}')
 
 
 def index(profile: str, root: Path = REPOSITORY) -> Path:

@@ -1,0 +1,142 @@
+"""Figures: everything that tables can hold is drawn, and the same tables give the same bytes."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from experiments import plots
+
+ENTRIES = [
+    "pal",
+    "sgd",
+    "sgd-step",
+    "adam",
+    "sls",
+    "alig",
+    "sgdhd",
+    "cocob",
+    "prodigy",
+    "labpal",
+    "a",
+    "b",
+    "c",
+    "d",
+]
+
+
+@pytest.fixture(scope="module")
+def benchmark():
+    random = np.random.default_rng(0)
+    rows, points = [], []
+    for entry in ENTRIES:
+        for setting in ("lr=0.1", "lr=0.01"):
+            for seed in range(3):
+                loss = float(random.uniform(0.01, 1))
+                accuracy = float(random.uniform(0.9, 1))
+                diverged = entry == "sls" and setting == "lr=0.1"
+                rows.append(
+                    {
+                        "problem": "p",
+                        "entry": entry,
+                        "setting": setting,
+                        "seed": seed,
+                        "status": "diverged" if diverged else "completed",
+                        "min_train_loss": np.nan if diverged else loss,
+                        "best_val_accuracy": accuracy,
+                        "test_accuracy": np.nan if diverged else accuracy,
+                    }
+                )
+                for step in range(10, 60, 10):
+                    points.append(
+                        {
+                            "problem": "p",
+                            "entry": entry,
+                            "setting": setting,
+                            "seed": seed,
+                            "step": step,
+                            "train_loss": loss / step,
+                            "val_accuracy": np.nan if diverged else accuracy,
+                            "learning_rate": np.nan if entry == "cocob" else 0.1,
+                        }
+                    )
+    best = pd.DataFrame(
+        [
+            {"problem": "p", "entry": entry, "criterion": criterion, "setting": "lr=0.01"}
+            for entry in ENTRIES
+            for criterion in ("training loss", "validation accuracy")
+        ]
+    )
+    return pd.DataFrame(rows), pd.DataFrame(points), best
+
+
+@pytest.fixture(scope="module")
+def lines():
+    distances = np.linspace(-0.5, 1.5, 21)
+    rows, points = [], []
+    for at in (0, 1, 5, 20, 40):
+        losses = (distances - 0.5) ** 2 + 1
+        numbers = {"mu": 0.1, "step": 0.5, "loss0": 1.25, "loss_mu": 1.16, "slope": -1.0, "curvature": 2.0}
+        measures = {
+            "locally_convex": 1,
+            "step_error": np.nan if at == 5 else 0.1,
+            "improvement": 0.9,
+            "learning_rate": 0.2,
+        }
+        rows.append({"problem": "p", "seed": 0, "at": at} | numbers | measures)
+        points.append(
+            pd.DataFrame({"problem": "p", "seed": 0, "at": at, "distance": distances, "loss": losses})
+        )
+    return pd.DataFrame(rows), pd.concat(points, ignore_index=True)
+
+
+def test_the_same_tables_give_the_same_bytes(benchmark, lines, tmp_path):
+    for name, draw in {
+        "comparison": lambda: plots.comparison(*benchmark, "p"),
+        "loss-lines": lambda: plots.loss_lines(*lines, "p"),
+        "line-shape": lambda: plots.line_shape(lines[0]),
+    }.items():
+        first, second = (plots.save(draw(), tmp_path / run / name) for run in ("first", "second"))
+        assert [file.suffix for file in first] == [".png", ".pdf"]
+        for one, other in zip(first, second, strict=True):
+            assert one.stat().st_size > 5_000
+            assert one.read_bytes() == other.read_bytes()
+
+
+def test_row_order_of_the_tables_does_not_matter(benchmark, tmp_path):
+    shuffled = [table.sample(frac=1, random_state=1) for table in benchmark]
+    one = plots.save(plots.comparison(*benchmark, "p"), tmp_path / "one")[0]
+    other = plots.save(
+        plots.comparison(*(table.sort_index() for table in shuffled), "p"), tmp_path / "other"
+    )[0]
+    assert one.read_bytes() == other.read_bytes()
+
+
+def test_every_competitor_is_in_the_legend_and_has_a_box(benchmark):
+    figure = plots.comparison(*benchmark, "p")
+    named = [text.get_text() for text in figure.legends[0].get_texts()]
+    ticks = [text.get_text() for text in figure.axes[1].get_yticklabels()]
+    assert sorted(named) == sorted(ticks) == sorted(plots.label(entry) for entry in ENTRIES)
+
+
+def test_no_two_competitors_look_alike():
+    colour = plots.colours([*ENTRIES, "adam-step", "rmsprop", "rmsprop-step"])
+    looks = [(colour[entry], plots._line(entry)["linestyle"]) for entry in colour]
+    assert len(set(looks)) == len(looks)
+    assert colour["sgd"] == colour["sgd-step"] == plots.PAPER["sgd"]
+
+
+def test_every_measured_axis_is_named(benchmark, lines):
+    for axes in plots.comparison(*benchmark, "p").axes:
+        assert axes.get_xlabel()
+    for axes in plots.line_shape(lines[0]).axes:
+        assert axes.get_ylabel() or axes.get_subplotspec().colspan.start > 0
+
+
+def test_the_order_is_the_papers():
+    assert plots.in_order(["zeta", "cocob", "adam-step", "adam", "pal"]) == [
+        "pal",
+        "adam",
+        "adam-step",
+        "cocob",
+        "zeta",
+    ]

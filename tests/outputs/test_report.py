@@ -1,0 +1,94 @@
+"""The report: pages that open from disk, and sentences where something is missing."""
+
+import json
+import re
+
+import nbformat
+import pandas as pd
+import pytest
+
+from experiments import claims, report
+from experiments.errors import UserError
+from experiments.source import REPOSITORY
+
+NOTEBOOKS = sorted((REPOSITORY / "notebooks").glob("*.ipynb"))
+VERDICT = {
+    "id": "one",
+    "claim": "Losses are <convex>.",
+    "source": "abstract",
+    "test": "share of lines",
+    "threshold": 0.5,
+    "figure": "lines/",
+    "measured": 0.91,
+    "low": 0.8,
+    "high": 0.99,
+    "n": 12,
+    "explanation": "share",
+    "verdict": "supported",
+    "scope": "digits",
+}
+
+
+@pytest.fixture
+def results(tmp_path):
+    """A root with verdicts and the provenance of two studies."""
+    missing = VERDICT | {"id": "two", "claim": "Nobody knows.", "verdict": "not measured", "n": 0}
+    table = pd.DataFrame([VERDICT, missing | {"measured": None, "low": None, "high": None}])
+    path = claims.path("quick", tmp_path)
+    for study in ("benchmark", "lines"):
+        (path.parent / study).mkdir(parents=True)
+        (path.parent / study / "provenance.csv").write_text("problem,commit,torch\ndigits,abc123,2.15\n")
+    table.to_csv(path, index=False)
+    picture = report.figures("quick", "lines", tmp_path) / "shape.png"
+    picture.parent.mkdir(parents=True)
+    picture.write_bytes(b"")
+    return tmp_path
+
+
+def test_the_front_page_has_verdicts_figures_tables_and_provenance(results):
+    text = report.index("quick", results).read_text()
+    for wanted in (
+        "Losses are &lt;convex&gt;.",
+        "supported",
+        "not measured",
+        "0.91",
+        "0.8 to 0.99",
+        "abc123",
+    ):
+        assert wanted in text
+    for link in re.findall(r'(?:src|href)="(\.\./[^"]+)"', text):
+        if not link.endswith(".pdf"):
+            assert (results / "reports" / "quick" / link).exists(), link
+
+
+def test_a_notebook_becomes_a_page_that_needs_no_network(results):
+    page = report.notebook("claims", "quick", results)
+    text = page.read_text()
+    assert "Losses are &lt;convex&gt;." in text
+    assert "data:image/png;base64," in text
+    assert not re.search(r"""(?:src|href)=["']?(?:https?:)?//""", text)
+    assert (report.figures("quick", "claims", results) / "verdicts.pdf").stat().st_size > 1000
+    assert [path.name for path in page.parent.iterdir()] == ["claims.html"]
+
+
+def test_a_cell_that_fails_is_one_sentence_and_leaves_no_page(tmp_path):
+    with pytest.raises(UserError, match=r"notebooks/claims\.ipynb: FileNotFoundError"):
+        report.notebook("claims", "quick", tmp_path)
+    assert not (tmp_path / "reports").exists()
+
+
+def test_an_unknown_notebook_is_named_with_the_nearest():
+    with pytest.raises(UserError, match=r"no notebook 'line' .*did you mean 'lines'"):
+        report.notebook("line", "quick")
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_notebooks_are_thin_and_stripped(path):
+    notebook = nbformat.reads(path.read_text(), as_version=4)
+    nbformat.validate(notebook)
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    assert all(not cell.outputs and cell.execution_count is None for cell in code)
+    assert sum("parameters" in cell.metadata.get("tags", []) for cell in code) == 1
+    assert max(len(cell.source.splitlines()) for cell in code) <= 16
+    assert notebook.cells[0].cell_type == "markdown"
+    assert json.loads(path.read_text())["nbformat_minor"] >= 5
