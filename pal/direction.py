@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from pal import kernels
 from pal.line import Flat, Origin, combined_norm, forget_casts, ratio
 from pal.parabola import Scalar
 
@@ -26,6 +27,20 @@ class Slope(NamedTuple):
     value: Scalar
 
 
+class Penalty(NamedTuple):
+    """The L2 term of some parameters, factor/2 ||theta - scale m||², known on the whole line from three numbers."""
+
+    factor: float
+    size: Scalar  # ||theta||
+    pull: Scalar  # theta.m
+    length: Scalar  # ||m||
+
+    def at(self, scale: Scalar) -> Scalar:
+        """The term where theta - scale m is."""
+        moved = self.size * self.size - 2 * scale * self.pull + scale * scale * self.length * self.length
+        return self.factor / 2 * moved
+
+
 class Part:
     """Parameters of one device, dtype and weight decay, with what a step needs of them: at most two copies.
 
@@ -33,7 +48,7 @@ class Part:
     is m. For beta = 0 the direction is the gradient itself.
     """
 
-    def __init__(self, params: Sequence[Tensor], decay: Decay, adapted: bool, foreach: bool) -> None:
+    def __init__(self, params: list[Tensor], decay: Decay, adapted: bool, foreach: bool) -> None:
         self.params = params
         self.origin = Origin(params, foreach)
         self.adapted = Flat(params) if adapted else None
@@ -49,7 +64,7 @@ class Part:
         if sign < 0:
             room.buffer.neg_()
         if self.l2:
-            torch._foreach_add_(room.views, self.params, alpha=self.l2)
+            kernels.add_(room.views, self.params, self.l2)
         return room.norm()
 
     def adapt(self, beta: float, finite: bool | Tensor) -> tuple[Tensor, Tensor]:
@@ -73,7 +88,7 @@ class Part:
             self.origin.save()
             return None
         if self.adapted is None:
-            torch._foreach_mul_(room.views, self.params)  # the scratch still holds g
+            kernels.mul_(room.views, self.params)  # the scratch still holds g
         else:
             room.copy(self.params)
             room.buffer.mul_(self.adapted.buffer)
@@ -123,7 +138,7 @@ class Direction:
         self.on_host = all(part.origin.on_host for part in self._parts)
         self.device = self._parts[0].params[0].device
         self._norm: Scalar = 0.0
-        self._penalties: list[tuple[float, Scalar, Scalar, Scalar]] = []
+        self._penalties: list[Penalty] = []
 
     def adopt(self, state: Mapping[Tensor, dict[str, Any]]) -> None:
         """Take over m from the state of an earlier direction or a checkpoint, and keep it there."""
@@ -146,14 +161,8 @@ class Direction:
     def loss(self, loss: Tensor, distance: Scalar = 0.0) -> Scalar:
         """The line's loss from the closure's: its sign, and the L2 term l2/2 ||theta + distance d/||d|| ||²."""
         value = self._sign * self.scalar(loss)
-        for (
-            half,
-            size,
-            pull,
-            length,
-        ) in self._penalties:  # exact on the whole line, without seeing the weights again
-            scale = ratio(distance, self._norm)
-            value = value + half * (size * size - 2 * scale * pull + scale * scale * length * length)
+        for penalty in self._penalties:
+            value = value + penalty.at(ratio(distance, self._norm))
         return value
 
     def take(self, beta: float) -> Slope:
@@ -162,18 +171,19 @@ class Direction:
         norm = combined_norm(norms, self.on_host)
         value = -norm
         if beta > 0:
-            finite = math.isfinite(norm) if isinstance(norm, float) else norm.isfinite()
+            finite = norm.isfinite() if isinstance(norm, Tensor) else math.isfinite(norm)
             adapted = [part.adapt(beta, finite) for part in self._parts]
             norms = [length for length, _ in adapted]
             unknown = norm - norm  # zero, or NaN for a gradient that is not finite, which m did not take in
             norm = combined_norm(norms, self.on_host)
             value = unknown - ratio(self._total([dot for _, dot in adapted]), norm)
         self._norm = norm
-        self._penalties = [
-            (part.l2 / 2, *(self._total([number]) for number in (*saved, length)))
-            for part, length in zip(self._parts, norms, strict=True)
-            if (saved := part.save()) is not None
-        ]
+        self._penalties = []
+        for part, length in zip(self._parts, norms, strict=True):
+            saved = part.save()
+            if saved is not None:
+                size, pull, length = (self._total([number]) for number in (*saved, length))
+                self._penalties.append(Penalty(part.l2, size, pull, length))
         return Slope(norm, value)
 
     def leave(self, distance: Scalar, final: bool = False) -> None:

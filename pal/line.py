@@ -9,6 +9,7 @@ from itertools import accumulate
 import torch
 from torch import Tensor
 
+from pal import kernels
 from pal.parabola import Scalar, select
 
 ROW = 1024  # elements summed at a time: float32 norms of millions of numbers in one go are wrong in the fifth digit
@@ -45,10 +46,9 @@ class LineRecord:
     @classmethod
     def of(cls, *numbers: Scalar, evaluations: int) -> "LineRecord":
         """The record from floats or tensors, in the order of the attributes."""
-        return cls(
-            *(torch.as_tensor(n, dtype=torch.float64 if isinstance(n, float) else None) for n in numbers),
-            evaluations,
-        )
+        tensors = [torch.as_tensor(n, dtype=torch.float64 if isinstance(n, float) else None) for n in numbers]
+        loss0, loss_mu, slope, curvature, step, norm, case, clipped = tensors
+        return cls(loss0, loss_mu, slope, curvature, step, norm, case, clipped, evaluations)
 
     @property
     def learning_rate(self) -> Tensor:
@@ -59,7 +59,7 @@ class LineRecord:
 class Flat:
     """Room for a copy of tensors of one device and dtype: one buffer, and a view of it for each tensor.
 
-    The buffer ends with zeros up to a full row, so that sums over rows, exact to float32 rounding, need no special case.
+    The buffer ends with zeros up to a full row, so that sums over rows need no special case.
     """
 
     def __init__(self, like: Sequence[Tensor]) -> None:
@@ -75,14 +75,13 @@ class Flat:
             for tensor, start in zip(like, starts[:-1], strict=True)
         ]
 
-    def copy(self, tensors: Sequence[Tensor]) -> None:
+    def copy(self, tensors: list[Tensor]) -> None:
         """Take the values of the tensors."""
-        torch._foreach_copy_(self.views, tensors)
+        kernels.copy_(self.views, tensors)
 
     def norm(self) -> Tensor:
         """Euclidean norm of everything, 0-dim."""
-        rows = torch.linalg.vector_norm(self.buffer.view(-1, ROW), dim=1, dtype=self.scalar)
-        return torch.linalg.vector_norm(rows)
+        return kernels.norm(kernels.norms(self.buffer.view(-1, ROW), self.scalar))
 
     def sum(self) -> Tensor:
         """Sum of everything, 0-dim."""
@@ -101,7 +100,7 @@ class Origin:
         self.params = list(params)
         self.room = Flat(self.params)
         self.on_host = self.params[0].device.type == "cpu"
-        # The fused kernel is there for the CPU and CUDA, and on CUDA reads the scale in float32: too coarse for float64.
+        # The fused kernel exists for the CPU and CUDA, and on CUDA reads the scale in float32.
         fits = self.params[0].device.type in ("cpu", "cuda") and self.room.scalar == torch.float32
         self._strides = [param.stride() for param in self.params]
         self._fused = foreach and fits and all(is_dense(param) for param in self.params)
@@ -112,9 +111,9 @@ class Origin:
 
     def restore(self) -> None:
         """Put the weights back, bit by bit."""
-        torch._foreach_copy_(self.params, self.room.views)
+        kernels.copy_(self.params, self.room.views)
 
-    def leave(self, direction: Sequence[Tensor], scale: Scalar, decay: float = 0.0) -> None:
+    def leave(self, direction: list[Tensor], scale: Scalar, decay: float = 0.0) -> None:
         """Go from the origin, where the weights must be, to theta - scale (direction + decay theta).
 
         With a scale of zero, NaN or infinity the weights keep every bit, whatever the direction holds.
@@ -128,27 +127,10 @@ class Origin:
         else:
             still = None
         if self._fused and [d.stride() for d in direction] == self._strides:
-            self._leave_fused(direction, scale, still, decay)
+            scale = scale.float() if isinstance(scale, Tensor) else scale
+            kernels.descend_(self.params, direction, scale, decay, still)
         else:
             self._leave_one_by_one(direction, scale, still, decay)
-
-    def _leave_fused(
-        self, direction: Sequence[Tensor], scale: Scalar, still: Tensor | None, decay: float
-    ) -> None:
-        # Without momentum this is the update of SGD in one kernel, and found_inf makes it leave the weights alone.
-        torch._fused_sgd_(
-            self.params,
-            direction,
-            [],
-            lr=scale.float() if isinstance(scale, Tensor) else scale,
-            weight_decay=decay,
-            momentum=0.0,
-            dampening=0.0,
-            nesterov=False,
-            maximize=False,
-            is_first_step=False,
-            found_inf=still,
-        )
 
     def _leave_one_by_one(
         self, direction: Sequence[Tensor], scale: Scalar, still: Tensor | None, decay: float
@@ -275,7 +257,7 @@ def combined_norm(norms: Sequence[Tensor], on_host: bool) -> Scalar:
     if on_host:
         return math.sqrt(sum(norm.item() ** 2 for norm in norms))
     first, *others = norms
-    return torch.linalg.vector_norm(torch.stack([first, *(norm.to(first.device) for norm in others)]))
+    return kernels.norm(torch.stack([first, *(norm.to(first.device) for norm in others)]))
 
 
 def ratio(number: Scalar, norm: Scalar) -> Scalar:

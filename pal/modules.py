@@ -65,7 +65,7 @@ class Modules:
                 if self._rewound:
                     self._hide(module)
                 continue
-            slots = module._buffers
+            slots = module._buffers  # pyright: ignore[reportPrivateUsage]
             names = [
                 name for name, buffer in slots.items() if buffer is not None and not buffer.is_inference()
             ]
@@ -95,7 +95,7 @@ class Modules:
         """Undo `rewind` and every trace of what ran since."""
         for layer, slots in self._hidden:
             layer.__dict__["track_running_stats"] = True
-            layer._buffers.update(slots)
+            layer._buffers.update(slots)  # pyright: ignore[reportPrivateUsage]
         self._hidden.clear()
         self._rewound = False
         for memory in self._after:
@@ -104,7 +104,7 @@ class Modules:
 
     def _hide(self, layer: nn.Module) -> None:
         if layer.training and layer.track_running_stats:
-            buffers = layer._buffers
+            buffers = layer._buffers  # pyright: ignore[reportPrivateUsage]
             self._hidden.append((layer, {name: buffers[name] for name in ("running_mean", "running_var")}))
             layer.__dict__["track_running_stats"] = False
             buffers["running_mean"] = buffers["running_var"] = None

@@ -1,6 +1,6 @@
 """Drawing the same random numbers again, on every device."""
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 
 import torch
@@ -45,10 +45,10 @@ class Twins:
         self._pairs = [(each, (each.clone_state(), each.clone_state())) for each in cuda_generators()]
         for _, pair in self._pairs:
             for twin in pair:
-                graph.register_generator_state(twin)
+                graph.register_generator_state(twin)  # pyright: ignore[reportUnknownMemberType]
 
     @contextmanager
-    def drawing(self, evaluation: int) -> Iterator[None]:
+    def drawing(self, evaluation: int) -> Generator[None]:
         """Inside, the random numbers on CUDA come from the copies for evaluation 0 or 1."""
         own = [generator.graphsafe_get_state() for generator, _ in self._pairs]
         for generator, pair in self._pairs:
