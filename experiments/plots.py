@@ -11,6 +11,7 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import NullFormatter
 
 PAPER = {
     "pal": "#1f5fbf",
@@ -208,6 +209,8 @@ def _boxes(
         fliersize=0, linewidth=0.8, linecolor="#333333", boxprops={"alpha": 0.55}, log_scale=log,
     )  # fmt: skip
     _points(axes, runs, entries, colour, column)
+    if log:
+        axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set(xlabel=words, ylabel="")
     axes.set_yticks(range(len(entries)), [label(entry) for entry in entries])
     axes.grid(axis="y", visible=False)
