@@ -71,9 +71,11 @@ def floor_step(model: nn.Module, loss: Callable[[], Tensor]) -> Step:
     return step
 
 
-def pal_step(model: nn.Module, loss: Callable[[], Tensor], **settings: float) -> Step:
+def pal_step(
+    model: nn.Module, loss: Callable[[], Tensor], beta: float = 0.0, weight_decay: float = 0.0
+) -> Step:
     """PAL."""
-    optimizer = PAL(model.parameters(), mu=1e-3, s_max=1e-3, **settings)
+    optimizer = PAL(model.parameters(), mu=1e-3, s_max=1e-3, beta=beta, weight_decay=weight_decay)
     return lambda: optimizer.step(loss)
 
 

@@ -8,7 +8,7 @@ import sys
 import warnings
 from collections.abc import Callable
 from contextlib import ExitStack
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +19,12 @@ from pal.modules import Modules
 from pal.randomness import Randomness, Twins, capturing
 
 Closure = Callable[[], Tensor]
+Backward = Callable[[Tensor], Any]
+
+
+def plain_backward(loss: Tensor) -> None:
+    """Add the gradient of the loss to the gradients."""
+    loss.backward()  # pyright: ignore[reportUnknownMemberType]
 
 
 class BatchLoss:
@@ -61,7 +67,7 @@ class BatchLoss:
         self._terms.clear()
         self.evaluations = 0
 
-    def measure(self, closure: Closure, backward: Callable[[Tensor], Any] = Tensor.backward) -> Tensor:
+    def measure(self, closure: Closure, backward: Backward = plain_backward) -> Tensor:
         """Evaluate a loss and its gradient at the present weights, and remember how; several terms add up.
 
         Args:
@@ -132,15 +138,17 @@ class BatchLoss:
             stack.enter_context(warnings.catch_warnings())
             warnings.filterwarnings("ignore", message="Using `torch.compile.* when there are global hooks")
             stack.enter_context(nn.modules.module.register_module_forward_pre_hook(self._note))
-            around = DistributedDataParallel._get_active_ddp_module()  # Lightning steps inside of its forward
-            if around is not None:
-                self.process_group = around.process_group
+            # Lightning takes its steps inside of the forward pass of this module.
+            self._note_processes(DistributedDataParallel._get_active_ddp_module())  # pyright: ignore[reportPrivateUsage]
             return closure()
 
     def _note(self, module: nn.Module, _: Any) -> None:
         self._modules.add(module)
+        self._note_processes(module)
+
+    def _note_processes(self, module: nn.Module | None) -> None:
         if isinstance(module, DistributedDataParallel):
-            self.process_group = module.process_group
+            self.process_group = cast(ProcessGroup, module.process_group)
 
 
 def number(loss: object) -> Tensor:

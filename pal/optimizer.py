@@ -1,7 +1,7 @@
 """PAL: a direction, a line and a parabola."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from operator import is_
 from typing import Any, cast
 
@@ -10,7 +10,7 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
-from pal.closure import BatchLoss, Closure
+from pal.closure import Backward, BatchLoss, Closure, plain_backward
 from pal.direction import Direction
 from pal.line import LineRecord
 from pal.parabola import Case, Scalar, minimise
@@ -123,7 +123,7 @@ class PAL(torch.optim.Optimizer):
         self._batch.reset()
         super().zero_grad(set_to_none)
 
-    def backward(self, closure: Closure, call: Callable[[Tensor], Any] = Tensor.backward) -> Tensor:
+    def backward(self, closure: Closure, call: Backward = plain_backward) -> Tensor:
         """Evaluate the loss of a batch and its gradient, for a `step` without closure to come.
 
         For loops that do something between the backward pass and the step. Calls before one step add up: gradient
@@ -144,7 +144,7 @@ class PAL(torch.optim.Optimizer):
         self._loss0 = loss if len(self._batch) == 1 else self._loss0 + loss
         return loss
 
-    def _distrustful(self, call: Callable[[Tensor], Any]) -> Callable[[Tensor], Any]:
+    def _distrustful(self, call: Backward) -> Backward:
         first = not len(self._batch)
 
         def checked(loss: Tensor) -> Any:
@@ -207,7 +207,7 @@ class PAL(torch.optim.Optimizer):
     def cases(self) -> dict[Case, int]:
         """How many steps ended in each case. On an accelerator, reading this waits for the device."""
         counts = self.param_groups[0]["cases"]
-        return dict(zip(Case, counts.tolist() if isinstance(counts, Tensor) else counts, strict=True))
+        return {case: int(counts[case]) for case in Case}
 
     def _search(self, direction: Direction) -> tuple[Any, ...]:
         group = self.param_groups[0]
@@ -253,7 +253,7 @@ class PAL(torch.optim.Optimizer):
         if not self._direction.on_host:
             groups[0]["cases"] = torch.as_tensor(cases, device=self._direction.device)
         elif isinstance(cases, Tensor):
-            groups[0]["cases"] = cases.tolist()
+            groups[0]["cases"] = [int(number) for number in cases]
         return self._direction
 
     def _mean(self, *numbers: Scalar) -> Sequence[Scalar]:
@@ -269,7 +269,7 @@ class PAL(torch.optim.Optimizer):
         )
         dist.all_reduce(packed, group=processes)
         packed /= processes.size()
-        return packed.tolist() if on_host else packed.unbind()
+        return [number.item() for number in packed] if on_host else packed.unbind()
 
     def _depends_on_weights(
         self, direction: Direction, loss0: Scalar, loss_mu: Scalar, slope: Scalar, mu: Scalar

@@ -4,8 +4,9 @@ Everything here works on Python floats and on tensors alike. On the CPU reading 
 twenty times quicker than 0-dim tensors; on an accelerator nothing may be read back, and every branch is a `where`.
 """
 
+import math
 from enum import IntEnum
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor
@@ -65,7 +66,7 @@ def minimise(
     * a > 0, b < 0: s = -alpha b / (2a);
     * a <= 0, b < 0: s = mu;
     * b >= 0: s = 0;
-    * any number NaN or infinite: s = 0;
+    * any number NaN or infinite, or mu zero: s = 0;
 
     and in every case s <= s_max, cut after alpha. Source: Mutschler and Zell, NeurIPS 2020 (arXiv:1903.11991),
     section 4 and appendix B; the last case is ours.
@@ -74,7 +75,7 @@ def minimise(
         loss0: l(0), loss.
         loss_mu: l(mu), loss.
         slope: l'(0), loss per distance, along the unit direction.
-        mu: measuring step, distance, > 0.
+        mu: measuring step, distance, >= 0; 0 measures nothing.
         alpha: update step adaptation, > 0, no unit.
         s_max: maximum step, distance, >= 0.
 
@@ -87,16 +88,18 @@ def minimise(
     Minimum(step=0.5, curvature=-2.0, case=<Case.CONCAVE: 1>, clipped=True)
     """
     excess = loss_mu - loss0 - slope * mu  # a mu²
-    known = excess - excess == 0  # false for NaN and infinity, also where the slope is
+    area = select(mu * mu > 0, mu * mu, math.nan)
+    curvature = 2 * excess / area
+    known = curvature - curvature == 0  # false for NaN and infinity, in whatever number
     convex = excess > 0
     descending = slope < 0
-    vertex = -alpha * slope / (2 * select(convex, excess / (mu * mu), 1.0))
+    vertex = -alpha * slope / select(convex, curvature, 1.0)
     reach = select(convex, vertex, mu)
     step = select(known, select(descending, select(reach < s_max, reach, s_max), 0.0), 0.0)
     case = select(descending, select(convex, Case.PARABOLA, Case.CONCAVE), Case.ASCENDING)
     return Minimum(
         step=step,
-        curvature=2 * excess / (mu * mu),
-        case=select(known, case, Case.NONFINITE),
+        curvature=curvature,
+        case=cast(int | Tensor, select(known, case, Case.NONFINITE)),
         clipped=known & descending & (reach > s_max),
     )

@@ -50,7 +50,7 @@ def reference_step(
     loss0 = value.item()
 
     buffer = beta * buffer + gradient
-    norm = buffer.norm().item() or 1e-10
+    norm = math.sqrt(buffer.square().sum().item()) or 1e-10
     direction = -buffer / norm
     b = gradient.dot(direction).item()
 

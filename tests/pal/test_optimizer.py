@@ -214,6 +214,10 @@ def test_schedulers_drive_mu_and_s_max():
     optimizer.param_groups[0]["lr"] = torch.tensor(0.5)  # a tensor, as for captured graphs
     optimizer.step(lambda: -x.square().sum())
     assert optimizer.line.step.item() == pytest.approx(0.25)  # the probe at half of mu
+    here = x.item()
+    optimizer.param_groups[0]["lr"] = 0.0
+    optimizer.step(lambda: x.square().sum())
+    assert (x.item(), optimizer.line.step.item()) == (here, 0.0)
 
 
 @pytest.mark.parametrize("beta", [0.0, 0.4])
