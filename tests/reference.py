@@ -26,7 +26,9 @@ class Published(NamedTuple):
         """Fresh parameters where the trajectory begins."""
         sizes = [int(np.prod(shape)) for shape in self.shapes]
         parts = torch.from_numpy(self.theta[0]).clone().split(sizes)
-        return [part.view(shape).clone().requires_grad_() for part, shape in zip(parts, self.shapes, strict=True)]
+        return [
+            part.view(shape).clone().requires_grad_() for part, shape in zip(parts, self.shapes, strict=True)
+        ]
 
 
 def load(folder: Path, case: str) -> Published:

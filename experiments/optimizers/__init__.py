@@ -38,8 +38,8 @@ def resolve(name: str, settings: dict[str, Any]) -> dict[str, Any]:
 
 
 def _like(default: Any, value: Any) -> Any:
-    """1 written for 1.0 is the same setting."""
-    return float(value) if isinstance(default, float) and type(value) is int else value
+    """1 written for 1.0 is the same setting; a setting that is off by default counts as float."""
+    return float(value) if type(value) is int and not isinstance(default, int) else value
 
 
 def check(name: str, settings: dict[str, Any], schedule: Schedule = "none") -> None:
@@ -129,15 +129,14 @@ class Method:
         self.optimizer: Any = optimizer  # some want a closure that torch does not know
         self.scheduler = scheduler
         self.learning_rate: Tensor | float = math.nan
+        self.train()
         self._step = {"forward": self._forward, "backward": self._backward, "none": self._none}[entry.closure]
 
     def step(self, loss_fn: Callable[[], Tensor]) -> Tensor:
         """One step on the loss that `loss_fn` computes by a forward pass; returns l(0), detached."""
         loss = self._step(loss_fn)
         line = self.line
-        self.learning_rate = (
-            self.optimizer.param_groups[0].get("lr", math.nan) if line is None else line.learning_rate
-        )
+        self.learning_rate = self._rate() if line is None else line.learning_rate
         if self.scheduler is not None:
             self.scheduler.step()
         return loss
@@ -167,6 +166,12 @@ class Method:
         self.optimizer.load_state_dict(state["optimizer"])
         if self.scheduler is not None:
             self.scheduler.load_state_dict(state["scheduler"])
+
+    def _rate(self) -> float:
+        group = self.optimizer.param_groups[0]
+        return group.get("lr", math.nan) * group.get(
+            "d", 1.0
+        )  # d: Prodigy's estimate, which it multiplies lr with
 
     def _forward(self, loss_fn: Callable[[], Tensor]) -> Tensor:
         return self.optimizer.step(loss_fn)

@@ -25,11 +25,86 @@ class Entry:
     rate: str | None = None
 
 
-OPTIMIZERS = {
+ADAM = {"lr": 1e-3, "beta1": 0.9, "beta2": 0.999, "eps": 1e-8}
+
+PAPER = {
     "pal": Entry("pal.optimizer:PAL", "forward", {"mu": 0.1, "alpha": 1.0, "beta": 0.0, "s_max": 3.16}, {}),
     "sgd": Entry("torch.optim:SGD", "none", {"lr": 0.1, "momentum": 0.9}, {"nesterov": True}, "lr"),
-    "adam": Entry(
-        "torch.optim:Adam", "none", {"lr": 1e-3, "beta1": 0.9, "beta2": 0.999, "eps": 1e-8}, {}, "lr"
-    ),
+    "adam": Entry("torch.optim:Adam", "none", ADAM, {}, "lr"),
     "rmsprop": Entry("torch.optim:RMSprop", "none", {"lr": 1e-3, "alpha": 0.9, "eps": 1e-8}, {}, "lr"),
+    "rmsprop-tf": Entry(
+        "pal.baselines.rmsprop:RMSPropTF",
+        "none",
+        {"lr": 1e-3, "alpha": 0.9, "eps": 1e-10, "momentum": 0.0},
+        {},
+        "lr",
+    ),
+    "sls": Entry(
+        "pal.baselines.sls:SLS",
+        "forward",
+        {
+            "n_batches_per_epoch": 500,
+            "init_step_size": 1.0,
+            "c": 0.1,
+            "beta_b": 0.9,
+            "gamma": 2.0,
+            "max_step_size": None,  # 10: the published port
+        },
+        {},
+    ),
+    "alig": Entry(
+        "pal.baselines.alig:AliG",
+        "forward",
+        {"max_lr": None, "momentum": 0.0, "eps": 1e-5, "numerator": None},  # numerator 1: the published port
+        {},
+    ),
+    "sgdhd": Entry(
+        "pal.baselines.sgdhd:SGDHD",
+        "none",
+        {"lr": 0.1, "momentum": 0.0, "nesterov": False, "hypergrad_lr": 1e-6},
+        {},
+    ),
+    "cocob": Entry("pal.baselines.cocob:COCOB", "none", {"alpha": 100.0, "eps": 1e-8}, {}),
+    "exact": Entry("pal.baselines.exact:ExactLineSearch", "forward", {"mu": 0.1, "s_max": 20.0}, {}),
 }
+
+BEYOND = {
+    "adamw": Entry("torch.optim:AdamW", "none", ADAM | {"weight_decay": 0.01}, {}, "lr"),
+    "lbfgs": Entry(
+        "torch.optim:LBFGS",
+        "backward",
+        {"lr": 1.0, "max_iter": 20, "history_size": 100},
+        {"line_search_fn": "strong_wolfe"},
+        "lr",
+    ),
+    "prodigy": Entry(
+        "prodigyopt:Prodigy", "none", ADAM | {"lr": 1.0, "d_coef": 1.0, "weight_decay": 0.0}, {}, "lr"
+    ),
+    "schedulefree-sgd": Entry(
+        "schedulefree:SGDScheduleFree", "none", {"lr": 1.0, "momentum": 0.9, "warmup_steps": 0}, {}
+    ),
+    "schedulefree-adamw": Entry(
+        "schedulefree:AdamWScheduleFree",
+        "none",
+        ADAM | {"lr": 2.5e-3, "weight_decay": 0.0, "warmup_steps": 0},
+        {},
+    ),
+    "labpal": Entry(
+        "pal.baselines.labpal:LABPAL",
+        "forward",
+        {
+            "mode": "nsgd",
+            "alpha": 1.8,
+            "h": 0.01,
+            "reuse": 1000,
+            "batches": 10,
+            "average": 25,
+            "untrusted": 400,
+            "s_max": 1.0,
+        },
+        {},
+    ),
+    "qlabgrad": Entry("pal.baselines.qlabgrad:QLABGrad", "forward", {"lr": 0.01}, {}),
+}
+
+OPTIMIZERS = PAPER | BEYOND

@@ -1,5 +1,7 @@
 """ALI-G: a Polyak step size for networks that can fit their data."""
 
+import math
+
 import torch
 from torch import Tensor
 from torch.optim.optimizer import ParamsT
@@ -41,10 +43,10 @@ class AliG(LineSearch):
     def _search(self, descent: Descent) -> Found:
         group = self.param_groups[0]
         self._batch.watching = False  # nothing is evaluated again
-        numerator, cap = group["numerator"], group["max_lr"]
-        rate = (descent.loss0 if numerator is None else numerator) / (descent.norm**2 + group["eps"])
-        clipped = cap is not None and rate > cap
-        return Found((cap if clipped else rate) * descent.norm, clipped=clipped)
+        numerator = descent.loss0 if group["numerator"] is None else group["numerator"]
+        rate = numerator / (descent.norm**2 + group["eps"])
+        cap = math.inf if group["max_lr"] is None else group["max_lr"]
+        return Found(min(rate, cap) * descent.norm, clipped=rate > cap)
 
     def _move(self, descent: Descent, params: list[Tensor], distance: float) -> None:
         super()._move(descent, params, distance)

@@ -32,7 +32,9 @@ def check(settings: Mapping[str, Any], ranges: Mapping[str, Range]) -> None:
     """
     for name, (valid, allowed) in ranges.items():
         value = settings[name]
-        if value is not None and (isinstance(value, bool) or not isinstance(value, int | float) or not valid(value)):
+        if value is not None and (
+            isinstance(value, bool) or not isinstance(value, int | float) or not valid(value)
+        ):
             raise ValueError(f"{name} must be {allowed}, got {value!r}")
 
 
@@ -144,12 +146,18 @@ class LineSearch(torch.optim.Optimizer):
         name = type(self).__name__
         params = [param for group in self.param_groups for param in group["params"] if param.grad is not None]
         if not params:
-            raise RuntimeError(f"no parameter given to {name} has a gradient: the loss does not depend on any of them")
+            raise RuntimeError(
+                f"no parameter given to {name} has a gradient: the loss does not depend on any of them"
+            )
         if any(param.grad.layout != torch.strided for param in params):
-            raise RuntimeError(f"{name} does not support sparse gradients: build embeddings with sparse=False")
+            raise RuntimeError(
+                f"{name} does not support sparse gradients: build embeddings with sparse=False"
+            )
         processes = self._batch.process_group
         if processes is not None and processes.size() > 1:
-            raise RuntimeError(f"{name} searches the line of one process only; PAL shares a line between processes")
+            raise RuntimeError(
+                f"{name} searches the line of one process only; PAL shares a line between processes"
+            )
         met = tuple(map(id, params))
         self._batch.watching |= met not in self._met
         self._met.add(met)

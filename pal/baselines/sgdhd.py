@@ -43,7 +43,11 @@ class SGDHD(Plain):
 
     def _update(self, group: dict[str, Any], params: list[Tensor], gradients: list[Tensor]) -> None:
         states = [self.state[param] for param in params]
-        pairs = [(g, state["direction"]) for g, state in zip(gradients, states, strict=True) if "direction" in state]
+        pairs = [
+            (g, state["direction"])
+            for g, state in zip(gradients, states, strict=True)
+            if "direction" in state
+        ]
         for gradient, before in pairs:
             group["lr"] += group["hypergrad_lr"] * (gradient * before).sum().item()
         for param, gradient, state in zip(params, gradients, states, strict=True):

@@ -1,5 +1,7 @@
 """SLS: stochastic line search with the Armijo condition."""
 
+import math
+
 from torch.optim.optimizer import ParamsT
 
 from pal.baselines.base import COUNT, FRACTION, LIMIT, POSITIVE, Descent, Found, LineSearch, Range
@@ -63,9 +65,8 @@ class SLS(LineSearch):
         if descent.norm < FLAT:
             return Found(0.0)
         eta = group["step_size"] * group["gamma"] ** (1 / group["n_batches_per_epoch"])
-        cap = group["max_step_size"]
-        clipped = cap is not None and eta > cap
-        eta = cap if clipped else eta
+        cap = math.inf if group["max_step_size"] is None else group["max_step_size"]
+        eta, clipped = min(eta, cap), eta > cap
         promise = group["c"] * descent.norm**2
         for _ in range(TRIES):
             if descent(eta * descent.norm) <= descent.loss0 - eta * promise:

@@ -4,9 +4,9 @@ import math
 
 import numpy as np
 import pytest
+import reference
 import torch
 
-import reference
 from pal.baselines import COCOB, SGDHD, SLS, AliG
 
 LINE_SEARCHES = {
