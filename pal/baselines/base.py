@@ -131,7 +131,9 @@ class LineSearch(torch.optim.Optimizer):
             params = self._present()
             descent = Descent(Line(params, self._directions(params)), loss0, self._batch.again)
             found = self._find(descent)
-            if found.case != Case.NONFINITE:
+            if found.case == Case.NONFINITE:
+                descent.line.restore()
+            else:
                 self._move(descent, params, found.step)
             self.line = LineRecord.of(
                 descent.loss0, found.loss_mu, -descent.norm, found.curvature, found.step, descent.norm,
