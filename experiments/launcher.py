@@ -20,7 +20,7 @@ from typing import Any
 import torch
 
 from experiments import runs, tracking
-from experiments.config import RunConfig
+from experiments.config import RunConfig, device_of
 from experiments.source import REPOSITORY
 
 ATTEMPTS = 2
@@ -50,7 +50,13 @@ class Board:
 
 
 def prepare(configs: Sequence[RunConfig]) -> None:
-    """Load the data of all runs once, fetching what is missing; raises UserError before anything has started."""
+    """Look for the devices and load the data of all runs once, fetching what is missing.
+
+    Raises:
+        UserError: For what cannot be had, before anything has started.
+    """
+    for config in configs:
+        device_of(config)
     tasks = {(config.problem, config.train_size, config.batch_size): config.task for config in configs}
     for task in tasks.values():
         task.loader(task.load().train, 0, 0)

@@ -11,6 +11,7 @@ import torch
 
 from experiments import studies, tracking
 from experiments.config import RunConfig
+from experiments.errors import UserError
 
 
 def main() -> None:
@@ -33,6 +34,8 @@ def _read(lines: "queue.Queue[str]") -> None:
 def _execute(config: RunConfig) -> dict[str, Any]:
     try:
         tracking.execute(config, studies.get(config.study).run)
+    except UserError as error:
+        return {"failure": str(error)}
     except Exception as error:
         return {"failure": f"{type(error).__name__}: {error}".splitlines()[0]}
     return {"failure": None}

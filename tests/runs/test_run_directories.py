@@ -1,0 +1,155 @@
+"""A run's directory: complete or not there, with everything a person needs to judge the run."""
+
+import json
+import subprocess
+import sys
+import threading
+
+import numpy as np
+import pytest
+import torch
+from small_runs import Interrupted, record_folder, short, until
+
+from experiments import runs, tracking
+from experiments.source import REPOSITORY
+from experiments.studies import single
+
+
+def quick(config, record):
+    """Stands for a training."""
+    print("hello from the run")  # noqa: T201
+    record.metric("loss", 0.5, 1)
+    record.array("series", np.arange(3.0))
+    return {"steps": 1, "status": "completed"}
+
+
+def test_a_finished_run_is_read_back_as_it_was_recorded(runs_root):
+    config = short()
+    directory = tracking.execute(config, quick)
+    (run,) = runs.finished([short(seed=1), config])
+    assert directory == run.directory == runs_root / config.key()
+    assert run.result == {"steps": 1, "status": "completed"}
+    assert dict(run.trace) == {"series": pytest.approx([0, 1, 2])}
+    assert len(run.trace) == 1
+    assert run.seconds > 0
+    metrics = json.loads((directory / "metrics.json").read_text())
+    assert (metrics["loss"]["values"], metrics["loss"]["steps"]) == ([0.5], [1])
+    assert "hello from the run" in (directory / "cout.txt").read_text()
+    recorded = json.loads((directory / "config.json").read_text())
+    assert recorded["settings"] == config.settings
+    assert recorded["key"] == config.key()
+    assert not list((runs_root / ".partial").iterdir())
+
+
+def test_a_run_records_where_it_comes_from():
+    tracking.execute(short(), quick)
+    found = runs.finished([short()])[0].info["provenance"]
+    head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=REPOSITORY, capture_output=True, text=True)
+    assert found["commit"] == (head.stdout.strip() or None)
+    assert isinstance(found["dirty"], bool)
+    assert len(found["lock_sha256"]) == 64
+    assert found["data_sha256"] == short().task.data_sha256()
+    assert found["torch"] == torch.__version__
+    assert found["device_type"] in ("cpu", "cuda")
+    assert found["device"]
+    assert {"python", "cuda", "cudnn", "driver", "threads"} <= set(found)
+
+
+def test_a_finished_run_is_not_run_again():
+    tracking.execute(short(), quick)
+    tracking.execute(short(), lambda *_: pytest.fail("it ran again"))
+
+
+def test_a_failed_run_leaves_its_output_and_the_reason_and_is_tried_again(runs_root):
+    def fail(config, record):
+        print("about to fail")  # noqa: T201
+        raise RuntimeError("out of luck")
+
+    with pytest.raises(RuntimeError, match="out of luck"):
+        tracking.execute(short(), fail)
+    assert not runs.finished([short()])
+    text = tracking.log(short()).read_text()
+    assert "about to fail" in text
+    assert "RuntimeError: out of luck" in text
+    assert "in fail" in text
+    tracking.execute(short(), quick)
+    assert runs.finished([short()])
+    assert not tracking.log(short()).exists()
+
+
+def test_an_interrupted_run_is_neither_finished_nor_failed():
+    def interrupt(config, record):
+        raise Interrupted
+
+    with pytest.raises(Interrupted):
+        tracking.execute(short(), interrupt)
+    assert not runs.finished([short()])
+    assert not tracking.log(short()).exists()
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_numbers_that_are_not_finite_are_no_metrics(value):
+    def log(config, record):
+        record.metric("loss", value, 3)
+
+    with pytest.raises(ValueError, match=r"'loss' is (nan|inf) at step 3"):
+        tracking.execute(short(), log)
+
+
+def test_the_run_is_elsewhere_until_it_is_finished(runs_root):
+    def look(config, record):
+        assert not (runs_root / config.key()).exists()
+        assert record_folder(config).is_dir()
+        return quick(config, record)
+
+    tracking.execute(short(), look)
+    assert not record_folder(short()).exists()
+
+
+def test_two_who_want_the_same_run_execute_it_once():
+    started, count = threading.Event(), []
+
+    def slow(config, record):
+        count.append(1)
+        started.set()
+        until(lambda: second.is_alive())
+        return quick(config, record)
+
+    first, second = (threading.Thread(target=tracking.execute, args=(short(), slow)) for _ in range(2))
+    first.start()
+    started.wait()
+    second.start()
+    first.join()
+    second.join()
+    assert len(count) == 1
+
+
+RUN = """
+import sys
+import torch
+from experiments import tracking
+from experiments.config import RunConfig
+from experiments.studies import single
+torch.set_num_threads(1)
+tracking.execute(RunConfig.model_validate_json(sys.argv[1]), single.run, checkpoint_seconds=0.0)
+"""
+
+
+def test_a_run_killed_in_the_middle_continues_and_ends_with_the_same_bytes(runs_root, tmp_path, monkeypatch):
+    config = short(settings={"beta": 0.4}, steps=150)
+    process = subprocess.Popen([sys.executable, "-c", RUN, config.model_dump_json()], cwd=REPOSITORY)
+    checkpoint = record_folder(config).parent / "checkpoint.pt"
+    until(lambda: checkpoint.exists() and torch.load(checkpoint, weights_only=True)["step"] >= 10)
+    process.kill()
+    process.wait()
+    steps = []
+    continued = tracking.execute(config, single.run, on_progress=lambda step, _: steps.append(step))
+    assert 10 <= steps[0] < 150
+    monkeypatch.setenv("PAL_RUNS", str(tmp_path / "others"))
+    uninterrupted = tracking.execute(config, single.run)
+    for name in ("trace.npz", "config.json"):
+        assert (continued / name).read_bytes() == (uninterrupted / name).read_bytes()
+    first, other = (json.loads((place / "metrics.json").read_text()) for place in (continued, uninterrupted))
+    assert {name: (series["values"], series["steps"]) for name, series in first.items()} == {
+        name: (series["values"], series["steps"]) for name, series in other.items()
+    }

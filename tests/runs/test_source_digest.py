@@ -1,0 +1,112 @@
+"""Which code a run depends on: everything it imports, and nothing that does not run."""
+
+from textwrap import dedent
+
+import pytest
+
+from experiments import source
+
+FILES = {
+    "project/__init__.py": '"""A package."""',
+    "project/study.py": """
+        import os
+        from project import helper
+        from project.deep.inner import value
+
+        def run(x):
+            return helper.double(x) + value
+        """,
+    "project/helper.py": """
+        from .deep import other
+
+        def double(x):
+            return 2 * x
+        """,
+    "project/deep/__init__.py": "",
+    "project/deep/inner.py": "value = 1",
+    "project/deep/other.py": "from ..register import NAMES",
+    "project/register.py": "from project import only_there\nNAMES = ['a']",
+    "project/only_there.py": "",
+    "project/unrelated.py": "value = 2",
+}
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    """A small project in place of this one; gives a function that changes a file and returns the digest."""
+    monkeypatch.setattr(source, "REPOSITORY", tmp_path)
+    monkeypatch.setattr(source, "PACKAGES", ("project",))
+    forget()
+    for name in FILES:
+        write(tmp_path, name, FILES[name])
+
+    def change(name=None, text="", without=()):
+        if name is not None:
+            write(tmp_path, name, text)
+        forget()
+        return source.digest("project.study", without=without)
+
+    yield change
+    forget()
+
+
+def write(root, name, text):
+    path = root / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(dedent(text))
+
+
+def forget():
+    for function in (source.digest, source.files, source.code):
+        function.cache_clear()
+
+
+def test_everything_that_is_imported_directly_or_not_is_found(project, tmp_path):
+    found = [str(path.relative_to(tmp_path)) for path in source.files("project.study")]
+    assert found == sorted(set(FILES) - {"project/unrelated.py"})
+
+
+def test_comments_docstrings_and_layout_do_not_count(project):
+    before = project()
+    after = project(
+        "project/helper.py",
+        '''
+        """Says more now."""
+
+        from .deep import other  # why
+
+
+        def double(
+            x,
+        ):
+            """Twice."""
+            return (2 * x)
+        ''',
+    )
+    assert after == before
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("project/helper.py", "def double(x):\n    return 2.02 * x"),
+        ("project/deep/inner.py", "value = 1.0"),
+        ("project/deep/other.py", "from ..register import NAMES\nmore = 1"),
+        ("project/deep/__init__.py", "import os"),
+        ("project/__init__.py", "x = 'text that is no docstring'"),
+    ],
+)
+def test_code_counts_wherever_it_is(project, name, text):
+    assert project(name, text) != project(name, FILES[name])
+
+
+def test_code_that_is_not_imported_does_not_count(project):
+    assert project("project/unrelated.py", "value = 3") == project()
+
+
+def test_a_module_left_out_does_not_count_nor_what_only_it_imports(project, tmp_path):
+    without = ("project.register",)
+    before = project(without=without)
+    assert project("project/register.py", "NAMES = ['a', 'b']", without=without) == before
+    assert project("project/only_there.py", "x = 1", without=without) == before
+    assert project("project/helper.py", "x = 1", without=without) != before
