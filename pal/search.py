@@ -133,6 +133,8 @@ class Measured:
             if guess is None or not inner < guess:
                 guess = GROWTH * here
             return min(guess, REACH * here, self._limit)
+        if at == 0 and guess is not None:
+            guess = max(guess, outer / REACH**2)  # the slope alone may promise a minimum next to nothing
         if guess is not None and inner < guess < outer and (at == 0 or abs(guess - here) <= largest):
             return guess
         if at == 0:
