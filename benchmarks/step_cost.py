@@ -4,7 +4,7 @@ The floor is a step of SGD with momentum plus one forward pass without gradients
 point more must pay. Rounds of one step each follow one another, so that a busy machine slows all alike; the table gives
 the median over the rounds of the ratio of the times within a round.
 
-    python benchmarks/step_cost.py [--problems mlp resnet32 mobilenetv2] [--seconds 60] [--device cuda]
+    python -m benchmarks.step_cost [--problems mlp resnet32 mobilenetv2] [--seconds 60] [--device cuda]
 """
 
 import argparse

@@ -156,7 +156,7 @@ def number(loss: object) -> Tensor:
     if not isinstance(loss, Tensor) or loss.numel() != 1:
         found = f"a tensor of shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else type(loss).__name__
         raise TypeError(f"the closure must return the loss as a tensor with one element; it returned {found}")
-    value = loss.detach()
+    value = loss.detach() if loss.requires_grad else loss
     if value.is_cuda:
         value = value.clone()  # compiled code with CUDA graphs uses the memory of its outputs again
     if value.itemsize < 4:
