@@ -23,7 +23,7 @@ from the problem and the optimizer. The same run again shows its result; --force
 
 def main(words: Sequence[str] | None = None) -> int:
     """Run a command; a mistake that the person can mend is one line and exit code 2."""
-    arguments = parser().parse_args(words)
+    arguments = _parsed(words)
     try:
         return arguments.command(arguments)
     except UserError as error:
@@ -32,6 +32,17 @@ def main(words: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("\nstopped; the same command continues where this one ended", file=sys.stderr)  # noqa: T201
         return 130
+
+
+def _parsed(words: Sequence[str] | None) -> argparse.Namespace:
+    """The arguments; argparse alone would take no FIELD=VALUE after an option."""
+    top = parser()
+    arguments, rest = top.parse_known_args(words)
+    if rest and (arguments.command is not _run or any(word.startswith("-") for word in rest)):
+        top.error(f"unrecognized arguments: {' '.join(rest)}")
+    if rest:
+        arguments.words += rest
+    return arguments
 
 
 def parser() -> argparse.ArgumentParser:

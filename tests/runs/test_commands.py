@@ -1,0 +1,199 @@
+"""The command line: what people see, exit codes, and that a mistake leaves nothing behind."""
+
+import re
+import subprocess
+import sys
+import time
+
+import pytest
+import yaml
+
+from experiments import cli, display, launcher, profiles, runs, tables, tracking
+from experiments.source import REPOSITORY
+
+SMALL = ["problem=digits-mlp", "steps=6", "evaluate_every=3", "--threads=1"]
+
+
+def said(capsys):
+    """What stands on standard error."""
+    return capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["run", *SMALL], r"optimizer must be one of pal, .*, not None"),
+        (["run", *SMALL, "optimizer=pall"], r"'pall'; did you mean 'pal'"),
+        (["run", *SMALL, "optimizer=pal", "settings.mu=-1"], r"mu.*-1"),
+        (["run", *SMALL, "optimizer=pal", "settings.mu=0"], r"mu.*0"),
+        (["run", *SMALL, "optimizer=pal", "size.mu=0"], r"'size.mu'.*settings.mu"),
+        (["run", *SMALL, "optimizer=pal", "stepps=4"], r"'stepps'; did you mean 'steps'"),
+        (["run", *SMALL, "optimizer=pal", "seed=[1"], r"seed=\[1.*YAML"),
+        (["run", *SMALL, "optimizer=pal", "train_size=0"], r"train_size is 0"),
+        (["run", *SMALL, "optimizer=pal", "train_size=99999"], r"train_size is 99999"),
+        (["run", *SMALL, "optimizer=pal", "batch_size=99999"], r"batch_size is 99999"),
+        (["run", "no-such-file.yaml"], r"'no-such-file.yaml' is neither FIELD=VALUE nor a file"),
+        (["study", "benchmark", "--profile", "quik"], r"'quik'.*did you mean 'quick'"),
+        (["study", "benchmarks", "--profile", "quick"], r"'benchmarks'; did you mean 'benchmark'"),
+        (["forget", "--profile", "quik"], r"'quik'.*did you mean 'quick'"),
+        (["data", "cifar11"], r"'cifar11'; did you mean 'cifar10'"),
+    ],
+    ids=lambda words: " ".join(words) if isinstance(words, list) else "",
+)
+def test_a_mistake_is_one_line_and_exit_code_2_and_nothing_is_written(words, sentence, capsys, runs_root):
+    assert cli.main(words) == 2
+    text = said(capsys)
+    assert text.startswith("error: ")
+    assert text.count("\n") == 1
+    assert re.search(sentence, text)
+    assert not list(runs_root.iterdir())
+
+
+def test_a_gpu_that_is_not_there_is_said_before_anything_starts(capsys, runs_root, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    assert cli.main(["run", *SMALL, "optimizer=pal", "device=cuda"]) == 2
+    assert "'cuda'" in said(capsys)
+    assert not list(runs_root.iterdir())
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["study", "benchmark", "--slots", "0"],
+        ["study", "benchmark", "lines"],
+        ["run"],
+        ["run", "--slots"],
+        ["runn"],
+        [],
+    ],
+)
+def test_a_word_out_of_place_is_answered_with_the_usage(words, capsys):
+    with pytest.raises(SystemExit) as caught:
+        cli.main(words)
+    assert caught.value.code == 2
+    assert "usage:" in said(capsys)
+
+
+def test_slots_from_make_are_checked_too(monkeypatch, capsys):
+    monkeypatch.setenv("PAL_SLOTS", "two")
+    assert cli.main(["study", "benchmark"]) == 2
+    assert "PAL_SLOTS is 'two'" in said(capsys)
+
+
+def test_one_training_is_shown_kept_shown_again_and_done_anew_when_forced(capsys, runs_root):
+    words = ["run", *SMALL, "optimizer=pal", "settings.mu=1e-1"]
+    assert cli.main(words) == 0
+    first = capsys.readouterr()
+    (directory,) = runs_root.glob("[0-9a-f]*")
+    assert "test_accuracy" in first.out
+    assert str(directory) in first.out
+    assert "0/6" in first.err
+    assert "6/6 done, training loss" in first.err
+    made = (directory / "run.json").stat().st_mtime_ns
+    assert cli.main(words) == 0
+    assert "--force" in capsys.readouterr().out
+    assert (directory / "run.json").stat().st_mtime_ns == made
+    assert cli.main([*words, "--force"]) == 0
+    assert "--force" not in capsys.readouterr().out
+    assert (directory / "run.json").stat().st_mtime_ns != made
+
+
+def test_a_file_and_words_together_make_a_run(tmp_path):
+    from experiments import single
+
+    file = tmp_path / "run.yaml"
+    file.write_text(
+        yaml.safe_dump({"problem": "digits-mlp", "optimizer": "pal", "settings": {"mu": 0.3}, "seed": 1})
+    )
+    config = single.read([str(file), "seed=2", "settings.alpha=1.5"])
+    assert (config.seed, config.settings["mu"], config.settings["alpha"]) == (2, 0.3, 1.5)
+
+
+@pytest.fixture
+def profile(tmp_path, monkeypatch):
+    """A profile `tiny` with two runs, executed in this process; the studies whose tables were written."""
+    monkeypatch.setattr(profiles, "FOLDER", tmp_path)
+    section = {"problems": ["digits-mlp"], "steps": 2, "seeds": [0, 1], "optimizers": {"pal": {}}}
+    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump({"benchmark": section}))
+    written = []
+    monkeypatch.setattr(
+        tables, "write", lambda study, name, finished: written.append((study, name, len(finished)))
+    )
+    return written
+
+
+def in_this_process(configs, slots, threads, show):
+    """Stands for the launcher: the run with seed 1 fails as long as it is told to."""
+    failures = []
+    for config in configs:
+        if config.seed == 1 and in_this_process.failing:
+            failures.append(launcher.Failure(config.name, "MemoryError: [all] gone", tracking.log(config)))
+        else:
+            tracking.execute(config, lambda *_: {"steps": 1})
+    return failures
+
+
+def test_a_study_with_a_failed_run_names_it_and_ends_with_1_and_the_next_call_completes(
+    profile, monkeypatch, capsys
+):
+    monkeypatch.setattr(launcher, "launch", in_this_process)
+    in_this_process.failing = True
+    words = ["study", "benchmark", "--profile", "tiny", "--slots", "2"]
+    assert cli.main(words) == 1
+    text = said(capsys)
+    (failed,) = [config for config in profiles.plan("tiny", "benchmark") if config.seed == 1]
+    assert failed.name in text
+    assert "MemoryError: [all] gone" in text
+    assert str(tracking.log(failed)) in text
+    assert profile == []
+    in_this_process.failing = False
+    assert cli.main(words) == 0
+    assert profile == [("benchmark", "tiny", 2)]
+    assert cli.main(["forget", "--profile", "tiny"]) == 0
+    assert not runs.finished(profiles.plan("tiny", "benchmark"))
+    assert "2 runs" in said(capsys)
+
+
+def test_no_tables_are_made_of_half_the_runs(profile, monkeypatch, capsys):
+    monkeypatch.setattr(
+        launcher, "launch", lambda *_: []
+    )  # as if the code, and so the keys, had changed meanwhile
+    assert cli.main(["study", "benchmark", "--profile", "tiny"]) == 2
+    assert "changed" in said(capsys)
+    assert profile == []
+
+
+def test_ctrl_c_says_that_the_same_command_continues(profile, monkeypatch, capsys):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(launcher, "launch", interrupted)
+    assert cli.main(["study", "benchmark", "--profile", "tiny"]) == 130
+    assert "the same command continues" in said(capsys)
+
+
+def test_help_is_quick_and_names_every_command():
+    started = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, "-m", "experiments", "--help"], cwd=REPOSITORY, capture_output=True, text=True
+    )
+    assert time.monotonic() - started < 2  # importing torch alone takes longer on a busy machine
+    assert done.returncode == 0
+    for command in ("run", "study", "claims", "notebook", "report", "data", "problems", "forget"):
+        assert re.search(rf"^ +{command} ", done.stdout, re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"), [(0, "0 s"), (89, "89 s"), (91, "2 min"), (5399, "90 min"), (9000, "2.5 h")]
+)
+def test_durations_are_for_people(seconds, words):
+    assert display.duration(seconds) == words
+
+
+def test_the_time_left_counts_only_what_was_done_since_the_start():
+    now = [100.0]
+    left = display.TimeLeft(lambda: now[0])
+    assert left.words(50, 100) == ""
+    now[0] += 20
+    assert left.words(60, 100) == "about 80 s left"
+    assert left.words(100, 100) == "done"
