@@ -130,7 +130,7 @@ class Method:
         self.scheduler = scheduler
         self.learning_rate: Tensor | float = math.nan
         self.train()
-        self._step = {"forward": self._forward, "backward": self._backward, "none": self._none}[entry.closure]
+        self._step = {"forward": self._forward, "none": self._none}[entry.closure]
 
     def step(self, loss_fn: Callable[[], Tensor]) -> Tensor:
         """One step on the loss that `loss_fn` computes by a forward pass; returns l(0), detached."""
@@ -169,26 +169,10 @@ class Method:
 
     def _rate(self) -> float:
         group = self.optimizer.param_groups[0]
-        return group.get("lr", math.nan) * group.get(
-            "d", 1.0
-        )  # d: Prodigy's estimate, which it multiplies lr with
+        return group.get("lr", math.nan) * group.get("d", 1.0)  # d: what Prodigy multiplies lr with
 
     def _forward(self, loss_fn: Callable[[], Tensor]) -> Tensor:
         return self.optimizer.step(loss_fn)
-
-    def _backward(self, loss_fn: Callable[[], Tensor]) -> Tensor:
-        first: list[Tensor] = []
-
-        def closure() -> Tensor:
-            self.optimizer.zero_grad()
-            with torch.enable_grad():
-                loss = loss_fn()
-                loss.backward()
-            first.append(loss.detach())
-            return loss
-
-        self.optimizer.step(closure)
-        return first[0]
 
     def _none(self, loss_fn: Callable[[], Tensor]) -> Tensor:
         self.optimizer.zero_grad()

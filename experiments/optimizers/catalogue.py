@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any, Literal
 
-Closure = Literal["forward", "backward", "none"]
+Closure = Literal["forward", "none"]
 
 
 @dataclass(frozen=True)
@@ -12,7 +12,7 @@ class Entry:
 
     Attributes:
         target: "module:class"; imported when the optimizer is asked for, so that a run depends on its own only.
-        closure: What its step takes: a closure that runs the forward pass, one that also calls backward, or none.
+        closure: What its step takes: a closure that runs the forward pass, or none.
         settings: Every setting a person can change, with its default.
         fixed: Further arguments of the constructor, the same in every run.
         rate: The setting that a schedule multiplies; None for optimizers that have no learning rate.
@@ -71,8 +71,8 @@ PAPER = {
 BEYOND = {
     "adamw": Entry("torch.optim:AdamW", "none", ADAM | {"weight_decay": 0.01}, {}, "lr"),
     "lbfgs": Entry(
-        "torch.optim:LBFGS",
-        "backward",
+        "pal.baselines.lbfgs:LBFGS",
+        "forward",
         {"lr": 1.0, "max_iter": 20, "history_size": 100},
         {"line_search_fn": "strong_wolfe"},
         "lr",

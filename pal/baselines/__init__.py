@@ -4,9 +4,10 @@ from pal.baselines.alig import AliG
 from pal.baselines.cocob import COCOB
 from pal.baselines.exact import ExactLineSearch
 from pal.baselines.labpal import LABPAL
+from pal.baselines.lbfgs import LBFGS
 from pal.baselines.qlabgrad import QLABGrad
 from pal.baselines.rmsprop import RMSPropTF
 from pal.baselines.sgdhd import SGDHD
 from pal.baselines.sls import SLS
 
-__all__ = ["COCOB", "LABPAL", "SGDHD", "SLS", "AliG", "ExactLineSearch", "QLABGrad", "RMSPropTF"]
+__all__ = ["COCOB", "LABPAL", "LBFGS", "SGDHD", "SLS", "AliG", "ExactLineSearch", "QLABGrad", "RMSPropTF"]
