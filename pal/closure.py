@@ -97,9 +97,11 @@ class BatchLoss:
         self._draws |= self.watching and term[1].drew_on_cuda()
         return value
 
-    @torch.no_grad()
     def again(self) -> Tensor:
         """The loss at the present weights: no gradients, the same random draws, no statistics updated."""
+        if torch.is_grad_enabled():
+            with torch.no_grad():
+                return self.again()
         now = Randomness()
         self._modules.rewind()
         values: list[Tensor] = []

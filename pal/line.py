@@ -67,6 +67,7 @@ class Flat:
         rows = math.ceil(sum(sizes) / ROW)
         self.buffer = torch.zeros(rows * ROW, dtype=like[0].dtype, device=like[0].device)
         self.scalar = torch.promote_types(self.buffer.dtype, torch.float32)
+        self._rows = self.buffer.view(-1, ROW)
         starts = [0, *accumulate(sizes)]
         self.views = [
             self.buffer.as_strided(
@@ -81,7 +82,7 @@ class Flat:
 
     def norm(self) -> Tensor:
         """Euclidean norm of everything, 0-dim."""
-        return kernels.norm(kernels.norms(self.buffer.view(-1, ROW), self.scalar))
+        return kernels.norm(kernels.norms(self._rows, self.scalar))
 
     def sum(self) -> Tensor:
         """Sum of everything, 0-dim."""

@@ -165,7 +165,6 @@ class PAL(torch.optim.Optimizer):
         """
         self._batch.register_graph(graph)
 
-    @torch.no_grad()
     def step(self, closure: Closure | None = None) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Move the weights to the minimum of the line's parabola.
 
@@ -188,7 +187,8 @@ class PAL(torch.optim.Optimizer):
                 "PAL needs the loss twice: call step(closure), or backward(closure) before step()"
             )
         try:
-            self._record = (*self._search(self._settle()), self._batch.evaluations)
+            with torch.no_grad():
+                self._record = (*self._search(self._settle()), self._batch.evaluations)
         finally:
             self._batch.reset()
         loss0 = -self._record[0] if self.param_groups[0]["maximize"] else self._record[0]
