@@ -11,7 +11,7 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import NullFormatter
+from matplotlib.ticker import FormatStrFormatter, LogLocator, NullFormatter
 
 PAPER = {
     "pal": "#1f5fbf",
@@ -210,6 +210,8 @@ def _boxes(
     )  # fmt: skip
     _points(axes, runs, entries, colour, column)
     if log:
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.xaxis.set_major_formatter(FormatStrFormatter("%g"))
         axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set(xlabel=words, ylabel="")
     axes.set_yticks(range(len(entries)), [label(entry) for entry in entries])

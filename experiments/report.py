@@ -153,6 +153,7 @@ img { max-width: 100%; } figure { margin: 1.5rem 0; } figcaption, small { color:
        white-space: nowrap; font-size: .85rem; }
 .supported { background: #1a7f37; } .contradicted { background: #c62828; }
 .undecided { background: #9a6700; } .not-measured { background: #666; }
+.anchor-link { display: none; }
 .jp-OutputArea-output { overflow-x: auto; }
 """
 
