@@ -49,6 +49,6 @@ def norms(rows: Tensor, dtype: torch.dtype) -> Tensor:
     return torch.linalg.vector_norm(rows, dim=1, dtype=dtype)
 
 
-def norm(numbers: Tensor) -> Tensor:
+def norm(numbers: Tensor, dtype: torch.dtype) -> Tensor:
     """Euclidean norm of a vector, 0-dim."""
-    return torch.linalg.vector_norm(numbers)
+    return torch.linalg.vector_norm(numbers, dtype=dtype)

@@ -13,6 +13,7 @@ from pal import kernels
 from pal.parabola import Scalar, select
 
 ROW = 1024  # elements summed at a time: float32 norms of millions of numbers in one go are wrong in the fifth digit
+FEW = 64  # up to so many rows one go is exact enough, and a little faster
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,7 +83,9 @@ class Flat:
 
     def norm(self) -> Tensor:
         """Euclidean norm of everything, 0-dim."""
-        return kernels.norm(kernels.norms(self._rows, self.scalar))
+        if len(self._rows) <= FEW:
+            return kernels.norm(self.buffer, self.scalar)
+        return kernels.norm(kernels.norms(self._rows, self.scalar), self.scalar)
 
     def sum(self) -> Tensor:
         """Sum of everything, 0-dim."""
@@ -258,7 +261,8 @@ def combined_norm(norms: Sequence[Tensor], on_host: bool) -> Scalar:
     if on_host:
         return math.sqrt(sum(norm.item() ** 2 for norm in norms))
     first, *others = norms
-    return kernels.norm(torch.stack([first, *(norm.to(first.device) for norm in others)]))
+    together = torch.stack([first, *(norm.to(first.device) for norm in others)])
+    return kernels.norm(together, together.dtype)
 
 
 def ratio(number: Scalar, norm: Scalar) -> Scalar:
