@@ -15,7 +15,7 @@ ifeq ($(CONDA_DEFAULT_ENV),pal)
   ENVIRONMENT :=
 else
   ENVIRONMENT := .venv/.ready
-  export PATH := $(CURDIR)/.venv/bin:$(PATH)
+  export PATH := $(CURDIR)/.venv/bin:$(CURDIR)/.uv/bin:$(PATH)
 endif
 UV := $(or $(shell command -v uv),.uv/bin/uv)
 
@@ -63,7 +63,10 @@ format: $(ENVIRONMENT)  ## let ruff format the code
 	@ruff check --quiet --fix . ; ruff format --quiet .
 
 bench: $(ENVIRONMENT)  ## the benchmarks, one table each
-	@for script in benchmarks/*.py; do python $$script; done
+	@for script in benchmarks/*.py; do PYTHONPATH=. python $$script || exit 1; done
+
+wheel-check: $(ENVIRONMENT)  ## build the wheel of pal and test it with torch alone, outside of the repository
+	@tests/wheel_check.sh python
 
 .PHONY: lock
 lock:  ## compile requirements.lock from pyproject.toml
