@@ -7,10 +7,6 @@ import sys
 import threading
 from typing import IO, Any
 
-import torch
-
-from experiments import studies, tracking
-from experiments.config import RunConfig
 from experiments.errors import UserError
 
 
@@ -18,11 +14,14 @@ def main() -> None:
     """Execute runs until standard input closes; then end at once, even in the middle of a run."""
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # whatever a library prints must not look like an answer
-    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
     lines: queue.Queue[str] = queue.Queue()
     threading.Thread(target=_read, args=(lines,), daemon=True).start()
+
+    import torch  # with the reader at work, so that the launcher's end is noticed meanwhile
+
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
     while True:
-        _answer(answers, _execute(RunConfig.model_validate_json(lines.get())))
+        _answer(answers, _execute(lines.get()))
 
 
 def _read(lines: "queue.Queue[str]") -> None:
@@ -31,7 +30,11 @@ def _read(lines: "queue.Queue[str]") -> None:
     os._exit(0)  # the launcher is gone: its next call continues the run from its checkpoint
 
 
-def _execute(config: RunConfig) -> dict[str, Any]:
+def _execute(line: str) -> dict[str, Any]:
+    from experiments import studies, tracking
+    from experiments.config import RunConfig
+
+    config = RunConfig.model_validate_json(line)
     try:
         tracking.execute(config, studies.get(config.study).run)
     except UserError as error:

@@ -51,7 +51,7 @@ def kill_workers(config, times):
 def test_failed_and_killed_runs_are_named_with_their_logs_and_stop_nothing_else():
     configs = broken, good, doomed = short(seed=0), short(seed=1), short(seed=2, steps=100_000)
     break_checkpoint(broken)
-    killer = threading.Thread(target=kill_workers, args=(doomed, launcher.ATTEMPTS))
+    killer = threading.Thread(target=kill_workers, args=(doomed, 2))
     killer.start()
     boards = []
     failures = launcher.launch(configs, slots=1, show=boards.append)
@@ -80,6 +80,14 @@ def test_a_killed_launcher_takes_its_worker_along_and_the_next_call_completes(tm
     traces = [(run.directory / "trace.npz").read_bytes() for run in runs.finished(configs)]
     monkeypatch.setenv("PAL_RUNS", str(tmp_path / "others"))
     assert traces == [(tracking.execute(config, single.run) / "trace.npz").read_bytes() for config in configs]
+
+
+def test_a_worker_ends_with_its_launcher_even_while_it_starts():
+    worker = subprocess.Popen(
+        [sys.executable, "-m", "experiments", "worker"], cwd=REPOSITORY, stdin=subprocess.PIPE
+    )
+    worker.stdin.close()
+    assert worker.wait(timeout=10) == 0
 
 
 def test_nothing_is_started_for_finished_runs(monkeypatch):
