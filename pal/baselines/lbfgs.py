@@ -49,7 +49,11 @@ class LBFGS(torch.optim.LBFGS):
 
         def measure() -> Tensor:
             self.zero_grad()
-            return batch.again() if len(batch) else batch.measure(evaluate)
+            loss = batch.again() if len(batch) else batch.measure(evaluate)
+            for param in self.param_groups[0]["params"]:
+                if param.grad is not None:
+                    param.grad = param.grad.contiguous()  # torch flattens it by `view`, which needs rows
+            return loss
 
         try:
             return cast(Tensor, super().step(measure))  # pyright: ignore[reportUnknownMemberType]
