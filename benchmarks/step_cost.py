@@ -2,12 +2,15 @@
 
 The floor is a step of SGD with momentum plus one forward pass without gradients: what any search that measures one
 point more must pay. Rounds of one step each follow one another, so that a busy machine slows all alike; the table gives
-the median over the rounds of the ratio of the times within a round.
+the median over the rounds of the ratio of the times within a round. Every round draws new labels, so that line searches
+keep having something to search. Passes are counted per step; memory is what an optimizer holds between steps and while
+the loss is evaluated, beside weights and gradients, in copies of the weights.
 
     python -m benchmarks.step_cost [--problems mlp resnet32 mobilenetv2] [--seconds 60] [--device cuda]
 """
 
 import argparse
+import math
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -17,10 +20,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from experiments import models
+from benchmarks.watching import Watched, held
+from experiments import models, optimizers
 from pal import PAL
 
 Step = Callable[[], object]
+Maker = Callable[[nn.Module, Callable[[], Tensor]], Step]
 BATCH = 128
 
 
@@ -32,12 +37,13 @@ class Problem(NamedTuple):
     threads: int
 
 
-class Cost(NamedTuple):
-    """An optimizer's row: its step on a model and a loss, and its passes per step."""
+class Row(NamedTuple):
+    """What is measured of an optimizer: its step, the loss it sees, and new labels for it."""
 
-    step: Callable[[nn.Module, Callable[[], Tensor]], Step]
-    forward: str
-    backward: str
+    step: Step
+    loss: Watched
+    refresh: Step
+    copies: float
 
 
 PROBLEMS = {
@@ -79,6 +85,16 @@ def pal_step(
     return lambda: optimizer.step(loss)
 
 
+def named_step(name: str, **settings: object) -> Maker:
+    """An optimizer of the catalogue with its defaults and a few changes."""
+
+    def make(model: nn.Module, loss: Callable[[], Tensor]) -> Step:
+        method = optimizers.build(name, model.parameters(), settings)
+        return lambda: method.step(loss)
+
+    return make
+
+
 def captured(step: Step) -> Step:
     """The step as a replayed CUDA graph."""
     stream = torch.cuda.Stream()
@@ -93,17 +109,29 @@ def captured(step: Step) -> Step:
     return graph.replay
 
 
-COSTS = {
-    "SGD + forward (floor)": Cost(floor_step, "2", "1"),
-    "SGD": Cost(sgd_step, "1", "1"),
-    "PAL": Cost(pal_step, "2", "1"),
-    "PAL, beta 0.4": Cost(lambda model, loss: pal_step(model, loss, beta=0.4), "2", "1"),
-    "PAL, weight decay": Cost(lambda model, loss: pal_step(model, loss, weight_decay=1e-4), "2", "1"),
+CAPTURABLE: dict[str, Maker] = {
+    "SGD + forward (floor)": floor_step,
+    "SGD": sgd_step,
+    "PAL": pal_step,
+    "PAL, beta 0.4": lambda model, loss: pal_step(model, loss, beta=0.4),
+    "PAL, weight decay": lambda model, loss: pal_step(model, loss, weight_decay=1e-4),
 }
-"""The rows of the table; other optimizers join here."""
+"""Rows that read nothing from the device, so that CUDA can capture them."""
+
+SETTINGS: dict[str, dict[str, object]] = {
+    "lbfgs": {"lr": 0.1, "max_iter": 4, "history_size": 10},
+    "labpal": {"reuse": 100},
+}
+
+COSTS = CAPTURABLE | {
+    name: named_step(name, **SETTINGS.get(name, {}))
+    for name in optimizers.names()
+    if name not in ("sgd", "pal")
+}
+"""All rows of the table."""
 
 
-def prepare(problem: Problem, cost: Cost, device: torch.device, graphed: bool) -> Step:
+def prepare(problem: Problem, make: Maker, device: torch.device, graphed: bool) -> Row:
     """A model of its own for the row, and its step."""
     torch.manual_seed(0)
     model = models.build(problem.network, problem.shape, 10).to(device)
@@ -111,8 +139,10 @@ def prepare(problem: Problem, cost: Cost, device: torch.device, graphed: bool) -
     if x.ndim == 4:
         model, x = model.to(memory_format=torch.channels_last), x.to(memory_format=torch.channels_last)
     y = torch.randint(10, (BATCH,), device=device)
-    step = cost.step(model, lambda: functional.cross_entropy(model(x), y))
-    return captured(step) if graphed else step
+    loss = Watched(lambda: functional.cross_entropy(model(x), y))
+    step = make(model, loss)
+    copies = held(model, step, loss) / sum(param.nbytes for param in model.parameters())
+    return Row(captured(step) if graphed else step, loss, lambda: y.random_(10), copies)
 
 
 def seconds_of(step: Step, device: torch.device) -> float:
@@ -126,33 +156,38 @@ def seconds_of(step: Step, device: torch.device) -> float:
     return time.perf_counter() - start
 
 
-def measure(steps: Sequence[Step], device: torch.device, seconds: float) -> list[list[float]]:
+def measure(rows: Sequence[Row], device: torch.device, seconds: float) -> list[list[float]]:
     """Times of all steps in turn, round after round until the time is over, at least 10 rounds."""
-    for step in steps:
+    for row in rows:
         for _ in range(3):
-            step()
-    times: list[list[float]] = [[] for _ in steps]
+            row.step()
+        row.loss.forward = row.loss.backward = 0
+    times: list[list[float]] = [[] for _ in rows]
     end = time.perf_counter() + seconds
     while time.perf_counter() < end or len(times[0]) < 10:
-        for step, row in zip(steps, times, strict=True):
-            row.append(seconds_of(step, device))
+        for row, own in zip(rows, times, strict=True):
+            row.refresh()
+            own.append(seconds_of(row.step, device))
     return times
 
 
 def table(name: str, device: torch.device, seconds: float, graphed: bool = False) -> None:
-    """Print the table of one problem."""
+    """Print the table of one problem; the passes of captured steps are those of the eager table."""
     problem = PROBLEMS[name]
     torch.set_num_threads(problem.threads)
-    rows = list(COSTS)
-    steps = [prepare(problem, COSTS[row], device, graphed) for row in rows]
-    times = measure(steps, device, seconds)
+    costs = CAPTURABLE if graphed else COSTS
+    rows = [prepare(problem, make, device, graphed) for make in costs.values()]
+    times = measure(rows, device, seconds)
     kind = "captured" if graphed else "eager"
     print(f"\n{name}, batch {BATCH}, {device}, {kind}, {problem.threads} thread(s), {len(times[0])} rounds")
-    print(f"{'':24}{'forward':>8}{'backward':>9}{'ms':>10}{'x floor':>9}{'x SGD':>8}")
-    for row, own in zip(rows, times, strict=True):
+    print(f"{'':24}{'forward':>8}{'backward':>9}{'copies':>8}{'ms':>10}{'x floor':>9}{'x SGD':>8}")
+    for label, row, own in zip(costs, rows, times, strict=True):
+        passes = [
+            math.nan if graphed else count / len(own) for count in (row.loss.forward, row.loss.backward)
+        ]
         against = [statistics.median(a / b for a, b in zip(own, other, strict=True)) for other in times[:2]]
-        cost, ms = COSTS[row], 1e3 * statistics.median(own)
-        print(f"{row:24}{cost.forward:>8}{cost.backward:>9}{ms:10.3f}{against[0]:9.3f}{against[1]:8.3f}")
+        shown = f"{passes[0]:8.2f}{passes[1]:9.2f}{row.copies:8.2f}{1e3 * statistics.median(own):10.3f}"
+        print(f"{label:24}{shown}{against[0]:9.3f}{against[1]:8.3f}")
 
 
 def main() -> None:

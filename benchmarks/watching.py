@@ -1,0 +1,67 @@
+"""What an optimizer does with the loss it is given: how often it evaluates it, and what it holds meanwhile."""
+
+import gc
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+
+class Watched:
+    """A loss that counts its evaluations, and looks at the first of them for what an optimizer holds.
+
+    Attributes:
+        forward: evaluations so far.
+        backward: those with gradients.
+        held: the most bytes of tensors seen beside `known`, once `watch` was called.
+    """
+
+    def __init__(self, loss: Callable[[], Tensor]) -> None:
+        self.forward = self.backward = self.held = 0
+        self._loss = loss
+        self._known: Callable[[], set[int]] | None = None
+
+    def __call__(self) -> Tensor:
+        """Evaluate."""
+        self.forward += 1
+        self.backward += torch.is_grad_enabled()
+        self.look()
+        return self._loss()
+
+    def watch(self, known: Callable[[], set[int]] | None) -> None:
+        """Begin to look at memory, leaving out what is known; end with None."""
+        self._known = known
+
+    def look(self) -> None:
+        """Note how much is held now."""
+        if self._known is not None:
+            self.held = max(self.held, sum(storages(self._known()).values()))
+
+
+def storages(known: set[int]) -> dict[int, int]:
+    """Bytes of all tensors by their address, without the known ones."""
+    tensors = [item for item in gc.get_objects() if issubclass(type(item), Tensor)]
+    found = {tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes() for tensor in tensors}
+    return {address: size for address, size in found.items() if address not in known}
+
+
+def held(model: nn.Module, step: Callable[[], object], loss: Watched) -> int:
+    """Bytes that an optimizer holds in its second and third step."""
+    others = set(storages(set()))  # models and optimizers of other rows
+    own = {param.untyped_storage().data_ptr() for param in model.parameters()}
+    step()
+
+    def known() -> set[int]:
+        return others | own | {grad.untyped_storage().data_ptr() for grad in gradients(model)}
+
+    loss.watch(known)
+    step()
+    step()
+    loss.look()
+    loss.watch(None)
+    return loss.held
+
+
+def gradients(model: nn.Module) -> list[Tensor]:
+    """Gradients of a model that are there."""
+    return [param.grad for param in model.parameters() if param.grad is not None]
