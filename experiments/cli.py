@@ -146,23 +146,30 @@ def _forget(arguments: argparse.Namespace) -> int:
     return batch.forget(arguments.profile)
 
 
-def _problems(arguments: argparse.Namespace) -> int:  # noqa: ARG001
+WIDE = 170
+"""Columns of a table where no terminal limits them."""
+
+
+def _print(table: Any) -> None:
+    """A table as wide as the terminal; in a file or a pipe it is not folded."""
     from rich.console import Console
 
+    Console(width=None if sys.stdout.isatty() else WIDE).print(table)
+
+
+def _problems(arguments: argparse.Namespace) -> int:  # noqa: ARG001
     from experiments.problems.table import table
 
-    Console().print(table())
+    _print(table())
     return 0
 
 
 def _data(arguments: argparse.Namespace) -> int:
-    from rich.console import Console
-
     from experiments import data
 
     if arguments.names:
         data.fetch(arguments.names)
-    Console().print(data.listing())
+    _print(data.listing())
     return 0
 
 

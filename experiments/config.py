@@ -171,8 +171,9 @@ def resolve(study: str, **given: Any) -> RunConfig:
     optimizers.check(config.optimizer, config.settings, config.schedule)
     if "evaluate_every" in given:
         return config
-    examples = config.train_size or problem.data.sizes[0]
-    return config.model_copy(update={"evaluate_every": math.ceil(examples / config.batch_size)})
+    return config.model_copy(
+        update={"evaluate_every": math.ceil(config.task.examples[0] / config.batch_size)}
+    )
 
 
 def _defaults(study: str, problem: problems.Problem, optimizer: str) -> dict[str, Any]:

@@ -49,6 +49,16 @@ LABELS = {
     "sgd-step": "SGD, schedule",
     "adam-step": "ADAM, schedule",
     "rmsprop-step": "RMSProp, schedule",
+    "exact": "exact search",
+    "rmsprop-tf": "RMSProp (TensorFlow)",
+    "adamw": "AdamW",
+    "sgd-cosine": "SGD, cosine",
+    "prodigy": "Prodigy",
+    "schedulefree-sgd": "schedule-free SGD",
+    "schedulefree-adamw": "schedule-free AdamW",
+    "lbfgs": "L-BFGS",
+    "labpal": "LABPAL",
+    "qlabgrad": "QLABGrad",
 }
 STYLE: dict[Any, Any] = {
     "figure.dpi": 100,

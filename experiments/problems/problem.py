@@ -60,6 +60,14 @@ class Problem:
         """The data set."""
         return data.get(self.dataset)
 
+    @property
+    def examples(self) -> tuple[int, int, int]:
+        """Numbers of training, validation and test examples; nothing is loaded."""
+        train, validation, test = self.data.sizes
+        if not self.validation and self.data.holds_out:
+            train, validation = train + validation, test
+        return self.train_size or train, validation, test
+
     def load(self, device: torch.device | str = "cpu") -> Splits:
         """The splits, resident on `device`; loaded once per process."""
         splits = _resident(self.dataset, self.validation, torch.device(device))

@@ -11,7 +11,6 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from experiments import models
 from experiments.problems.catalogue import PROBLEMS
-from experiments.problems.problem import Problem
 
 
 class Row(NamedTuple):
@@ -34,7 +33,7 @@ def rows() -> Iterator[Row]:
         parameters, flops = _cost(problem.network, problem.data.shape, problem.data.outputs)
         yield Row(
             problem.name,
-            _examples(problem),
+            problem.examples,
             problem.data.shape,
             parameters,
             flops,
@@ -65,13 +64,6 @@ def table() -> Table:
             row.source,
         )
     return result
-
-
-def _examples(problem: Problem) -> tuple[int, int, int]:
-    train, validation, test = problem.data.sizes
-    if not problem.validation and problem.data.holds_out:
-        train, validation = train + validation, test
-    return problem.train_size or train, validation, test
 
 
 @lru_cache

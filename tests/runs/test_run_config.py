@@ -19,6 +19,12 @@ def test_what_is_not_given_is_taken_from_problem_and_optimizer():
     assert config.evaluate_every == -(-problem.data.sizes[0] // problem.batch_size)
 
 
+def test_an_epoch_without_held_out_data_has_all_training_examples():
+    config = resolve("single", problem="sls-mnist-mlp-1000", optimizer="sgd")
+    assert config.task.examples[0] == 60_000
+    assert config.evaluate_every == -(-60_000 // config.batch_size)
+
+
 def test_an_evaluation_each_epoch_follows_the_batch_and_the_examples():
     assert (
         resolve("single", problem="digits-cnn", optimizer="sgd", train_size=100, batch_size=32).evaluate_every
