@@ -41,8 +41,9 @@ class Strict(BaseModel):
 
 
 def _sentence(model: type[BaseModel], error: ValidationError) -> str:
-    """The first mistake of a validation, as one sentence."""
-    first = error.errors()[0]
+    """The most telling mistake of a validation, as one sentence."""
+    # A misspelt key makes two mistakes; that it is unknown says more than that another is missing.
+    first = min(error.errors(), key=lambda mistake: mistake["type"] != "extra_forbidden")
     path = ".".join(str(part) for part in first["loc"])
     if not path:
         return (

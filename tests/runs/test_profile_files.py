@@ -38,6 +38,10 @@ def test_a_plan_has_every_run_resolved(write):
     [
         ({"lins": LINES}, ["mine.yaml", "'lins'", "did you mean 'lines'"]),
         ({"lines": LINES | {"seed": [0]}}, ["mine.yaml", "section lines", "'seed'", "did you mean 'seeds'"]),
+        (
+            {"lines": {"seedz" if key == "seeds" else key: LINES[key] for key in LINES}},
+            ["'seedz'", "'seeds'"],
+        ),
         ({"lines": LINES | {"seeds": []}}, ["seeds is []", "at least 1 item"]),
         ({"lines": LINES | {"seeds": "0"}}, ["seeds is '0'", "list"]),
         ({"lines": LINES | {"steps": -3}}, ["steps is -3"]),
