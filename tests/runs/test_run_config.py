@@ -88,7 +88,8 @@ class Outer(Strict):
 @pytest.mark.parametrize(
     ("values", "words"),
     [
-        ({"inner": {"hight": 1}}, ["missing", "inner.height"]),
+        ({"inner": {}}, ["missing", "inner.height"]),
+        ({"inner": {"hight": 1}}, ["'inner.hight'", "'height'"]),
         ({"inner": {"height": 1, "hight": 1}}, ["'inner.hight'", "'height'"]),
         (
             {"inner": {"height": 1}, "many": {"a": {"height": 1, "heigth": 2}}},
