@@ -103,6 +103,8 @@ class Part:
             self.origin.leave(self.adapted.views, scale, decay)
         else:
             self.origin.leave(self._gradients, sign * scale, sign * (self.l2 + decay))
+        if final:
+            self._gradients = []  # or they would outlive zero_grad and lie beside the next step's activations
 
 
 class Direction:

@@ -1,6 +1,7 @@
 """What PAL keeps beyond the weights and their gradients."""
 
 import gc
+import weakref
 
 import pytest
 import torch
@@ -67,3 +68,18 @@ def test_a_step_makes_no_other_copy(beta):
         optimizer.step()
     largest = max((abs(event.self_cpu_memory_usage) for event in profile.key_averages()), default=0)
     assert largest < weights.numel() * 4 / 10
+
+
+@pytest.mark.parametrize("beta", [0.0, 0.4])
+def test_gradients_of_the_last_step_are_gone_when_the_next_loss_is_evaluated(beta):
+    model = nn.Linear(30, 10)
+    optimizer = PAL(model.parameters(), beta=beta)
+    optimizer.step(lambda: model(torch.ones(4, 30)).square().mean())
+    old, found = weakref.ref(model.weight.grad), []
+
+    def closure():
+        found.append(old())
+        return model(torch.ones(4, 30)).square().mean()
+
+    optimizer.step(closure)
+    assert found[0] is None
