@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from experiments import claims, tables
+from experiments import claims
 from experiments.errors import UserError, nearest
 from experiments.source import REPOSITORY
 
@@ -90,7 +90,10 @@ def index(profile: str, root: Path = REPOSITORY) -> Path:
         "<h2>Figures</h2>",
         *_pictures(profile, root),
         "<h2>What this stands on</h2>",
-        *(_provenance(profile, study, root) for study in ("benchmark", "lines")),
+        *(
+            _provenance(path.parent.name, path)
+            for path in sorted(claims.path(profile, root).parent.glob("*/provenance.csv"))
+        ),
     ]
     return _write(page(profile, "index", root), _document(f"PAL: {profile}", "\n".join(parts)))
 
@@ -98,7 +101,7 @@ def index(profile: str, root: Path = REPOSITORY) -> Path:
 def _summary(verdicts: pd.DataFrame) -> str:
     counts = verdicts["verdict"].value_counts()
     words = ", ".join(f"{count} {verdict}" for verdict, count in counts.items())
-    return f"{len(verdicts)} claims: {words}. Scope: {verdicts['scope'].iloc[0]}."
+    return f"{len(verdicts)} claims: {words}."
 
 
 def _claims(verdicts: pd.DataFrame) -> str:
@@ -114,9 +117,11 @@ def _claim(row: dict[Any, Any]) -> str:
     if row["verdict"] != "not measured":
         measured = f"<b>{row['measured']:.3g}</b><br><small>{row['low']:.3g} to {row['high']:.3g}</small>"
     badge = f'<span class="{row["verdict"].replace(" ", "-")}">{row["verdict"]}</span>'
-    claim, source, test = (html.escape(str(row[name])) for name in ("claim", "source", "test"))
+    claim, source, test, scope = (
+        html.escape(str(row[name])) for name in ("claim", "source", "test", "scope")
+    )
     return (
-        f"<tr><td>{claim}<br><small>{source}</small></td><td><small>{test}</small></td>"
+        f"<tr><td>{claim}<br><small>{source}</small></td><td><small>{test}</small><br><small>{scope}</small></td>"
         f"<td>{measured}</td><td>{row['n']}</td><td>{badge}</td></tr>"
     )
 
@@ -138,9 +143,9 @@ def _pictures(profile: str, root: Path) -> Sequence[str]:
     ]
 
 
-def _provenance(profile: str, study: str, root: Path) -> str:
-    known = tables.read(profile, study, "provenance", root)
-    return f"<h3>{study}</h3>{known.to_html(index=False, border=0, na_rep='')}"
+def _provenance(path: Path) -> str:
+    known = pd.read_csv(path, dtype={"commit": str})
+    return f"<h3>{path.parent.name}</h3>{known.to_html(index=False, border=0, na_rep='')}"
 
 
 STYLE = """

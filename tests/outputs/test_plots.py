@@ -5,6 +5,8 @@ import pandas as pd
 import pytest
 
 from experiments import plots
+from experiments.plots import style
+from experiments.plots.benchmark import line_style
 
 ENTRIES = [
     "pal",
@@ -115,14 +117,14 @@ def test_every_competitor_is_in_the_legend_and_has_a_box(benchmark):
     figure = plots.comparison(*benchmark, "p")
     named = [text.get_text() for text in figure.legends[0].get_texts()]
     ticks = [text.get_text() for text in figure.axes[1].get_yticklabels()]
-    assert sorted(named) == sorted(ticks) == sorted(plots.label(entry) for entry in ENTRIES)
+    assert sorted(named) == sorted(ticks) == sorted(style.label(entry) for entry in ENTRIES)
 
 
 def test_no_two_competitors_look_alike():
-    colour = plots.colours([*ENTRIES, "adam-step", "rmsprop", "rmsprop-step"])
-    looks = [(colour[entry], plots._line(entry)["linestyle"]) for entry in colour]
+    colour = style.colours([*ENTRIES, "adam-step", "rmsprop", "rmsprop-step"])
+    looks = [(colour[entry], line_style(entry)["linestyle"]) for entry in colour]
     assert len(set(looks)) == len(looks)
-    assert colour["sgd"] == colour["sgd-step"] == plots.PAPER["sgd"]
+    assert colour["sgd"] == colour["sgd-step"] == style.PAPER["sgd"]
 
 
 def test_every_measured_axis_is_named(benchmark, lines):
@@ -133,7 +135,7 @@ def test_every_measured_axis_is_named(benchmark, lines):
 
 
 def test_the_order_is_the_papers():
-    assert plots.in_order(["zeta", "cocob", "adam-step", "adam", "pal"]) == [
+    assert style.in_order(["zeta", "cocob", "adam-step", "adam", "pal"]) == [
         "pal",
         "adam",
         "adam-step",

@@ -1,0 +1,119 @@
+"""Measured lines, and how their shape changes during training."""
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from experiments.plots.style import STYLE, new_figure
+
+
+@mpl.rc_context(STYLE)
+def loss_lines(lines: pd.DataFrame, points: pd.DataFrame, problem: str) -> Figure:
+    """Measured batch losses along the search direction, with what PAL makes of them (the paper's first figure)."""
+    points = points[points["problem"] == problem]
+    drawn = sorted(points["at"].unique())
+    columns = 4
+    rows = -(-len(drawn) // columns)
+    figure, grid = new_figure(7.2, 1.75 * rows + 0.6, nrows=rows, ncols=columns, squeeze=False)
+    for axes, at in zip(grid.flat, drawn, strict=False):
+        measured = points[points["at"] == at]
+        of_line = (
+            (lines["problem"] == problem) & (lines["at"] == at) & (lines["seed"] == measured["seed"].iloc[0])
+        )
+        _loss_line(axes, measured, lines[of_line].iloc[0])
+    for axes in grid.flat[len(drawn) :]:
+        axes.set_visible(False)
+    for axes in grid[:, 0]:
+        axes.set_ylabel("batch loss")
+    for axes in grid[-1]:
+        axes.set_xlabel("distance along -g/||g||")
+    figure.suptitle(f"{problem}: batch losses along PAL's direction", fontsize=10)
+    handles = [
+        Line2D([], [], color="#1f5fbf", lw=2, label="measured"),
+        Line2D([], [], color="#ff7f0e", ls="--", label="PAL's parabola"),
+        Line2D([], [], color="#2ca02c", ls=":", label="slope"),
+        Line2D([], [], color="#111111", marker="x", ls="", label="l(0), l(mu)"),
+        Line2D([], [], color="#d62728", lw=1, label="PAL's step"),
+    ]
+    figure.legend(handles=handles, loc="outside lower center", ncols=5)
+    return figure
+
+
+def _loss_line(axes: Axes, measured: pd.DataFrame, line: pd.Series) -> None:
+    distances = measured["distance"].to_numpy()
+    parabola = line["curvature"] / 2 * distances**2 + line["slope"] * distances + line["loss0"]
+    near = np.abs(distances) <= 0.4 * distances.max()
+    tangent = line["slope"] * distances[near] + line["loss0"]
+    axes.plot(distances, measured["loss"], color="#1f5fbf", lw=2)
+    axes.plot(distances, parabola, color="#ff7f0e", ls="--", lw=1.3)
+    axes.plot(distances[near], tangent, color="#2ca02c", ls=":", lw=1.3)
+    axes.plot(
+        [0, line["mu"]], [line["loss0"], line["loss_mu"]], "x", color="#111111", ms=5, mew=1.3, zorder=5
+    )
+    axes.axvline(line["step"], color="#d62728", lw=1)
+    low, high = measured["loss"].min(), measured["loss"].max()
+    low = min(low, parabola.min()) if parabola.min() > low - (high - low) else low
+    axes.set_ylim(low - 0.08 * (high - low), high + 0.08 * (high - low))
+    axes.set_title(f"step {int(line['at'])}", pad=3)
+    axes.tick_params(labelsize=7)
+    axes.locator_params(nbins=4)
+
+
+SHAPES = (
+    ("locally_convex", "locally convex\n(share of lines)", False),
+    ("step_error", "PAL's step, relative\nerror |s - s*| / s*", True),
+    ("improvement", "share of possible\ndecrease reached", False),
+    ("learning_rate", "learning rate\n(step / ||g||)", True),
+)
+
+
+@mpl.rc_context(STYLE)
+def line_shape(lines: pd.DataFrame) -> Figure:
+    """How lines and PAL's steps on them change during training: every line a point, the running median a line."""
+    problems = sorted(lines["problem"].unique())
+    figure, grid = new_figure(
+        7.2,
+        1.45 * len(SHAPES) + 0.7,
+        nrows=len(SHAPES),
+        ncols=len(problems),
+        squeeze=False,
+        sharex=True,
+        sharey="row",
+    )
+    for column, problem in enumerate(problems):
+        of_problem = lines[lines["problem"] == problem]
+        grid[0, column].set_title(problem)
+        grid[-1, column].set_xlabel("training step + 1")
+        for row, (name, words, log) in enumerate(SHAPES):
+            _over_training(grid[row, column], of_problem, name)
+            grid[row, column].set(xscale="log", yscale="log" if log else "linear")
+            if column == 0:
+                grid[row, column].set_ylabel(words)
+    grid[0, 0].set_ylim(-0.05, 1.05)
+    reached = lines["improvement"].dropna()
+    grid[2, 0].set_ylim(max(-0.05, reached.quantile(0.01) - 0.05), 1.05)
+    handles = [
+        Line2D([], [], color="#1f5fbf", marker="o", ms=3, ls="", alpha=0.4, label="one line"),
+        Line2D(
+            [], [], color="#111111", lw=1.8, label="median (share in the first row) of neighbouring lines"
+        ),
+    ]
+    figure.legend(handles=handles, loc="outside lower center", ncols=2)
+    return figure
+
+
+def _over_training(axes: Axes, lines: pd.DataFrame, column: str) -> None:
+    """Points, and their median (of a yes or no: the mean) in bins of the logarithm of the step."""
+    values = lines.assign(place=lines["at"] + 1).dropna(subset=[column])
+    if values.empty:
+        return
+    binary = column == "locally_convex"
+    if not binary:
+        axes.plot(values["place"], values[column], "o", color="#1f5fbf", ms=2.5, alpha=0.3, mew=0)
+    edges = np.geomspace(1, values["place"].max() + 1, 13)
+    groups = values.groupby(np.digitize(values["place"], edges))
+    middle = groups[column].mean() if binary else groups[column].median()
+    axes.plot(groups["place"].median(), middle, "-o", color="#111111", lw=1.8, ms=3)

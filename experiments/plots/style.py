@@ -1,0 +1,112 @@
+"""What all figures share: colours, names, order, and how they are saved."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure
+
+PAPER = {
+    "pal": "#1f5fbf",
+    "sgd": "#8c564b",
+    "adam": "#7b3fb5",
+    "rmsprop": "#111111",
+    "sls": "#d62728",
+    "sgdhd": "#2ca02c",
+    "alig": "#17a2b8",
+    "cocob": "#ff7f0e",
+}
+"""The paper's colours; a schedule is a dash, so that colour never says it alone."""
+
+OTHERS = (
+    "#e377c2",
+    "#7f7f7f",
+    "#a07d00",
+    "#5b8a72",
+    "#b56576",
+    "#3d5a80",
+    "#9a8c98",
+    "#6a994e",
+    "#bc6c25",
+    "#577590",
+)
+LABELS = {
+    "pal": "PAL",
+    "sgd": "SGD",
+    "adam": "ADAM",
+    "rmsprop": "RMSProp",
+    "sls": "SLS",
+    "sgdhd": "SGD-HD",
+    "alig": "ALI-G",
+    "cocob": "COCOB",
+    "sgd-step": "SGD, schedule",
+    "adam-step": "ADAM, schedule",
+    "rmsprop-step": "RMSProp, schedule",
+    "exact": "exact search",
+    "rmsprop-tf": "RMSProp (TensorFlow)",
+    "adamw": "AdamW",
+    "sgd-cosine": "SGD, cosine",
+    "prodigy": "Prodigy",
+    "schedulefree-sgd": "schedule-free SGD",
+    "schedulefree-adamw": "schedule-free AdamW",
+    "lbfgs": "L-BFGS",
+    "labpal": "LABPAL",
+    "qlabgrad": "QLABGrad",
+}
+STYLE: dict[Any, Any] = {
+    "figure.dpi": 100,
+    "savefig.dpi": 160,
+    "font.size": 9,
+    "axes.titlesize": 9,
+    "axes.labelsize": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": "#e6e6e6",
+    "grid.linewidth": 0.6,
+    "axes.axisbelow": True,
+    "axes.edgecolor": "#444444",
+    "text.color": "#222222",
+    "axes.labelcolor": "#222222",
+    "xtick.color": "#444444",
+    "ytick.color": "#444444",
+    "legend.frameon": False,
+    "lines.linewidth": 1.5,
+    "pdf.fonttype": 42,
+    "figure.constrained_layout.use": True,
+}
+
+
+def save(figure: Figure, path: Path) -> list[Path]:
+    """Write PNG and PDF beside each other, without dates: the same figure gives the same bytes."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    files = [path.with_suffix(".png"), path.with_suffix(".pdf")]
+    figure.savefig(files[0], metadata={"Software": None})
+    figure.savefig(files[1], metadata={"CreationDate": None, "Producer": None, "Creator": None})
+    return files
+
+
+def label(entry: str) -> str:
+    """How figures call a competitor."""
+    return LABELS.get(entry, entry)
+
+
+def colours(entries: Iterable[str]) -> dict[str, str]:
+    """The paper's colours for the paper's optimizers, with or without schedule; further ones for the others."""
+    names = sorted(set(entries))
+    further = iter(OTHERS * (len(names) // len(OTHERS) + 1))
+    found = {name: PAPER.get(name.removesuffix("-step")) for name in names}
+    return {name: colour or next(further) for name, colour in found.items()}
+
+
+def in_order(entries: Iterable[str]) -> list[str]:
+    """PAL first, then the paper's optimizers, each before its schedule, then the others."""
+    order = list(PAPER)
+    known = {name: place for place, name in enumerate(order)}
+    return sorted(set(entries), key=lambda name: (known.get(name.removesuffix("-step"), len(order)), name))
+
+
+def new_figure(width: float, height: float, **layout: Any) -> tuple[Figure, Any]:
+    """A figure of its own, outside pyplot's list of open ones."""
+    figure = Figure(figsize=(width, height))
+    return figure, figure.subplots(**layout)

@@ -1,0 +1,82 @@
+"""Tables of the benchmark: what every run reached, its curves, and the selected setting of each competitor."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from experiments.runs import FinishedRun
+from experiments.tables.common import Tables, identity, in_rows
+
+
+def benchmark(finished: Sequence[FinishedRun]) -> Tables:
+    """runs: one row per run; curves: one per evaluation; best: the selected setting of each competitor."""
+    runs = in_rows(pd.DataFrame([_run_row(run) for run in finished]), ["problem", "entry", "setting", "seed"])
+    curves = pd.concat([_curve(run) for run in finished], ignore_index=True)
+    return {
+        "runs": runs,
+        "curves": in_rows(curves, ["problem", "entry", "setting", "seed", "step"]),
+        "best": best(runs),
+    }
+
+
+def _run_row(run: FinishedRun) -> dict[str, Any]:
+    names = [
+        "status",
+        "final_train_loss",
+        "min_train_loss",
+        "final_val_accuracy",
+        "best_val_accuracy",
+        "test_accuracy",
+    ]
+    cases = run.trace["case"]
+    measured = cases[np.isfinite(cases)]
+    return (
+        identity(run)
+        | {"optimizer": run.config.optimizer, "schedule": run.config.schedule}
+        | {name: run.result[name] for name in names}
+        | {"parabola_share": float(np.mean(measured == 0)) if len(measured) else None, "key": run.key}
+    )
+
+
+def _curve(run: FinishedRun) -> pd.DataFrame:
+    columns = {
+        name: run.trace[f"evaluations/{name}"] for name in ("train_loss", "val_accuracy", "learning_rate")
+    }
+    steps = run.trace["evaluations/evaluation_step"].astype(int)
+    return pd.DataFrame(identity(run) | {"step": steps} | columns)
+
+
+CRITERIA = {"training loss": ("final_train_loss", True), "validation accuracy": ("final_val_accuracy", False)}
+"""How the best setting of a competitor is chosen: the column, and whether low is good. Test data have no part in it."""
+
+
+def best(runs: pd.DataFrame) -> pd.DataFrame:
+    """The best setting of each competitor by each criterion, averaged over seeds.
+
+    A setting of which any seed diverged is worse than all others.
+    """
+    rows = [
+        {"problem": problem, "entry": entry, "criterion": criterion} | _selected(group, column, low)
+        for (problem, entry), group in runs.groupby(["problem", "entry"], sort=True)
+        for criterion, (column, low) in CRITERIA.items()
+    ]
+    return pd.DataFrame(rows)
+
+
+def _selected(runs: pd.DataFrame, column: str, low: bool) -> dict[str, Any]:
+    worst = np.inf if low else -np.inf
+    score = runs[column].where(runs["status"] == "completed", worst).fillna(worst)
+    means = score.groupby(runs["setting"], sort=True).mean()
+    chosen = str(means.idxmin() if low else means.idxmax())
+    seeds = runs[runs["setting"] == chosen]
+    summary: dict[str, Any] = {"setting": chosen, "n": len(seeds)}
+    for name, source in (
+        ("train_loss", "final_train_loss"),
+        ("val_accuracy", "final_val_accuracy"),
+        ("test_accuracy", "test_accuracy"),
+    ):
+        values = seeds[source].astype(float)
+        summary |= {f"{name}_mean": values.mean(), f"{name}_sd": values.std(ddof=1)}
+    return summary

@@ -1,0 +1,60 @@
+"""What the tables of all studies share: who a row is from, how long runs took, and what they stand on."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+
+from experiments.runs import FinishedRun
+
+Tables = dict[str, pd.DataFrame]
+
+
+def setting(run: FinishedRun) -> str:
+    """The settings of a run as one word list, such as "mu=0.1 alpha=1"."""
+    return " ".join(
+        f"{name}={value:g}" if isinstance(value, float) else f"{name}={value}"
+        for name, value in run.config.settings.items()
+    )
+
+
+def identity(run: FinishedRun) -> dict[str, Any]:
+    """Columns that say which run a row is from."""
+    return {
+        "problem": run.config.problem,
+        "entry": run.config.entry,
+        "setting": setting(run),
+        "seed": run.config.seed,
+    }
+
+
+def times(finished: Sequence[FinishedRun]) -> pd.DataFrame:
+    """Wall time of every run."""
+    rows = [
+        identity(run)
+        | {
+            "seconds": run.seconds,
+            "steps": run.result["steps"],
+            "ms_per_step": 1000 * run.seconds / run.result["steps"],
+        }
+        for run in finished
+    ]
+    return in_rows(pd.DataFrame(rows), ["problem", "entry", "setting", "seed"])
+
+
+def provenance(finished: Sequence[FinishedRun]) -> pd.DataFrame:
+    """Code, software, data and device, with the number of runs that share them."""
+    names = ["commit", "dirty", "python", "torch", "device", "threads", "data_sha256"]
+    rows = pd.DataFrame(
+        [
+            {"problem": run.config.problem} | {name: run.info["provenance"][name] for name in names}
+            for run in finished
+        ]
+    )
+    columns = ["problem", *names]
+    return rows.groupby(columns, dropna=False, sort=True).size().rename("runs").reset_index()
+
+
+def in_rows(table: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
+    """Rows in the order of these columns, numbered anew."""
+    return table.sort_values(columns, kind="stable").reset_index(drop=True)
