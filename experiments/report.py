@@ -90,10 +90,7 @@ def index(profile: str, root: Path = REPOSITORY) -> Path:
         "<h2>Figures</h2>",
         *_pictures(profile, root),
         "<h2>What this stands on</h2>",
-        *(
-            _provenance(path.parent.name, path)
-            for path in sorted(claims.path(profile, root).parent.glob("*/provenance.csv"))
-        ),
+        *(_provenance(path) for path in sorted((root / "results" / profile).glob("*/provenance.csv"))),
     ]
     return _write(page(profile, "index", root), _document(f"PAL: {profile}", "\n".join(parts)))
 
