@@ -2,9 +2,9 @@
 
 MobileNetV2 has no 3x3 stem, the block of 24 filters has stride 1, the other strides are kept (output 4x4);
 dropout .2 before the classifier, truncated normal weights of deviation .09; batch norm with running momentum
-.997 and epsilon 1e-3 (the published library's default). EfficientNet-B0 is torchvision's with a stem of
-stride 1, batch norm with running momentum .99 and epsilon 1e-3, and the published initialisation of depthwise
-convolutions, whose fan-out is that of one filter.
+.997, unless said otherwise, and epsilon 1e-3 (the published library's default). EfficientNet-B0 is
+torchvision's with a stem of stride 1, batch norm with running momentum .99 and epsilon 1e-3, and the published
+initialisation of depthwise convolutions, whose fan-out is that of one filter.
 """
 
 import math
@@ -38,9 +38,9 @@ def _divisible(filters: float) -> int:
 class MobileNetV2(nn.Module):
     """Inverted residual blocks of `width` times the published filters, 1x1 head, average, dropout, dense."""
 
-    def __init__(self, channels: int, outputs: int, width: float = 1.0) -> None:
+    def __init__(self, channels: int, outputs: int, width: float, memory: float) -> None:
         super().__init__()
-        norm = partial(nn.BatchNorm2d, eps=1e-3, momentum=1 - 0.997)
+        norm = partial(nn.BatchNorm2d, eps=1e-3, momentum=1 - memory)
         inputs, features = channels, []
         for expansion, filters, repetitions, stride in BLOCKS:
             for index in range(repetitions):
@@ -62,9 +62,11 @@ class MobileNetV2(nn.Module):
         return self.classifier(self.features(x).mean((2, 3)))
 
 
-def mobilenet_v2(shape: tuple[int, ...], outputs: int, width: float = 1.0) -> nn.Module:
-    """MobileNetV2 without the stem."""
-    model = MobileNetV2(shape[0], outputs, width)
+def mobilenet_v2(
+    shape: tuple[int, ...], outputs: int, width: float = 1.0, memory: float = 0.997
+) -> nn.Module:
+    """MobileNetV2 without the stem; `memory` is the share that batch norm keeps of its running statistics."""
+    model = MobileNetV2(shape[0], outputs, width, memory)
     for module in model.modules():
         if isinstance(module, nn.Conv2d | nn.Linear):
             truncated_normal(module.weight, 0.09)

@@ -3,11 +3,14 @@
 `resnet_v2`: pre-activation (He et al. 2016b) as in TensorFlow's official models, which the paper uses: 3
 stages of n basic blocks, 6 n + 2 layers, filters w, 2 w, 4 w with strides 1, 2, 2; a 1x1 projection in the
 first block of every stage, on the activated input; no biases in convolutions; variance-scaling
-initialisation; batch norm with running momentum .997 and epsilon 1e-5.
+initialisation; batch norm with running momentum .997, unless said otherwise, and epsilon 1e-5.
 
 `resnet34`: the network of the SLS experiments: torchvision's ResNet-34 without its max-pool and with a 3x3
 stem of stride 1.
 """
+
+from collections.abc import Callable
+from functools import partial
 
 from torch import Tensor, nn
 from torch.nn import functional
@@ -15,9 +18,7 @@ from torchvision.models import resnet
 
 from experiments.models.init import fan_in_scaled, glorot_dense
 
-
-def _norm(channels: int) -> nn.BatchNorm2d:
-    return nn.BatchNorm2d(channels, eps=1e-5, momentum=1 - 0.997)
+Norm = Callable[[int], nn.Module]
 
 
 def _conv(inputs: int, outputs: int, size: int, stride: int = 1) -> nn.Conv2d:
@@ -27,11 +28,11 @@ def _conv(inputs: int, outputs: int, size: int, stride: int = 1) -> nn.Conv2d:
 class Block(nn.Module):
     """x + conv(relu(bn(conv(relu(bn(x)))))); projecting: a 1x1 convolution of relu(bn(x)) instead of x."""
 
-    def __init__(self, inputs: int, outputs: int, stride: int, project: bool) -> None:
+    def __init__(self, inputs: int, outputs: int, stride: int, project: bool, norm: Norm) -> None:
         super().__init__()
-        self.norm1 = _norm(inputs)
+        self.norm1 = norm(inputs)
         self.conv1 = _conv(inputs, outputs, 3, stride)
-        self.norm2 = _norm(outputs)
+        self.norm2 = norm(outputs)
         self.conv2 = _conv(outputs, outputs, 3)
         self.projection = _conv(inputs, outputs, 1, stride) if project else None
 
@@ -42,22 +43,28 @@ class Block(nn.Module):
         return shortcut + self.conv2(functional.relu(self.norm2(self.conv1(active))))
 
 
-def _stage(inputs: int, outputs: int, stride: int, blocks: int) -> list[nn.Module]:
-    first = Block(inputs, outputs, stride, project=True)
-    return [first, *(Block(outputs, outputs, 1, project=False) for _ in range(blocks - 1))]
+def _stage(inputs: int, outputs: int, stride: int, blocks: int, norm: Norm) -> list[nn.Module]:
+    first = Block(inputs, outputs, stride, True, norm)
+    return [first, *(Block(outputs, outputs, 1, False, norm) for _ in range(blocks - 1))]
 
 
-def resnet_v2(shape: tuple[int, ...], outputs: int, depth: int, width: int = 16) -> nn.Module:
-    """Pre-activation ResNet of `depth` = 6 n + 2 layers with `width` filters in the first stage."""
+def resnet_v2(
+    shape: tuple[int, ...], outputs: int, depth: int, width: int = 16, memory: float = 0.997
+) -> nn.Module:
+    """Pre-activation ResNet of `depth` = 6 n + 2 layers with `width` filters in the first stage.
+
+    `memory` is the share of its running statistics that batch norm keeps at each step.
+    """
     blocks, rest = divmod(depth - 2, 6)
     if rest or blocks < 1:
         raise ValueError(f"depth {depth} is not 6 n + 2 with n >= 1")
+    norm = partial(nn.BatchNorm2d, eps=1e-5, momentum=1 - memory)
     model = nn.Sequential(
         _conv(shape[0], width, 3),
-        *_stage(width, width, 1, blocks),
-        *_stage(width, 2 * width, 2, blocks),
-        *_stage(2 * width, 4 * width, 2, blocks),
-        _norm(4 * width),
+        *_stage(width, width, 1, blocks, norm),
+        *_stage(width, 2 * width, 2, blocks, norm),
+        *_stage(2 * width, 4 * width, 2, blocks, norm),
+        norm(4 * width),
         nn.ReLU(),
         nn.AdaptiveAvgPool2d(1),
         nn.Flatten(),

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from experiments.config import RunConfig, Strict, resolve
+from experiments.errors import UserError, nearest
 from experiments.training import Record, train
 
 Names = Annotated[list[str], Field(min_length=1)]
@@ -32,6 +33,24 @@ class Competitor(Strict):
         ]
 
 
+class Confirmation(Strict):
+    """One setting of each competitor on further problems, chosen by what the grid gave on the first.
+
+    Attributes:
+        problems: Data sets and networks.
+        steps: Length of every run; the problem's own if missing.
+        evaluate_every: Steps between evaluations; an epoch if missing.
+        seeds: Every setting is run once with each.
+        settings: The setting of each competitor that takes part, by its name.
+    """
+
+    problems: Names
+    steps: Annotated[int, Field(ge=1)] | None = None
+    evaluate_every: Annotated[int, Field(ge=1)] | None = None
+    seeds: Seeds
+    settings: Annotated[dict[str, dict[str, Any]], Field(min_length=1)]
+
+
 class Settings(Strict):
     """Section `benchmark` of a profile.
 
@@ -41,6 +60,7 @@ class Settings(Strict):
         evaluate_every: Steps between evaluations; an epoch if missing.
         seeds: Every setting is run once with each.
         optimizers: The competitors by the name that tables and figures show.
+        confirmation: Further problems, with one setting of each.
     """
 
     problems: Names
@@ -48,10 +68,29 @@ class Settings(Strict):
     evaluate_every: Annotated[int, Field(ge=1)] | None = None
     seeds: Seeds
     optimizers: Annotated[dict[str, Competitor], Field(min_length=1)]
+    confirmation: Confirmation | None = None
 
 
 def plan(settings: Settings) -> list[RunConfig]:
-    """Every competitor with every setting and seed on every problem."""
+    """Every competitor with every setting and seed on every problem; then the confirmation."""
+    grids = {name: competitor.settings() for name, competitor in settings.optimizers.items()}
+    configs = _runs(settings, grids, settings.optimizers)
+    further = settings.confirmation
+    if further is None:
+        return configs
+    unknown = next((name for name in further.settings if name not in settings.optimizers), None)
+    if unknown is not None:
+        known = nearest(unknown, settings.optimizers)
+        raise UserError(f"confirmation: there is no competitor {unknown!r}; {known}")
+    chosen = {name: [values] for name, values in further.settings.items()}
+    return configs + _runs(further, chosen, settings.optimizers)
+
+
+def _runs(
+    settings: Settings | Confirmation,
+    grids: dict[str, list[dict[str, Any]]],
+    competitors: dict[str, Competitor],
+) -> list[RunConfig]:
     lengths = {"steps": settings.steps, "evaluate_every": settings.evaluate_every}
     given = {name: value for name, value in lengths.items() if value is not None}
     return [
@@ -59,15 +98,15 @@ def plan(settings: Settings) -> list[RunConfig]:
             "benchmark",
             problem=problem,
             entry=name,
-            optimizer=competitor.optimizer or name,
-            schedule=competitor.schedule,
+            optimizer=competitors[name].optimizer or name,
+            schedule=competitors[name].schedule,
             settings=values,
             seed=seed,
             **given,
         )
         for problem in settings.problems
-        for name, competitor in settings.optimizers.items()
-        for values in competitor.settings()
+        for name, grid in grids.items()
+        for values in grid
         for seed in settings.seeds
     ]
 

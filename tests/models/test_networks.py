@@ -210,6 +210,8 @@ def test_resnet_v2_is_preactivated_by_the_book():
     ("name", "epsilon", "momentum"),
     [
         ("resnet32", 1e-5, 0.997),
+        ("resnet8", 1e-5, 0.9),
+        ("mobilenetv2-narrow", 1e-3, 0.9),
         ("densenet40", 1e-3, 0.99),
         ("mobilenetv2", 1e-3, 0.997),
         ("efficientnetb0", 1e-3, 0.99),

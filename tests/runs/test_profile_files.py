@@ -67,6 +67,34 @@ def test_a_mistake_is_one_sentence(write, text, words):
         assert word in str(caught.value)
 
 
+BENCHMARK = {
+    "problems": ["digits-mlp"],
+    "steps": 3,
+    "seeds": [0, 1],
+    "optimizers": {
+        "sgd-step": {"optimizer": "sgd", "schedule": "step", "grid": {"lr": [0.1, 0.01]}},
+        "adam": {"grid": {"lr": [0.001]}},
+    },
+}
+
+
+def test_a_confirmation_runs_one_setting_of_some_competitors_on_further_problems(write):
+    further = {"problems": ["digits-cnn"], "steps": 2, "seeds": [5], "settings": {"sgd-step": {"lr": 0.1}}}
+    write({"lines": LINES, "benchmark": BENCHMARK | {"confirmation": further}})
+    *grid, last = profiles.plan("mine", "benchmark")
+    assert len(grid) == 6
+    assert (last.problem, last.steps, last.seed) == ("digits-cnn", 2, 5)
+    assert (last.entry, last.optimizer, last.schedule) == ("sgd-step", "sgd", "step")
+    assert last.settings["lr"] == 0.1
+
+
+def test_a_confirmation_of_an_unknown_competitor_is_one_sentence(write):
+    further = {"problems": ["digits-cnn"], "seeds": [5], "settings": {"adan": {}}}
+    write({"lines": LINES, "benchmark": BENCHMARK | {"confirmation": further}})
+    with pytest.raises(UserError, match=r"confirmation.*'adan'.*did you mean 'adam'"):
+        profiles.plan("mine", "benchmark")
+
+
 def test_an_unknown_profile_is_answered_with_the_nearest(write):
     write({"lines": LINES})
     with pytest.raises(UserError, match=r"'mines'.*did you mean 'mine'"):
