@@ -1,6 +1,8 @@
 """The paper's claims, each with a test declared beforehand, judged by the tables."""
 
+import json
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from rich.console import Console
@@ -12,7 +14,10 @@ from experiments.claims.verdict import Evidence, judge
 from experiments.errors import UserError
 from experiments.source import REPOSITORY
 
-CLAIMS = [*lines.CLAIMS, *benchmark.CLAIMS]
+CLAIMS = [
+    *lines.CLAIMS,
+    *benchmark.CLAIMS,
+]
 COLOURS = {"supported": "green", "contradicted": "red", "undecided": "yellow", "not measured": "dim"}
 
 
@@ -28,9 +33,22 @@ def path(profile: str, root: Path = REPOSITORY) -> Path:
 
 
 def main(profile: str) -> int:
-    """Judge every claim and write results/<profile>/claims.csv."""
-    tables.replace(judged(profile), path(profile))
+    """Judge every claim and write claims.csv and, for `dvc metrics`, metrics.json in results/<profile>/."""
+    verdicts = judged(profile)
+    tables.replace(verdicts, path(profile))
+    fresh = path(profile).with_name("metrics.new")
+    fresh.write_text(json.dumps(metrics(verdicts), indent=2) + "\n")
+    fresh.replace(fresh.with_suffix(".json"))
     return 0
+
+
+def metrics(verdicts: pd.DataFrame) -> dict[str, Any]:
+    """The measured value of every claim, and how many claims have which verdict."""
+    known = verdicts[verdicts["verdict"] != "not measured"]
+    return {
+        "verdicts": {str(name): int(count) for name, count in verdicts["verdict"].value_counts().items()},
+        "measured": {str(row["id"]): float(f"{row['measured']:.9g}") for row in known.to_dict("records")},
+    }
 
 
 def show(profile: str) -> int:

@@ -92,3 +92,11 @@ def test_notebooks_are_thin_and_stripped(path):
     assert max(len(cell.source.splitlines()) for cell in code) <= 16
     assert notebook.cells[0].cell_type == "markdown"
     assert json.loads(path.read_text())["nbformat_minor"] >= 5
+
+
+def test_metrics_are_what_was_measured_and_how_many_claims_have_which_verdict():
+    missing = VERDICT | {"id": "two", "verdict": "not measured", "measured": None}
+    assert claims.metrics(pd.DataFrame([VERDICT, missing])) == {
+        "verdicts": {"supported": 1, "not measured": 1},
+        "measured": {"one": 0.91},
+    }

@@ -1,0 +1,113 @@
+"""docs/extend.md, followed word by word in a copy of the repository."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+class Reader:
+    """Somebody who does what the page says, in order."""
+
+    def __init__(self, root: Path) -> None:
+        self.root, self.outputs = root, []
+        self.environment = dict(os.environ, OMP_NUM_THREADS="1", PYTHONPATH=str(root))
+
+    def follow(self) -> None:
+        page, place = (self.root / "docs" / "extend.md").read_text(), 0
+        for block in BLOCK.finditer(page):
+            self.act(page[place : block.start()].strip().rpartition("\n\n")[2], *block.groups())
+            place = block.end()
+
+    def act(self, words: str, kind: str, text: str) -> None:
+        words = " ".join(words.split())
+        if kind == "bash":
+            for line in text.splitlines():
+                self.run([sys.executable, *line.split()[1:]])
+        elif found := re.search(r"Create `([^`]+)`:$", words):
+            self.write(found[1], text)
+        elif words.endswith("and draw:"):
+            self.run([sys.executable, "-c", f"from pathlib import Path\n{text}"])
+        else:
+            self.change(words, text)
+
+    def change(self, words: str, text: str) -> None:
+        named = re.search(r"In `([^`]+)`", words)
+        self.file = named[1] if named else self.file
+        old = (self.root / self.file).read_text()
+        if "at the end" in words:
+            new = old + text
+        else:
+            how, line = re.search(r"(below|instead of) `([^`]+)`", words).groups()
+            (whole,) = [one for one in old.splitlines() if one.strip() == line]
+            new = old.replace(f"{whole}\n", text if how == "instead of" else f"{whole}\n{text}", 1)
+        assert new != old
+        self.write(self.file, new)
+
+    def write(self, name: str, text: str) -> None:
+        (self.root / name).write_text(text)
+
+    def run(self, command: list[str]) -> None:
+        done = subprocess.run(
+            command, cwd=self.root, env=self.environment, capture_output=True, text=True, timeout=240
+        )
+        assert done.returncode == 0, done.stderr
+        self.outputs.append((command, set((self.root / "runs").glob("[0-9a-f]*")), done.stdout))
+
+
+@pytest.fixture(scope="module")
+def reader(tmp_path_factory):
+    root = tmp_path_factory.mktemp("copy")
+    tracked = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
+        cwd=REPOSITORY, capture_output=True, text=True, check=True,
+    ).stdout.split()  # fmt: skip
+    for name in tracked:
+        if (REPOSITORY / name).is_file() and not name.startswith(
+            ("tests/", "results/", "figures/", "reports/")
+        ):
+            (root / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(REPOSITORY / name, root / name)
+    found = Reader(root)
+    found.follow()
+    return found
+
+
+def test_only_what_is_new_runs(reader):
+    counts = [len(runs) for command, runs, _ in reader.outputs if "study" in command]
+    assert counts == [
+        6,
+        6 + 2 + 4,
+        6 + 2 + 4 + 1 + 9,
+    ]  # the single run comes between the second and the third
+    benchmark = [runs for command, runs, _ in reader.outputs if "benchmark" in command]
+    assert benchmark[0] < benchmark[1]
+
+
+def test_a_new_optimizer_is_in_tables_and_figures(reader):
+    runs = pd.read_csv(reader.root / "results" / "mine" / "benchmark" / "runs.csv")
+    assert set(runs.loc[runs["entry"] == "signsgd", "setting"]) == {"lr=0.001", "lr=0.0001"}
+    from experiments import plots
+
+    tables = [
+        pd.read_csv(reader.root / "results" / "mine" / "benchmark" / f"{name}.csv")
+        for name in ("runs", "curves", "best")
+    ]
+    figure = plots.comparison(*tables, "digits-mlp")
+    assert "signsgd" in [text.get_text() for text in figure.legends[0].get_texts()]
+
+
+def test_a_new_study_has_a_claim_with_a_verdict_and_a_figure(reader):
+    claims = pd.read_csv(reader.root / "results" / "mine" / "claims.csv").set_index("id")
+    assert claims.loc["steps-grow", "verdict"] in ("supported", "contradicted", "undecided")
+    assert claims.loc["lines-convex", "verdict"] == "not measured"
+    figures = reader.root / "figures" / "mine" / "batches"
+    assert {file.name for file in figures.iterdir()} == {"step-sizes.png", "step-sizes.pdf"}
