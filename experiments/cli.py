@@ -21,6 +21,16 @@ from the problem and the optimizer. The same run again shows its result; --force
 """
 
 
+RUNS_HELP = """\
+Finished and failed runs, with the fields in which they differ:
+
+  python -m experiments runs --study benchmark --sort val_accuracy
+  python -m experiments runs problem=digits-cnn entry=pal seed=0
+  python -m experiments runs status=failed
+  python -m experiments runs settings.mu=0.1 --csv
+"""
+
+
 def main(words: Sequence[str] | None = None) -> int:
     """Run a command; a mistake that the person can mend is one line and exit code 2."""
     arguments = _parsed(words)
@@ -79,6 +89,14 @@ def parser() -> argparse.ArgumentParser:
     for command in (study, claims, notebook, report, forget):
         command.add_argument("--profile", default="quick", help="file in profiles/ (quick)")
 
+    runs = add("runs", _runs, "list runs", description=RUNS_HELP, formatter_class=_Raw)
+    runs.add_argument(
+        "words", nargs="*", metavar="FIELD=VALUE", help="only runs with these; * stands for anything"
+    )
+    runs.add_argument("--study", help="only runs of this study")
+    runs.add_argument("--sort", metavar="FIELD", default="started", help="order of the runs (started)")
+    runs.add_argument("--limit", type=_positive, default=40, help="how many are shown (40)")
+    runs.add_argument("--csv", action="store_true", help="all of them, with every field, as CSV")
     add("problems", _problems, "list data sets and networks")
     data = add("data", _data, "fetch and check data sets, or list what is there")
     data.add_argument("names", nargs="*", help="data sets to fetch; none: list all")
@@ -155,6 +173,18 @@ def _print(table: Any) -> None:
     from rich.console import Console
 
     Console(width=None if sys.stdout.isatty() else WIDE).print(table)
+
+
+def _runs(arguments: argparse.Namespace) -> int:
+    from experiments import listing
+
+    conditions = [*arguments.words, *([f"study={arguments.study}"] if arguments.study else [])]
+    table = listing.arrange(listing.choose(listing.rows(), conditions), arguments.sort)
+    if arguments.csv:
+        print(listing.as_csv(table), end="")  # noqa: T201
+    else:
+        _print(listing.as_table(table, arguments.limit))
+    return 0
 
 
 def _problems(arguments: argparse.Namespace) -> int:  # noqa: ARG001

@@ -22,8 +22,8 @@ import numpy as np
 import torch
 
 from experiments.config import RunConfig
+from experiments.places import root
 from experiments.provenance import provenance
-from experiments.source import REPOSITORY
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # Sacred 0.8.7 imports pkg_resources
@@ -41,11 +41,6 @@ CHECKPOINT_SECONDS = 30.0
 
 Body = Callable[[RunConfig, "Record"], dict[str, Any]]
 OnProgress = Callable[[int, str], None]
-
-
-def root() -> Path:
-    """Folder of all runs: $PAL_RUNS, or runs/ beside the code."""
-    return Path(os.environ.get("PAL_RUNS") or REPOSITORY / "runs").absolute()
 
 
 class Record:
