@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 
 import pytest
 from small_runs import alive, children, record_folder, short, until
@@ -80,6 +81,30 @@ def test_a_killed_launcher_takes_its_worker_along_and_the_next_call_completes(tm
     traces = [(run.directory / "trace.npz").read_bytes() for run in runs.finished(configs)]
     monkeypatch.setenv("PAL_RUNS", str(tmp_path / "others"))
     assert traces == [(tracking.execute(config, single.run) / "trace.npz").read_bytes() for config in configs]
+
+
+def test_at_the_time_limit_runs_save_a_checkpoint_and_the_next_call_continues_there(tmp_path, monkeypatch):
+    configs = begun, later = short(steps=400), short(seed=1, steps=400)
+    until_begun = [float("inf")]
+
+    def show(board):
+        if worked_on(begun):
+            until_begun[0] = time.monotonic()
+
+    class Soon(float):
+        def __lt__(self, now):
+            return now > until_begun[0]
+
+    assert launcher.launch(configs, slots=1, show=show, until=Soon("inf")) == []
+    assert not runs.finished(configs)
+    assert not tracking.log(begun).exists()
+    assert not worked_on(later)
+    steps = []
+    tracking.execute(begun, single.run, on_progress=lambda step, _: steps.append(step))
+    assert steps[0] > 0
+    continued = (runs.finished([begun])[0].directory / "trace.npz").read_bytes()
+    monkeypatch.setenv("PAL_RUNS", str(tmp_path / "others"))
+    assert continued == (tracking.execute(begun, single.run) / "trace.npz").read_bytes()
 
 
 def test_a_worker_ends_with_its_launcher_even_while_it_starts():
