@@ -2,6 +2,7 @@
 
 PROFILE    ?= quick
 SLOTS      ?=
+SLURM      ?=
 FORCE      ?=
 ONLY       ?=
 TIME_LIMIT ?=
@@ -9,6 +10,7 @@ TIME_LIMIT ?=
 .DEFAULT_GOAL := help
 SHELL := bash
 export PAL_SLOTS := $(SLOTS)
+export PAL_SLURM := $(SLURM)
 export PAL_TIME_LIMIT := $(TIME_LIMIT)
 export PAL_STARTED := $(if $(TIME_LIMIT),$(shell date +%s))
 
@@ -60,12 +62,15 @@ results/%/dvc.yaml: dvc.yaml profiles/%.yaml
 	@printf 'profile: %s\nroot: ../..\n' $* > $(@D)/params.yaml
 
 # -- checks --------------------------------------------------------------------------------------------------
-.PHONY: test test-all lint format wheel-check bench
+.PHONY: test test-all test-slurm lint format wheel-check bench
 test: lint  ## lint, types and all tests that suit every change
 	@python -m pytest --numprocesses 2 --dist worksteal -m 'not large' --quiet
 
 test-all: lint  ## the same and the slow tests
 	@python -m pytest --numprocesses 2 --dist worksteal --quiet
+
+test-slurm: $(ENVIRONMENT)  ## the quick benchmark on a real SLURM controller on this machine, from Debian's packages
+	@tests/slurm/with_slurm.sh python -m pytest tests/slurm --quiet
 
 lint: $(ENVIRONMENT)  ## ruff and types
 	@ruff check --quiet . && ruff format --quiet --check .

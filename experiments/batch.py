@@ -3,7 +3,7 @@
 import math
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -30,6 +30,7 @@ class Request:
         slots: Runs at a time on this machine.
         threads: CPU threads of each.
         until: Moment of `time.monotonic` at which runs end at a checkpoint.
+        cluster: File with the settings of a SLURM cluster; None executes the runs on this machine.
     """
 
     profile: str
@@ -38,6 +39,7 @@ class Request:
     slots: int | None = None
     threads: int = 1
     until: float = math.inf
+    cluster: str | None = None
 
     def plans(self) -> dict[str, list[RunConfig]]:
         """The runs of each study.
@@ -63,6 +65,10 @@ def main(request: Request) -> int:
     Raises:
         UserError: For mistakes in the request, and data that cannot be had, before anything has started.
     """
+    if request.cluster is not None and request.until < math.inf:
+        raise UserError(
+            "with --slurm there is no time limit: each task ends and is requeued at its own `time`"
+        )
     codes = [_study(request, study, configs) for study, configs in request.plans().items() if configs]
     return next((code for code in (1, NOT_FINISHED) if code in codes), 0)
 
@@ -76,13 +82,7 @@ def dry_run(request: Request) -> Table:
 
 def _study(request: Request, study: str, configs: Sequence[RunConfig]) -> int:
     with display.progress(f"{study}: runs") as show:
-        failures = launcher.launch(
-            configs,
-            request.slots or machine.slots(),
-            request.threads,
-            lambda board: show(*_state(board)),
-            request.until,
-        )
+        failures = _execute(request, study, configs, lambda board: show(*_state(board)))
     if failures:
         _complain(failures)
         return 1
@@ -100,6 +100,19 @@ def _study(request: Request, study: str, configs: Sequence[RunConfig]) -> int:
     else:
         tables.write(study, request.profile, finished)
     return 0
+
+
+def _execute(
+    request: Request, study: str, configs: Sequence[RunConfig], show: Callable[[Board], None]
+) -> list[Failure]:
+    if request.cluster is None:
+        slots = request.slots or machine.slots()
+        return launcher.launch(
+            configs, slots, request.threads, show, lambda: time.monotonic() > request.until
+        )
+    from experiments import cluster
+
+    return cluster.launch(configs, cluster.read(request.cluster), f"{study}-{request.profile}", show)
 
 
 def forget(profile: str) -> int:

@@ -95,6 +95,9 @@ def parser() -> argparse.ArgumentParser:
     study.add_argument(
         "--time-limit", type=_duration, metavar="TIME", help="end at a checkpoint after 2h, 90min or 30s"
     )
+    study.add_argument(
+        "--slurm", metavar="FILE", help="as SLURM arrays with the settings in FILE (docs/cluster.md)"
+    )
     study.add_argument("--slots", type=_positive, help="runs at a time (one per GPU, else one per core)")
     study.add_argument("--threads", type=_positive, default=1, help="CPU threads of each run (1)")
 
@@ -152,6 +155,7 @@ def _study(arguments: argparse.Namespace) -> int:
         only=arguments.only,
         slots=arguments.slots or _from_environment("PAL_SLOTS", _positive),
         threads=arguments.threads,
+        cluster=arguments.slurm or os.environ.get("PAL_SLURM") or None,
         until=math.inf if limit is None else _started() + limit,
     )
     if arguments.dry_run:

@@ -5,7 +5,6 @@ happens, the same call continues where this one stopped.
 """
 
 import json
-import math
 import os
 import signal
 import subprocess
@@ -62,6 +61,11 @@ def prepare(configs: Sequence[RunConfig]) -> None:
     """
     for config in configs:
         device_of(config)
+    load_data(configs)
+
+
+def load_data(configs: Sequence[RunConfig]) -> None:
+    """The data alone, for runs that another machine will execute; raises UserError for what cannot be had."""
     tasks = {(config.problem, config.train_size, config.batch_size): config.task for config in configs}
     for task in tasks.values():
         task.loader(task.load().train, 0, 0)
@@ -72,7 +76,7 @@ def launch(
     slots: int,
     threads: int = 1,
     show: Callable[[Board], None] = lambda _: None,
-    until: float = math.inf,
+    stop: Callable[[], bool] = lambda: False,
 ) -> list[Failure]:
     """Execute all runs that are not finished yet, `slots` at a time; failures stop nothing else.
 
@@ -81,7 +85,7 @@ def launch(
         slots: Worker processes.
         threads: CPU threads of each.
         show: Called about five times a second with what is done and what is not.
-        until: Moment of `time.monotonic` at which runs save a checkpoint and end; no others are started.
+        stop: Asked as often; when true, the runs save a checkpoint and end, and no others are started.
 
     Raises:
         UserError: If data of a run that is not finished cannot be had.
@@ -96,7 +100,7 @@ def launch(
         while any(worker.thread.is_alive() for worker in workers):
             show(board)
             time.sleep(0.2)
-            if time.monotonic() > until:
+            if stop():
                 halt(workers)
                 break
     finally:

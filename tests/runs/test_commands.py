@@ -129,7 +129,7 @@ def profile(tmp_path, monkeypatch):
     return written
 
 
-def in_this_process(configs, slots, threads, show, until):
+def in_this_process(configs, slots, threads, show, stop):
     """Stands for the launcher: the run with seed 1 fails as long as it is told to."""
     failures = []
     for config in configs:
@@ -162,9 +162,12 @@ def test_a_study_with_a_failed_run_names_it_and_ends_with_1_and_the_next_call_co
 
 
 def test_a_study_at_its_time_limit_says_how_much_is_left_and_writes_no_tables(profile, monkeypatch, capsys):
-    def one_run(configs, slots, threads, show, until):
+    def one_run(configs, slots, threads, show, stop):
         tracking.execute(configs[0], lambda *_: {"steps": 1})
-        monkeypatch.setattr(time, "monotonic", lambda: until + 1)
+        now = time.monotonic()
+        assert not stop()
+        monkeypatch.setattr(time, "monotonic", lambda: now + 5401)
+        assert stop()
         return []
 
     monkeypatch.setattr(launcher, "launch", one_run)

@@ -5,7 +5,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 
 import pytest
 from small_runs import alive, children, record_folder, short, until
@@ -85,17 +84,7 @@ def test_a_killed_launcher_takes_its_worker_along_and_the_next_call_completes(tm
 
 def test_at_the_time_limit_runs_save_a_checkpoint_and_the_next_call_continues_there(tmp_path, monkeypatch):
     configs = begun, later = short(steps=400), short(seed=1, steps=400)
-    until_begun = [float("inf")]
-
-    def show(board):
-        if worked_on(begun):
-            until_begun[0] = time.monotonic()
-
-    class Soon(float):
-        def __lt__(self, now):
-            return now > until_begun[0]
-
-    assert launcher.launch(configs, slots=1, show=show, until=Soon("inf")) == []
+    assert launcher.launch(configs, slots=1, stop=lambda: worked_on(begun)) == []
     assert not runs.finished(configs)
     assert not tracking.log(begun).exists()
     assert not worked_on(later)
