@@ -1,12 +1,18 @@
 # Every target sets up what it needs; `make help` lists them.
 
-PROFILE ?= quick
-SLOTS   ?=
-FORCE   ?=
+PROFILE    ?= quick
+SLOTS      ?=
+SLURM      ?=
+FORCE      ?=
+ONLY       ?=
+TIME_LIMIT ?=
 
 .DEFAULT_GOAL := help
 SHELL := bash
 export PAL_SLOTS := $(SLOTS)
+export PAL_SLURM := $(SLURM)
+export PAL_TIME_LIMIT := $(TIME_LIMIT)
+export PAL_STARTED := $(if $(TIME_LIMIT),$(shell date +%s))
 
 # -- environment ---------------------------------------------------------------------------------------------
 # An active conda environment named `pal` (environment.yml) is used as it is; otherwise .venv is made here, with
@@ -36,24 +42,35 @@ else
   PIPELINE := results/$(PROFILE)/dvc.yaml
 endif
 
-.PHONY: reproduce
-reproduce: $(ENVIRONMENT) $(PIPELINE)  ## the paper: runs, tables, figures, report (PROFILE=quick, SLOTS=n, FORCE=1)
+.PHONY: reproduce dry-run
+ifeq ($(ONLY),)
+reproduce: $(ENVIRONMENT) $(PIPELINE)  ## the paper: runs, tables, figures, report (PROFILE=quick, SLOTS=n, FORCE=1, TIME_LIMIT=2h)
 	@git update-index --skip-worktree dvc.lock 2> /dev/null || true
 	@$(if $(FORCE),python -m experiments forget --profile $(PROFILE))
 	@dvc repro --quiet $(if $(FORCE),--force) $(PIPELINE)
 	@python -m experiments claims --profile $(PROFILE) --show
+else
+reproduce: $(ENVIRONMENT)
+	@python -m experiments study --profile $(PROFILE) --only '$(ONLY)'
+endif
+
+dry-run: $(ENVIRONMENT)  ## how many runs are left, and how long they will take (PROFILE=quick, ONLY='digits-*,pal,seed=0')
+	@python -m experiments study --profile $(PROFILE) --dry-run $(if $(ONLY),--only '$(ONLY)')
 
 results/%/dvc.yaml: dvc.yaml profiles/%.yaml
 	@mkdir -p $(@D) && cp dvc.yaml $@
 	@printf 'profile: %s\nroot: ../..\n' $* > $(@D)/params.yaml
 
 # -- checks --------------------------------------------------------------------------------------------------
-.PHONY: test test-all lint format wheel-check bench
+.PHONY: test test-all test-slurm lint format wheel-check bench
 test: lint  ## lint, types and all tests that suit every change
 	@python -m pytest --numprocesses 2 --dist worksteal -m 'not large' --quiet
 
 test-all: lint  ## the same and the slow tests
 	@python -m pytest --numprocesses 2 --dist worksteal --quiet
+
+test-slurm: $(ENVIRONMENT)  ## the quick benchmark on a real SLURM controller on this machine, from Debian's packages
+	@tests/slurm/with_slurm.sh python -m pytest tests/slurm --quiet
 
 lint: $(ENVIRONMENT)  ## ruff and types
 	@ruff check --quiet . && ruff format --quiet --check .

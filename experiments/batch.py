@@ -1,34 +1,118 @@
-"""A study at the scale of a profile: plan, launch, tables."""
+"""Studies at the scale of a profile: plan, launch, tables."""
 
+import math
 import shutil
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
+import torch
 from rich.console import Console
+from rich.table import Table
 
-from experiments import display, launcher, machine, profiles, runs, tables
+from experiments import display, estimate, launcher, machine, profiles, runs, selection, tables
+from experiments.config import RunConfig
 from experiments.errors import UserError
 from experiments.launcher import Board, Failure
 
+NOT_FINISHED = 75
+"""Exit code at the time limit: nothing failed, but runs are left (EX_TEMPFAIL of sysexits)."""
 
-def main(study: str, profile: str, slots: int | None, threads: int) -> int:
-    """All runs of a study that are not finished yet, then its tables; 1 if any run failed.
+
+@dataclass(frozen=True)
+class Request:
+    """Which runs of a profile, and how they are executed.
+
+    Attributes:
+        profile: Its name.
+        study: One study; all of the profile's if None.
+        only: Pattern of `selection`; all runs if None.
+        slots: Runs at a time on this machine.
+        threads: CPU threads of each.
+        until: Moment of `time.monotonic` at which runs end at a checkpoint.
+        cluster: File with the settings of a SLURM cluster; None executes the runs on this machine.
+    """
+
+    profile: str
+    study: str | None = None
+    only: str | None = None
+    slots: int | None = None
+    threads: int = 1
+    until: float = math.inf
+    cluster: str | None = None
+
+    def plans(self) -> dict[str, list[RunConfig]]:
+        """The runs of each study.
+
+        Raises:
+            UserError: For mistakes in the profile, unknown studies, and a pattern that matches nothing.
+        """
+        studies = list(profiles.load(self.profile)) if self.study is None else [self.study]
+        plans = {study: profiles.plan(self.profile, study) for study in studies}
+        if self.only is None:
+            return plans
+        chosen = selection.select([config for plan in plans.values() for config in plan], self.only)
+        keys = {config.key() for config in chosen}
+        return {study: [config for config in plan if config.key() in keys] for study, plan in plans.items()}
+
+
+def main(request: Request) -> int:
+    """All runs asked for that are not finished yet, then the tables of each study whose runs are all finished.
+
+    Returns:
+        0; 1 if any run failed; NOT_FINISHED if the time limit left runs undone.
 
     Raises:
-        UserError: For mistakes in the profile and data that cannot be had, before anything has started.
+        UserError: For mistakes in the request, and data that cannot be had, before anything has started.
     """
-    configs = profiles.plan(profile, study)
-    with display.progress(f"{study}: runs") as show:
-        failures = launcher.launch(
-            configs, slots or machine.slots(), threads, lambda board: show(*_state(board))
+    if request.cluster is not None and request.until < math.inf:
+        raise UserError(
+            "with --slurm there is no time limit: each task ends and is requeued at its own `time`"
         )
+    codes = [_study(request, study, configs) for study, configs in request.plans().items() if configs]
+    return next((code for code in (1, NOT_FINISHED) if code in codes), 0)
+
+
+def dry_run(request: Request) -> Table:
+    """What `main` would do, and how long it would take."""
+    configs = [config for plan in request.plans().values() for config in plan]
+    torch.set_num_threads(request.threads)
+    return estimate.table(configs, request.slots or machine.slots())
+
+
+def _study(request: Request, study: str, configs: Sequence[RunConfig]) -> int:
+    with display.progress(f"{study}: runs") as show:
+        failures = _execute(request, study, configs, lambda board: show(*_state(board)))
     if failures:
         _complain(failures)
         return 1
     finished = runs.finished(configs)
-    if len(finished) < len(configs):
+    left = len(configs) - len(finished)
+    if left and time.monotonic() > request.until:
+        _say(f"{study}: time limit reached, {left} of {len(configs)} runs left; the same command continues")
+        return NOT_FINISHED
+    if left:
         raise UserError("the code was changed while its runs were under way; the same command completes them")
-    tables.write(study, profile, finished)
+    if request.only is not None:
+        _say(
+            f"{study}: {len(finished)} runs finished; with --only no tables are written, without it they are"
+        )
+    else:
+        tables.write(study, request.profile, finished)
     return 0
+
+
+def _execute(
+    request: Request, study: str, configs: Sequence[RunConfig], show: Callable[[Board], None]
+) -> list[Failure]:
+    if request.cluster is None:
+        slots = request.slots or machine.slots()
+        return launcher.launch(
+            configs, slots, request.threads, show, lambda: time.monotonic() > request.until
+        )
+    from experiments import cluster
+
+    return cluster.launch(configs, cluster.read(request.cluster), f"{study}-{request.profile}", show)
 
 
 def forget(profile: str) -> int:
@@ -38,13 +122,17 @@ def forget(profile: str) -> int:
     ]
     for run in finished:
         shutil.rmtree(run.directory)
-    Console(stderr=True).print(f"{len(finished)} runs of profile {profile} deleted")
+    _say(f"{len(finished)} runs of profile {profile} deleted")
     return 0
 
 
 def _state(board: Board) -> tuple[int, int, str]:
     failed = len(board.failures)
     return len(board.finished) + failed, board.total, f"{failed} failed" if failed else ""
+
+
+def _say(words: str) -> None:
+    Console(stderr=True).print(words, markup=False, highlight=False, soft_wrap=True)
 
 
 def _complain(failures: Sequence[Failure]) -> None:

@@ -1,8 +1,11 @@
 """The command line. Everything heavy is imported by the command that needs it, so that --help is quick."""
 
 import argparse
+import math
 import os
+import re
 import sys
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -19,6 +22,22 @@ Fields: problem, optimizer, settings.NAME, schedule (none, step, cosine), steps,
 evaluate_every, seed, device (auto, cpu, cuda), dtype (float32, bfloat16), deterministic. What is missing is taken
 from the problem and the optimizer. The same run again shows its result; --force runs it anew.
 """
+
+STUDY_HELP = """\
+All runs of a study (or of all studies of the profile) that are not finished yet, then its tables.
+
+  python -m experiments study benchmark --dry-run
+  python -m experiments study benchmark --only 'digits-*,pal,seed=0'
+  python -m experiments study benchmark --profile small --time-limit 2h
+
+A PATTERN is words separated by commas; a run is taken if every word is its problem, its entry, its optimizer or its
+seed (seed=0). * stands for anything. Interrupted, the same command continues.
+
+Exit codes: 0 done, 1 a run failed (its log is named), 2 a mistake of yours, 75 not finished within the time limit.
+"""
+
+UNITS = {"s": 1, "min": 60, "m": 60, "h": 3600, "d": 86400}
+"""Seconds of the units of time."""
 
 
 RUNS_HELP = """\
@@ -75,8 +94,20 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("--force", action="store_true", help="run it anew even if it is finished")
     one.add_argument("--threads", type=_positive, help="CPU threads (one per core)")
 
-    study = add("study", _study, "all runs of a study, and its tables")
-    study.add_argument("name", help="the study: a section of the profile")
+    study = add(
+        "study", _study, "all runs of a study, and its tables", description=STUDY_HELP, formatter_class=_Raw
+    )
+    study.add_argument("name", nargs="?", help="the study: a section of the profile (all of them)")
+    study.add_argument("--only", metavar="PATTERN", help="some runs, such as cifar10-*,pal,seed=0; no tables")
+    study.add_argument(
+        "--dry-run", action="store_true", help="only tell how many runs, and how long they take"
+    )
+    study.add_argument(
+        "--time-limit", type=_duration, metavar="TIME", help="end at a checkpoint after 2h, 90min or 30s"
+    )
+    study.add_argument(
+        "--slurm", metavar="FILE", help="as SLURM arrays with the settings in FILE (docs/cluster.md)"
+    )
     study.add_argument("--slots", type=_positive, help="runs at a time (one per GPU, else one per core)")
     study.add_argument("--threads", type=_positive, default=1, help="CPU threads of each run (1)")
 
@@ -121,21 +152,49 @@ def _run(arguments: argparse.Namespace) -> int:
     return single.main(arguments.words, arguments.force, arguments.threads or machine.cores())
 
 
+def _duration(word: str) -> float:
+    """Seconds in 2h, 90min, 30s."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)([a-z]+)", word)
+    if not found or found[2] not in UNITS or not float(found[1]):
+        raise argparse.ArgumentTypeError(
+            f"{word!r} is no time such as {', '.join('2' + unit for unit in UNITS)}"
+        )
+    return float(found[1]) * UNITS[found[2]]
+
+
 def _study(arguments: argparse.Namespace) -> int:
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # deterministic matrix products
     from experiments import batch
 
-    slots = arguments.slots or _from_environment("PAL_SLOTS")
-    return batch.main(arguments.name, arguments.profile, slots, arguments.threads)
+    limit = arguments.time_limit or _from_environment("PAL_TIME_LIMIT", _duration)
+    request = batch.Request(
+        profile=arguments.profile,
+        study=arguments.name,
+        only=arguments.only,
+        slots=arguments.slots or _from_environment("PAL_SLOTS", _positive),
+        threads=arguments.threads,
+        cluster=arguments.slurm or os.environ.get("PAL_SLURM") or None,
+        until=math.inf if limit is None else _started() + limit,
+    )
+    if arguments.dry_run:
+        _print(batch.dry_run(request))
+        return 0
+    return batch.main(request)
 
 
-def _from_environment(variable: str) -> int | None:
-    """A whole number that make passes on; empty means not given."""
+def _from_environment(variable: str, read: Callable[[str], Any]) -> Any:
+    """What make passes on; empty means not given."""
     value = os.environ.get(variable)
-    if not value:
-        return None
-    if not value.isdigit() or int(value) < 1:
-        raise UserError(f"{variable} is {value!r}; it must be a whole number of at least 1")
-    return int(value)
+    try:
+        return read(value) if value else None
+    except argparse.ArgumentTypeError as error:
+        raise UserError(f"{variable} is {value!r}; {error}") from None
+
+
+def _started() -> float:
+    """Moment of `time.monotonic` at which a time limit begins: make's start, if make calls several studies."""
+    started = os.environ.get("PAL_STARTED")
+    return time.monotonic() - (time.time() - float(started) if started else 0.0)
 
 
 def _claims(arguments: argparse.Namespace) -> int:

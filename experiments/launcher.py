@@ -6,6 +6,7 @@ happens, the same call continues where this one stopped.
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -25,6 +26,9 @@ from experiments.source import REPOSITORY
 
 ATTEMPTS = 2
 """How often a run is started if its worker is killed."""
+
+GRACE = 60.0
+"""Seconds that a worker has at the time limit to save a checkpoint: one step and one evaluation."""
 
 TAIL = 4000
 """Characters of a dead worker's last words that are kept."""
@@ -57,6 +61,11 @@ def prepare(configs: Sequence[RunConfig]) -> None:
     """
     for config in configs:
         device_of(config)
+    load_data(configs)
+
+
+def load_data(configs: Sequence[RunConfig]) -> None:
+    """The data alone, for runs that another machine will execute; raises UserError for what cannot be had."""
     tasks = {(config.problem, config.train_size, config.batch_size): config.task for config in configs}
     for task in tasks.values():
         task.loader(task.load().train, 0, 0)
@@ -67,6 +76,7 @@ def launch(
     slots: int,
     threads: int = 1,
     show: Callable[[Board], None] = lambda _: None,
+    stop: Callable[[], bool] = lambda: False,
 ) -> list[Failure]:
     """Execute all runs that are not finished yet, `slots` at a time; failures stop nothing else.
 
@@ -75,6 +85,7 @@ def launch(
         slots: Worker processes.
         threads: CPU threads of each.
         show: Called about five times a second with what is done and what is not.
+        stop: Asked as often; when true, the runs save a checkpoint and end, and no others are started.
 
     Raises:
         UserError: If data of a run that is not finished cannot be had.
@@ -89,11 +100,23 @@ def launch(
         while any(worker.thread.is_alive() for worker in workers):
             show(board)
             time.sleep(0.2)
+            if stop():
+                halt(workers)
+                break
     finally:
         for worker in workers:
             worker.stop()
     show(board)
     return board.failures
+
+
+def halt(workers: Sequence["Slot"]) -> None:
+    """Have all runs under way end at a checkpoint; returns when they have, or after GRACE seconds."""
+    end = time.monotonic() + GRACE
+    while any(worker.thread.is_alive() for worker in workers) and time.monotonic() < end:
+        for worker in workers:
+            worker.ask_to_end()  # again and again: it may have been about to start a worker
+        time.sleep(0.1)
 
 
 class Slot:
@@ -113,6 +136,13 @@ class Slot:
         self._stopping = False
         self.thread = threading.Thread(target=self._feed, daemon=True)
         self.thread.start()
+
+    def ask_to_end(self) -> None:
+        """Have the worker save a checkpoint of its run and end; the slot takes no further run."""
+        self._stopping = True
+        process = self._process
+        if process is not None:
+            process.send_signal(signal.SIGTERM)
 
     def stop(self) -> None:
         """End the worker, also in the middle of a run."""

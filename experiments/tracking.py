@@ -39,6 +39,11 @@ settings.HOST_INFO.INCLUDE_CPU_INFO = False
 
 CHECKPOINT_SECONDS = 30.0
 
+
+class Stopped(KeyboardInterrupt):
+    """A run was asked to end and has saved a checkpoint; for Sacred the same as Ctrl-C."""
+
+
 Body = Callable[[RunConfig, "Record"], dict[str, Any]]
 OnProgress = Callable[[int, str], None]
 
@@ -51,16 +56,28 @@ class Record:
         checkpoint: File of the checkpoint.
         checkpoint_seconds: Time between checkpoints.
         on_progress: Told how far the run is.
+        stop: Whether the run is to end at a checkpoint, as soon as it can save one.
     """
 
     def __init__(
-        self, run: Any, checkpoint: Path, checkpoint_seconds: float, on_progress: OnProgress
+        self,
+        run: Any,
+        checkpoint: Path,
+        checkpoint_seconds: float,
+        on_progress: OnProgress,
+        stop: Callable[[], bool],
     ) -> None:
         self.arrays: dict[str, np.ndarray] = {}
-        self.checkpoint_seconds = checkpoint_seconds
         self.progress = on_progress
         self._run = run
         self._checkpoint = checkpoint
+        self._checkpoint_seconds = checkpoint_seconds
+        self._stop = stop
+
+    @property
+    def checkpoint_seconds(self) -> float:
+        """Time between checkpoints; one is due at once if the run is to stop."""
+        return -math.inf if self._stop() else self._checkpoint_seconds
 
     def metric(self, name: str, value: float, step: int) -> None:
         """One number at one step; raises ValueError if it is not finite, since viewers draw NaN as 0."""
@@ -79,13 +96,15 @@ class Record:
         return torch.load(self._checkpoint, map_location="cpu", weights_only=True)
 
     def save_checkpoint(self, state: dict[str, Any]) -> None:
-        """Replace the checkpoint, whole or not at all."""
+        """Replace the checkpoint, whole or not at all; raises Stopped afterwards if the run is to stop."""
         fresh = self._checkpoint.with_suffix(".new")
         with fresh.open("wb") as file:
             torch.save(state, file)
             file.flush()
             os.fsync(file.fileno())
         fresh.replace(self._checkpoint)
+        if self._stop():
+            raise Stopped
 
 
 def execute(
@@ -93,17 +112,24 @@ def execute(
     body: Body,
     checkpoint_seconds: float = CHECKPOINT_SECONDS,
     on_progress: OnProgress = lambda *_: None,
+    stop: Callable[[], bool] = lambda: False,
 ) -> Path:
     """Run `body` under Sacred and return the finished run's directory; a finished run is not run again.
 
     Raises:
         Exception: Whatever the body raised; its captured output and traceback are then in runs/.failed/<key>/.
+        Stopped: If `stop` said so and the run has saved a checkpoint.
     """
     key = config.key()
     finished = root() / key
     with _lock(key) as partial:
         if not finished.exists():
-            _attempt(config, partial, body, checkpoint_seconds, on_progress)
+            _attempt(
+                config,
+                partial,
+                body,
+                lambda run: Record(run, partial / "checkpoint.pt", checkpoint_seconds, on_progress, stop),
+            )
             (partial / "record").replace(finished)
             shutil.rmtree(root() / ".failed" / key, ignore_errors=True)
         shutil.rmtree(partial)
@@ -145,16 +171,14 @@ def _is_at(descriptor: int, path: Path) -> bool:
     return path.exists() and os.path.samestat(os.fstat(descriptor), path.stat())
 
 
-def _attempt(
-    config: RunConfig, partial: Path, body: Body, checkpoint_seconds: float, on_progress: OnProgress
-) -> None:
+def _attempt(config: RunConfig, partial: Path, body: Body, recorder: Callable[[Any], Record]) -> None:
     """Fill partial/record, or move what there is of it to the failed runs."""
     shutil.rmtree(partial / "record", ignore_errors=True)
 
     def main(run: Any) -> dict[str, Any]:
         started = time.perf_counter()
         run.info["provenance"] = provenance(config)
-        record = Record(run, partial / "checkpoint.pt", checkpoint_seconds, on_progress)
+        record = recorder(run)
         try:
             result = body(config, record)
         except BaseException:

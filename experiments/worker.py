@@ -1,17 +1,27 @@
-"""A launcher's worker: run configs come in on standard input, one JSON line each; one answer line goes out for each."""
+"""A launcher's worker: run configs come in on standard input, one JSON line each; one answer line goes out for each.
+
+SIGTERM and SIGUSR2 ask it to end at a checkpoint: the launcher sends the first at its time limit; a SLURM controller
+sends both to all processes of a job, before it takes the node away.
+"""
 
 import json
 import os
 import queue
+import signal
 import sys
 import threading
 from typing import IO, Any
 
 from experiments.errors import UserError
 
+_asked = threading.Event()
+"""Set when the worker is to end at a checkpoint."""
+
 
 def main() -> None:
     """Execute runs until standard input closes; then end at once, even in the middle of a run."""
+    for number in (signal.SIGTERM, signal.SIGUSR2):
+        signal.signal(number, lambda *_: _asked.set())
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # whatever a library prints must not look like an answer
     lines: queue.Queue[str] = queue.Queue()
@@ -36,7 +46,9 @@ def _execute(line: str) -> dict[str, Any]:
 
     config = RunConfig.model_validate_json(line)
     try:
-        tracking.execute(config, studies.get(config.study).run)
+        tracking.execute(config, studies.get(config.study).run, stop=_asked.is_set)
+    except tracking.Stopped:
+        os._exit(0)  # without an answer: the run is neither finished nor failed
     except UserError as error:
         return {"failure": str(error)}
     except Exception as error:

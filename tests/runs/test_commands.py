@@ -36,6 +36,10 @@ def said(capsys):
         (["study", "benchmark", "--profile", "quik"], r"'quik'.*did you mean 'quick'"),
         (["study", "benchmarks", "--profile", "quick"], r"'benchmarks'; did you mean 'benchmark'"),
         (["forget", "--profile", "quik"], r"'quik'.*did you mean 'quick'"),
+        (["study", "--only", "paal"], r"'paal'; did you mean 'pal'"),
+        (["study", "--only", "seed=7"], r"'seed=7'.*'seed="),
+        (["study", "--only", "pal,lbfgs"], r"no run matches all words of 'pal,lbfgs'"),
+        (["study", "--only", " , "], r"pattern is empty"),
         (["data", "cifar11"], r"'cifar11'; did you mean 'cifar10'"),
     ],
     ids=lambda words: " ".join(words) if isinstance(words, list) else "",
@@ -60,6 +64,8 @@ def test_a_gpu_that_is_not_there_is_said_before_anything_starts(capsys, runs_roo
     "words",
     [
         ["study", "benchmark", "--slots", "0"],
+        ["study", "benchmark", "--time-limit", "2"],
+        ["study", "benchmark", "--time-limit", "0h"],
         ["study", "benchmark", "lines"],
         ["run"],
         ["run", "--slots"],
@@ -74,10 +80,11 @@ def test_a_word_out_of_place_is_answered_with_the_usage(words, capsys):
     assert "usage:" in said(capsys)
 
 
-def test_slots_from_make_are_checked_too(monkeypatch, capsys):
-    monkeypatch.setenv("PAL_SLOTS", "two")
+@pytest.mark.parametrize(("variable", "value"), [("PAL_SLOTS", "two"), ("PAL_TIME_LIMIT", "2 hours")])
+def test_what_make_passes_on_is_checked_too(variable, value, monkeypatch, capsys):
+    monkeypatch.setenv(variable, value)
     assert cli.main(["study", "benchmark"]) == 2
-    assert "PAL_SLOTS is 'two'" in said(capsys)
+    assert f"{variable} is '{value}'" in said(capsys)
 
 
 def test_one_training_is_shown_kept_shown_again_and_done_anew_when_forced(capsys, runs_root):
@@ -122,7 +129,7 @@ def profile(tmp_path, monkeypatch):
     return written
 
 
-def in_this_process(configs, slots, threads, show):
+def in_this_process(configs, slots, threads, show, stop):
     """Stands for the launcher: the run with seed 1 fails as long as it is told to."""
     failures = []
     for config in configs:
@@ -152,6 +159,41 @@ def test_a_study_with_a_failed_run_names_it_and_ends_with_1_and_the_next_call_co
     assert cli.main(["forget", "--profile", "tiny"]) == 0
     assert not runs.finished(profiles.plan("tiny", "benchmark"))
     assert "2 runs" in said(capsys)
+
+
+def test_a_study_at_its_time_limit_says_how_much_is_left_and_writes_no_tables(profile, monkeypatch, capsys):
+    def one_run(configs, slots, threads, show, stop):
+        tracking.execute(configs[0], lambda *_: {"steps": 1})
+        now = time.monotonic()
+        assert not stop()
+        monkeypatch.setattr(time, "monotonic", lambda: now + 5401)
+        assert stop()
+        return []
+
+    monkeypatch.setattr(launcher, "launch", one_run)
+    assert cli.main(["study", "--profile", "tiny", "--time-limit", "1.5h"]) == 75
+    assert "1 of 2 runs left; the same command continues" in said(capsys)
+    assert profile == []
+
+
+def test_only_runs_what_matches_every_word_and_writes_no_tables(profile, monkeypatch, capsys):
+    monkeypatch.setattr(launcher, "launch", in_this_process)
+    in_this_process.failing = True  # of the run with seed 1
+    assert cli.main(["study", "--profile", "tiny", "--only", "digits-*,pal,seed=0"]) == 0
+    assert "no tables" in said(capsys)
+    assert profile == []
+    assert [run.config.seed for run in runs.finished(profiles.plan("tiny", "benchmark"))] == [0]
+
+
+def test_a_dry_run_counts_and_estimates_and_leaves_nothing(profile, capsys, runs_root):
+    assert cli.main(["study", "--profile", "tiny", "--dry-run"]) == 0
+    row = re.compile(r"benchmark\W+digits-mlp\W+pal\W+(\d+)\W+(\d+)\W+(\d+)\W+\d+ s")
+    assert row.search(capsys.readouterr().out).groups() == ("2", "0", "2")
+    assert not list(runs_root.iterdir())
+    first, _ = profiles.plan("tiny", "benchmark")
+    tracking.execute(first, lambda *_: {"steps": 1})
+    assert cli.main(["study", "--profile", "tiny", "--dry-run"]) == 0
+    assert row.search(capsys.readouterr().out).groups() == ("2", "1", "1")
 
 
 def test_no_tables_are_made_of_half_the_runs(profile, monkeypatch, capsys):

@@ -82,6 +82,20 @@ def test_a_killed_launcher_takes_its_worker_along_and_the_next_call_completes(tm
     assert traces == [(tracking.execute(config, single.run) / "trace.npz").read_bytes() for config in configs]
 
 
+def test_at_the_time_limit_runs_save_a_checkpoint_and_the_next_call_continues_there(tmp_path, monkeypatch):
+    configs = begun, later = short(steps=400), short(seed=1, steps=400)
+    assert launcher.launch(configs, slots=1, stop=lambda: worked_on(begun)) == []
+    assert not runs.finished(configs)
+    assert not tracking.log(begun).exists()
+    assert not worked_on(later)
+    steps = []
+    tracking.execute(begun, single.run, on_progress=lambda step, _: steps.append(step))
+    assert steps[0] > 0
+    continued = (runs.finished([begun])[0].directory / "trace.npz").read_bytes()
+    monkeypatch.setenv("PAL_RUNS", str(tmp_path / "others"))
+    assert continued == (tracking.execute(begun, single.run) / "trace.npz").read_bytes()
+
+
 def test_a_worker_ends_with_its_launcher_even_while_it_starts():
     worker = subprocess.Popen(
         [sys.executable, "-m", "experiments", "worker"], cwd=REPOSITORY, stdin=subprocess.PIPE

@@ -1,0 +1,222 @@
+"""Many runs as SLURM arrays, through submitit. Each array task is the local launcher with its share of the runs.
+
+State lives in the run directories: the scheduler is only asked whether anything of ours is still in its queue. Before
+a task is preempted, or at the end of its time, SLURM sends SIGUSR2: runs save a checkpoint, and the task is requeued. A
+task that is killed is submitted once more, with what it left undone.
+"""
+
+import getpass
+import hashlib
+import math
+import subprocess
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import submitit
+from pydantic import Field
+
+from experiments import launcher, runs, tracking
+from experiments.config import Count, RunConfig, Strict
+from experiments.errors import UserError
+from experiments.launcher import ATTEMPTS, Board, Failure
+from experiments.reading import parse_fields
+from experiments.source import REPOSITORY
+
+POLL_SECONDS = 5.0
+"""Time between two questions to the scheduler."""
+
+NOTICE_SECONDS = 90
+"""How long before its end a task is told, to save checkpoints."""
+
+REQUEUES = 100
+"""How often a task may reach the end of its time; a guard against tasks that get nowhere."""
+
+PATIENCE = 60
+"""How many questions in a row the scheduler may leave unanswered."""
+
+MOST_TASKS = 1000
+"""In one array: SLURM's default limit (MaxArraySize)."""
+
+
+class Cluster(Strict):
+    """What an array task asks for; fields named like options of sbatch are passed on as they are.
+
+    Attributes:
+        time: Minutes of a task, after which it is requeued.
+        cpus_per_task: Cores of a task, shared by its slots.
+        partition: Where it runs; SLURM's default if missing.
+        mem: Memory of a task, such as "8GB".
+        gres: GPUs, such as "gpu:1".
+        array_parallelism: Tasks at a time.
+        runs_per_task: Runs of a task, for which it starts once.
+        slots: Runs of a task at a time; several may share a GPU.
+        setup: Shell lines before it starts, such as "module load cuda".
+        sbatch: Further options of sbatch by their long names, such as account or qos.
+    """
+
+    time: Count
+    cpus_per_task: Count = 1
+    partition: str | None = None
+    mem: str | None = None
+    gres: str | None = None
+    array_parallelism: Count = 16
+    runs_per_task: Count = 8
+    slots: Count = 1
+    setup: list[str] = Field(default_factory=list)
+    sbatch: dict[str, Any] = Field(default_factory=dict)
+
+    @property
+    def threads(self) -> int:
+        """CPU threads of each run."""
+        return max(1, self.cpus_per_task // self.slots)
+
+
+def read(path: str) -> Cluster:
+    """The settings in a file; raises UserError for a missing file and every mistake in it."""
+    if not Path(path).is_file():
+        raise UserError(f"there is no file {path!r}; docs/cluster.md shows what it must hold")
+    return Cluster.read(parse_fields(Path(path).read_text(), path), path)
+
+
+class Task:
+    """What an array task executes.
+
+    Args:
+        configs: Its share of the runs.
+        slots: Runs at a time.
+        threads: CPU threads of each.
+    """
+
+    def __init__(self, configs: Sequence[RunConfig], slots: int, threads: int) -> None:
+        self._work = (list(configs), slots, threads)
+        self._stop = False
+
+    def __call__(self) -> list[Failure]:
+        """Execute the runs; returns what failed."""
+        with ThreadPoolExecutor(1) as pool:  # the main thread stays free for the signal
+            self._launch = pool.submit(launcher.launch, *self._work, stop=lambda: self._stop)
+            return self._launch.result()
+
+    def checkpoint(self) -> "submitit.helpers.DelayedSubmission":
+        """Called by submitit on SIGUSR2: have all runs save a checkpoint; returns what the requeued task executes."""
+        self._stop = True
+        self._launch.exception()  # waits
+        return submitit.helpers.DelayedSubmission(Task(*self._work))
+
+
+def launch(
+    configs: Sequence[RunConfig],
+    settings: Cluster,
+    name: str,
+    show: Callable[[Board], None] = lambda _: None,
+) -> list[Failure]:
+    """Execute all runs that are not finished yet as array tasks, and wait for them.
+
+    Tasks that an earlier call of the same name left in the queue are waited for first. An interruption cancels what is
+    queued and running; its checkpoints remain.
+
+    Raises:
+        UserError: If data of a run cannot be had, or SLURM refuses.
+    """
+    launcher.load_data(_left(configs, []))
+    name = f"pal-{name}-{hashlib.sha256(str(tracking.root()).encode()).hexdigest()[:6]}"
+    failures: list[Failure] = []
+    shares: list[Share] = []
+
+    def look() -> None:
+        left = _left(configs, failures)
+        finished = [config for config in configs if config not in left]
+        show(Board(len(configs), deque(left), finished, failures))
+
+    try:
+        _wait(name, look)
+        for _ in range(ATTEMPTS):
+            left = _left(configs, failures)
+            if not left:
+                break
+            shares = submit(left, settings, name)
+            _wait(name, look)
+            failures += [failure for job, _ in shares for failure in _failures(job)]
+    except BaseException:
+        for job, _ in shares:
+            job.cancel(check=False)
+        raise
+    left = {config.key() for config in _left(configs, failures)}
+    reason = f"its SLURM task ended {ATTEMPTS} times before the run did (killed, or out of memory)"
+    lost = [(job, config) for job, share in shares for config in share if config.key() in left]
+    return failures + [Failure(config.name, reason, job.paths.stderr) for job, config in lost]
+
+
+Share = tuple["submitit.Job[list[Failure]]", list[RunConfig]]
+"""A task and its runs."""
+
+
+def submit(configs: Sequence[RunConfig], settings: Cluster, name: str) -> list[Share]:
+    """Put an array into SLURM's queue; raises UserError if it refuses."""
+    count = min(math.ceil(len(configs) / settings.runs_per_task), MOST_TASKS)
+    shares = [list(configs[start::count]) for start in range(count)]  # so that slow neighbours are spread
+    tasks = [Task(share, settings.slots, settings.threads) for share in shares]
+    try:
+        return list(zip(_executor(settings, name).submit_array(tasks), shares, strict=True))
+    except (RuntimeError, OSError, submitit.core.utils.FailedJobError) as error:
+        raise UserError(f"SLURM took no jobs: {' '.join(str(error).split())}") from None
+
+
+def _executor(settings: Cluster, name: str) -> submitit.SlurmExecutor:
+    executor = submitit.SlurmExecutor(tracking.root() / ".slurm" / "%A", max_num_timeout=REQUEUES)
+    options = settings.model_dump(exclude={"runs_per_task", "slots", "sbatch"}, exclude_none=True)
+    further = {"requeue": True, "chdir": str(REPOSITORY)} | settings.sbatch
+    executor.update_parameters(
+        **options, job_name=name, signal_delay_s=NOTICE_SECONDS, additional_parameters=further
+    )
+    return executor
+
+
+def _left(configs: Sequence[RunConfig], failures: Sequence[Failure]) -> list[RunConfig]:
+    """Runs that are neither finished nor failed."""
+    there = {run.key for run in runs.finished(configs)}
+    failed = {failure.log for failure in failures}
+    return [config for config in configs if config.key() not in there and tracking.log(config) not in failed]
+
+
+def _failures(job: "submitit.Job[list[Failure]]") -> list[Failure]:
+    """What a task reported; nothing if it was killed or ended with an error of its own."""
+    there = job.paths.result_pickle.exists()
+    return job.result() if there and job.exception() is None else []
+
+
+def _wait(name: str, look: Callable[[], None]) -> None:
+    """Until none of our tasks is in the queue."""
+    silent = 0
+    while True:
+        look()
+        queued = _queued(name)
+        silent = silent + 1 if queued is None else 0
+        if silent > PATIENCE:
+            raise UserError("squeue does not answer; tasks go on, and the same command waits for them")
+        if queued == 0:
+            return
+        time.sleep(POLL_SECONDS)
+
+
+def _queued(name: str) -> int | None:
+    """Tasks of ours that wait or run; None if the controller does not answer."""
+    words = [
+        "squeue",
+        "--noheader",
+        "--array",
+        f"--user={getpass.getuser()}",
+        f"--name={name}",
+        "--format=%i",
+    ]
+    try:
+        done = subprocess.run(words, capture_output=True, text=True)
+    except FileNotFoundError:
+        raise UserError(
+            "there is no squeue on this machine; --slurm needs a login node of a SLURM cluster"
+        ) from None
+    return None if done.returncode else len(done.stdout.split())
