@@ -18,6 +18,7 @@ from typing import Any
 
 import submitit
 from pydantic import Field
+from submitit.core.utils import FailedJobError
 
 from experiments import launcher, runs, tracking
 from experiments.config import Count, RunConfig, Strict
@@ -162,7 +163,7 @@ def submit(configs: Sequence[RunConfig], settings: Cluster, name: str) -> list[S
     tasks = [Task(share, settings.slots, settings.threads) for share in shares]
     try:
         return list(zip(_executor(settings, name).submit_array(tasks), shares, strict=True))
-    except (RuntimeError, OSError, submitit.core.utils.FailedJobError) as error:
+    except (RuntimeError, OSError, FailedJobError) as error:
         raise UserError(f"SLURM took no jobs: {' '.join(str(error).split())}") from None
 
 
