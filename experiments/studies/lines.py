@@ -5,21 +5,18 @@ With R the larger of PAL's step and mu, the grid covers [-R, 3R]: both sides of 
 Measuring changes nothing: the training goes on as if it had not been looked at.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Annotated, Any
 
 import numpy as np
 import torch
 from pydantic import Field
-from torch import nn
 
 from experiments.config import RunConfig, Strict, resolve
 from experiments.training import Record, Trainer, train
+from experiments.untouched import untouched
 from pal.closure import BatchLoss
 from pal.line import Line
 from pal.parabola import minimise
-from pal.randomness import Randomness
 
 BEHIND, AHEAD = 1.0, 3.0
 """The grid reaches from -R to 3R."""
@@ -124,15 +121,3 @@ def measured_line(trainer: Trainer, points: int) -> dict[str, Any]:
         "step": float(found.step),
         "case": int(found.case),
     }
-
-
-@contextmanager
-def untouched(model: nn.Module) -> Iterator[None]:
-    """Buffers (running statistics) and random generators come out as they went in, bit by bit."""
-    moment, kept = Randomness(), [(buffer, buffer.clone()) for buffer in model.buffers()]
-    try:
-        yield
-    finally:
-        for buffer, values in kept:
-            buffer.copy_(values)
-        moment.replay()
