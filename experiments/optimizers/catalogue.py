@@ -67,7 +67,9 @@ PAPER = {
         {},
     ),
     "cocob": Entry("pal.baselines.cocob:COCOB", "none", {"alpha": 100.0, "eps": 1e-8}, {}),
-    "exact": Entry("pal.baselines.exact:ExactLineSearch", "forward", {"mu": 0.1, "s_max": 20.0}, {}),
+    "exact": Entry(
+        "pal.baselines.exact:ExactLineSearch", "forward", {"mu": 0.1, "beta": 0.0, "s_max": 20.0}, {}
+    ),
 }
 
 BEYOND = {

@@ -8,14 +8,11 @@ Measuring changes nothing: the training goes on as if it had not been looked at.
 from typing import Annotated, Any
 
 import numpy as np
-import torch
 from pydantic import Field
 
+from experiments.batchline import batch_line
 from experiments.config import RunConfig, Strict, resolve
 from experiments.training import Record, Trainer, train
-from experiments.untouched import untouched
-from pal.closure import BatchLoss
-from pal.line import Line
 from pal.parabola import minimise
 
 BEHIND, AHEAD = 1.0, 3.0
@@ -95,28 +92,21 @@ def run(config: RunConfig, record: Record) -> dict[str, Any]:
 
 def measured_line(trainer: Trainer, points: int) -> dict[str, Any]:
     """The loss of the present batch along -g/||g||, and PAL's three numbers and step."""
-    settings, params = trainer.config.settings, list(trainer.model.parameters())
-    gradients: list[torch.Tensor] = []
-    batch_loss = BatchLoss()
-    with untouched(trainer.model):
-        loss0 = batch_loss.measure(
-            trainer.loss_fn, lambda loss: gradients.extend(torch.autograd.grad(loss, params))
-        ).item()
-        line = Line(params, [-gradient for gradient in gradients])
-        slope = -float(line.norm)
-        loss_mu = line.losses(batch_loss.again, [settings["mu"]]).item()
-        found = minimise(loss0, loss_mu, slope, settings["mu"], settings["alpha"], settings["s_max"])
-        reach = max(float(found.step), settings["mu"])
-        distances = np.linspace(-BEHIND * reach, AHEAD * reach, points)
-        losses = line.losses(batch_loss.again, distances.tolist())
-        line.restore()
+    settings = trainer.config.settings
+    mu = settings["mu"]
+    with batch_line(trainer) as line:
+        (loss_mu,) = line.losses([mu])
+        found = minimise(line.loss0, loss_mu, line.slope, mu, settings["alpha"], settings["s_max"])
+        reach = max(float(found.step), mu)
+        distances = np.linspace(-BEHIND * reach, AHEAD * reach, points).tolist()
+        losses = line.losses(distances)
     return {
-        "distance": distances.tolist(),
-        "loss": losses.double().tolist(),
-        "mu": settings["mu"],
-        "loss0": loss0,
+        "distance": distances,
+        "loss": losses,
+        "mu": mu,
+        "loss0": line.loss0,
         "loss_mu": loss_mu,
-        "slope": slope,
+        "slope": line.slope,
         "curvature": float(found.curvature),
         "step": float(found.step),
         "case": int(found.case),
