@@ -26,7 +26,7 @@ def _closer(evidence: Evidence) -> Measured | None:
     errors = evidence.table("adaptation", "runs").pivot_table(
         "median_step_error", ["problem", "seed"], "alpha"
     )
-    above = [float(alpha) for alpha in errors.columns if alpha > 1]
+    above = [alpha for alpha in map(float, errors.columns) if alpha > 1]
     if 1.0 not in errors or not above:
         return None
     nearest = min(above)

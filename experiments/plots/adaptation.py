@@ -5,11 +5,11 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from experiments.plots.style import PAPER, STYLE, new_figure
+from experiments.plots.style import PAPER, STYLE, new_figure, plain_log
 
 ROWS = (
-    ("median_angle", "angle of gradients before\nand after the step (degrees)", 90.0, "linear"),
-    ("median_step_error", "relative distance to the\nminimum, |s - s*| / s*", None, "linear"),
+    ("median_angle", "angle of gradients\nbefore and after\nthe step (degrees)", 90.0, "linear"),
+    ("median_step_error", "relative distance\nto the minimum\n|s - s*| / s*", None, "linear"),
     ("final_train_loss", "final training loss", None, "log"),
     ("final_val_accuracy", "final validation\naccuracy", None, "linear"),
 )
@@ -21,7 +21,7 @@ def step_adaptation(runs: pd.DataFrame) -> Figure:
     """How exact the step is, and what comes of it, for every alpha: each training a point, their mean a line."""
     problems = sorted(runs["problem"].unique())
     figure, grid = new_figure(
-        7.2, 1.6 * len(ROWS) + 0.6, nrows=len(ROWS), ncols=len(problems), squeeze=False, sharex=True
+        7.2, 1.75 * len(ROWS) + 0.6, nrows=len(ROWS), ncols=len(problems), squeeze=False, sharex=True
     )
     for column, problem in enumerate(problems):
         of_problem = runs[runs["problem"] == problem]
@@ -34,6 +34,8 @@ def step_adaptation(runs: pd.DataFrame) -> Figure:
             if minimum is not None:
                 axes.axhline(minimum, color="#444444", ls="--", lw=1)
             axes.set_yscale(scale)
+            if scale == "log":
+                plain_log(axes.yaxis)
             if column == 0:
                 axes.set_ylabel(words)
     handles = [

@@ -5,7 +5,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from experiments.plots.style import OTHERS, PAPER, STYLE, new_figure
+from experiments.plots.style import OTHERS, PAPER, STYLE, new_figure, plain_log
 
 LOOKS = {
     "pal": {"color": PAPER["pal"], "ls": "-", "lw": 2.2},
@@ -51,6 +51,8 @@ def exact_training(curves: pd.DataFrame) -> Figure:
                     values.index, values["min"], values["max"], color=looks[entry]["color"], alpha=0.12, lw=0
                 )
             axes.set_yscale(scale)
+            if scale == "log":
+                plain_log(axes.yaxis)
             if column == 0:
                 axes.set_ylabel(words)
     handles = [Line2D([], [], label=WORDS.get(entry, entry), **looks[entry]) for entry in entries]
