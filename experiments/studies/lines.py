@@ -1,7 +1,8 @@
 """Batch losses along PAL's direction: what a line looks like, and what PAL's parabola makes of it (PAPER Fig. 1).
 
 At many steps of a PAL training the loss of the step's batch is measured on a grid along the unit direction -g/||g||.
-With R the larger of PAL's step and mu, the grid covers [-R, 3R]: both sides of the weights, and beyond the minimum.
+With R the larger of PAL's step and mu, the grid covers [-R, 3R]: both sides of the weights, and beyond the minimum. Two
+more views of the same line: the window [-0.2, 0.2] of the published fits, and [-R, 10R].
 Measuring changes nothing: the training goes on as if it had not been looked at.
 """
 
@@ -17,6 +18,10 @@ from pal.parabola import minimise
 
 BEHIND, AHEAD = 1.0, 3.0
 """The grid reaches from -R to 3R."""
+WINDOW = 0.2
+"""Half the width of the window of the published fits, distance (arXiv:2103.17132, supplement)."""
+WIDE = 10.0
+"""The wide view reaches from -R to 10R."""
 
 
 class Measure(Strict):
@@ -25,7 +30,7 @@ class Measure(Strict):
     Attributes:
         first: The first so many steps, where shapes change quickly.
         every: And from there every so many.
-        points: Of the grid, evenly spaced.
+        points: Of the grid, evenly spaced; the window and the wide view have half as many.
     """
 
     first: Annotated[int, Field(ge=0)]
@@ -72,8 +77,9 @@ def plan(settings: Settings) -> list[RunConfig]:
 def run(config: RunConfig, record: Record) -> dict[str, Any]:
     """Train with PAL and measure lines on the way; the trace gets one row of each array per line.
 
-    Arrays: lines/at [n] (step number), lines/distance and lines/loss [n, points], and lines/mu, loss0, loss_mu, slope,
-    curvature, step and case [n] as PAL sees them.
+    Arrays: lines/at [n] (step number); lines/distance and lines/loss [n, points], the same of the window and of the
+    wide view [n, points / 2], such as lines/window_loss; and lines/mu, loss0, loss_mu, slope, curvature, step and case
+    [n] as PAL sees them.
     """
     measure = Measure.model_validate(config.measure)
     measured: list[dict[str, Any]] = []
@@ -98,11 +104,16 @@ def measured_line(trainer: Trainer, points: int) -> dict[str, Any]:
         (loss_mu,) = line.losses([mu])
         found = minimise(line.loss0, loss_mu, line.slope, mu, settings["alpha"], settings["s_max"])
         reach = max(float(found.step), mu)
-        distances = np.linspace(-BEHIND * reach, AHEAD * reach, points).tolist()
-        losses = line.losses(distances)
+        views = {
+            "": np.linspace(-BEHIND * reach, AHEAD * reach, points),
+            "window_": np.linspace(-WINDOW, WINDOW, points // 2),
+            "wide_": np.linspace(-BEHIND * reach, WIDE * reach, points // 2),
+        }
+        losses = {f"{view}loss": line.losses(distances.tolist()) for view, distances in views.items()}
+    distances = {f"{view}distance": distances.tolist() for view, distances in views.items()}
     return {
-        "distance": distances,
-        "loss": losses,
+        **distances,
+        **losses,
         "mu": mu,
         "loss0": line.loss0,
         "loss_mu": loss_mu,
