@@ -13,6 +13,7 @@ def shape(
 
     With R = `reach`, and rounding tolerance t = 8 eps max|l| for float32 losses:
 
+    * minima: local minima inside the grid, lower than both neighbours by more than t;
     * convex_share: share of second differences l(s-h) - 2 l(s) + l(s+h) >= -t over the whole grid;
     * locally_convex: whether all of them are within [0, 2R], from the weights to twice PAL's step;
     * minimiser, loss_min: lowest grid point, refined by the parabola through it and its neighbours;
@@ -38,6 +39,7 @@ def shape(
     difference = np.polyval(parabola, distances[inside]) - here
     spread = float(here.max() - here.min())
     return {
+        "minima": minima(losses, tolerance),
         "convex_share": float(convex.mean()),
         "locally_convex": int(convex[inside[1:-1]].all()),
         "minimiser": minimiser,
@@ -46,6 +48,23 @@ def shape(
         "step_error": abs(step - minimiser) / minimiser if minimiser > 0 else math.nan,
         "improvement": (start - reached) / (start - lowest) if start > lowest else math.nan,
         "parabola_error": math.sqrt(float(np.mean(difference**2))) / spread if spread > 0 else math.nan,
+    }
+
+
+def minima(losses: np.ndarray, tolerance: float) -> int:
+    """Local minima between the ends; a flat bottom (within the tolerance) counts once."""
+    falls = np.diff(losses)
+    signs = np.sign(falls[np.abs(falls) > tolerance])
+    return int(np.sum((signs[:-1] < 0) & (signs[1:] > 0)))
+
+
+def fits(distances: np.ndarray, losses: np.ndarray, parabola: tuple[float, float, float]) -> dict[str, float]:
+    """Mean absolute error, loss, of the best line, the best parabola and PAL's parabola in a window."""
+    best = {name: np.polyfit(distances, losses, degree) for name, degree in (("linear", 1), ("quadratic", 2))}
+    known = best | {"pal": np.asarray(parabola)}
+    return {
+        f"{name}_error": float(np.mean(np.abs(np.polyval(coefficients, distances) - losses)))
+        for name, coefficients in known.items()
     }
 
 

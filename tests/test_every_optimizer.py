@@ -201,7 +201,8 @@ def test_the_record_of_a_line_search_says_how_far_the_weights_went(name):
     if name != "alig":  # momentum takes it elsewhere
         assert line.step.item() == pytest.approx(gone, rel=1e-6)
     assert method.learning_rate.item() == pytest.approx((line.step / line.norm).item())
-    assert line.slope.item() == pytest.approx(-line.norm.item())
+    if name != "labpal":  # its direction is the gradient of an earlier batch
+        assert line.slope.item() == pytest.approx(-line.norm.item())
 
 
 @pytest.mark.parametrize("name", ["sls", "exact"])

@@ -9,13 +9,15 @@ from rich.console import Console
 from rich.table import Table
 
 from experiments import tables
-from experiments.claims import benchmark, lines
+from experiments.claims import adaptation, benchmark, exactness, lines
 from experiments.claims.verdict import Evidence, judge
 from experiments.errors import UserError
 from experiments.source import REPOSITORY
 
 CLAIMS = [
     *lines.CLAIMS,
+    *adaptation.CLAIMS,
+    *exactness.CLAIMS,
     *benchmark.CLAIMS,
 ]
 COLOURS = {"supported": "green", "contradicted": "red", "undecided": "yellow", "not measured": "dim"}

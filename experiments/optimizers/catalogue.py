@@ -30,6 +30,8 @@ ADAM = {"lr": 1e-3, "beta1": 0.9, "beta2": 0.999, "eps": 1e-8}
 PAPER = {
     "pal": Entry("pal.optimizer:PAL", "forward", {"mu": 0.1, "alpha": 1.0, "beta": 0.0, "s_max": 3.16}, {}),
     "sgd": Entry("torch.optim:SGD", "none", {"lr": 0.1, "momentum": 0.9}, {"nesterov": True}, "lr"),
+    # The update direction is the momentum buffer itself, or the gradient.
+    "sgd-plain": Entry("torch.optim:SGD", "none", {"lr": 0.1, "momentum": 0.0}, {}, "lr"),
     "adam": Entry("torch.optim:Adam", "none", ADAM, {}, "lr"),
     "rmsprop": Entry("torch.optim:RMSprop", "none", {"lr": 1e-3, "alpha": 0.9, "eps": 1e-8}, {}, "lr"),
     "rmsprop-tf": Entry(
@@ -65,7 +67,9 @@ PAPER = {
         {},
     ),
     "cocob": Entry("pal.baselines.cocob:COCOB", "none", {"alpha": 100.0, "eps": 1e-8}, {}),
-    "exact": Entry("pal.baselines.exact:ExactLineSearch", "forward", {"mu": 0.1, "s_max": 20.0}, {}),
+    "exact": Entry(
+        "pal.baselines.exact:ExactLineSearch", "forward", {"mu": 0.1, "beta": 0.0, "s_max": 20.0}, {}
+    ),
 }
 
 BEYOND = {

@@ -1,8 +1,20 @@
 """Tables -> figures. Drawing only: data frames come in, figures go out, and nothing here knows torch."""
 
+from experiments.plots.adaptation import step_adaptation
 from experiments.plots.benchmark import comparison
-from experiments.plots.lines import line_shape, loss_lines
+from experiments.plots.exactness import exact_training
+from experiments.plots.lines import fit_errors, line_shape, loss_lines, wide_lines
 from experiments.plots.style import save
 from experiments.plots.verdicts import verdicts
 
-__all__ = ["comparison", "line_shape", "loss_lines", "save", "verdicts"]
+__all__ = [
+    "comparison",
+    "exact_training",
+    "fit_errors",
+    "line_shape",
+    "loss_lines",
+    "save",
+    "step_adaptation",
+    "verdicts",
+    "wide_lines",
+]

@@ -10,9 +10,8 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FormatStrFormatter, LogLocator, NullFormatter
 
-from experiments.plots.style import PAPER, STYLE, colours, in_order, label, new_figure
+from experiments.plots.style import PAPER, STYLE, colours, in_order, label, new_figure, plain_log
 
 CURVES = (
     ("train_loss", "training loss", "training loss\n(with L2 term)", True),
@@ -113,9 +112,7 @@ def _boxes(
     )  # fmt: skip
     _points(axes, runs, entries, colour, column)
     if log:
-        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        axes.xaxis.set_major_formatter(FormatStrFormatter("%g"))
-        axes.xaxis.set_minor_formatter(NullFormatter())
+        plain_log(axes.xaxis)
     axes.set(xlabel=words, ylabel="")
     axes.set_yticks(range(len(entries)), [label(entry) for entry in entries])
     axes.grid(axis="y", visible=False)

@@ -13,7 +13,7 @@ from experiments.plots.style import STYLE, new_figure
 @mpl.rc_context(STYLE)
 def loss_lines(lines: pd.DataFrame, points: pd.DataFrame, problem: str) -> Figure:
     """Measured batch losses along the search direction, with what PAL makes of them (the paper's first figure)."""
-    points = points[points["problem"] == problem]
+    points = points[(points["problem"] == problem) & (points["view"] == "near")]
     drawn = sorted(points["at"].unique())
     columns = 4
     rows = -(-len(drawn) // columns)
@@ -60,6 +60,65 @@ def _loss_line(axes: Axes, measured: pd.DataFrame, line: pd.Series) -> None:
     axes.set_title(f"step {int(line['at'])}", pad=3)
     axes.tick_params(labelsize=7)
     axes.locator_params(nbins=4)
+
+
+@mpl.rc_context(STYLE)
+def wide_lines(lines: pd.DataFrame, points: pd.DataFrame, problem: str) -> Figure:
+    """The same lines much further: where the parabola ends to describe them."""
+    points = points[(points["problem"] == problem) & (points["view"] == "wide")]
+    drawn = sorted(points["at"].unique())
+    columns = 4
+    rows = -(-len(drawn) // columns)
+    figure, grid = new_figure(7.2, 1.6 * rows + 0.6, nrows=rows, ncols=columns, squeeze=False)
+    for axes, at in zip(grid.flat, drawn, strict=False):
+        measured = points[points["at"] == at]
+        whose = (
+            (lines["problem"] == problem) & (lines["at"] == at) & (lines["seed"] == measured["seed"].iloc[0])
+        )
+        axes.plot(measured["distance"], measured["loss"], color="#1f5fbf", lw=1.8)
+        axes.axvline(lines.loc[whose, "step"].iloc[0], color="#d62728", lw=1)
+        axes.set_title(f"step {int(at)}", pad=3)
+        axes.tick_params(labelsize=7)
+        axes.locator_params(nbins=4)
+    for axes in grid.flat[len(drawn) :]:
+        axes.set_visible(False)
+    for axes in grid[:, 0]:
+        axes.set_ylabel("batch loss")
+    for axes in grid[-1]:
+        axes.set_xlabel("distance along -g/||g||")
+    figure.suptitle(f"{problem}: the same lines, to ten times PAL's reach", fontsize=10)
+    handles = [
+        Line2D([], [], color="#1f5fbf", lw=2, label="measured"),
+        Line2D([], [], color="#d62728", lw=1, label="PAL's step"),
+    ]
+    figure.legend(handles=handles, loc="outside lower center", ncols=2)
+    return figure
+
+
+FITS = (
+    ("linear_error", "best line", "#999999", ":"),
+    ("pal_error", "PAL's parabola", "#ff7f0e", "--"),
+    ("quadratic_error", "best parabola", "#1f5fbf", "-"),
+)
+
+
+@mpl.rc_context(STYLE)
+def fit_errors(lines: pd.DataFrame) -> Figure:
+    """Mean absolute error of fits within 0.2 of the weights, over training: lines as points, running medians."""
+    problems = sorted(lines["problem"].unique())
+    figure, grid = new_figure(7.2, 2.9, ncols=len(problems), squeeze=False, sharey=True)
+    for axes, problem in zip(grid[0], problems, strict=True):
+        of_problem = lines[lines["problem"] == problem].assign(place=lambda table: table["at"] + 1)
+        edges = np.geomspace(1, of_problem["place"].max() + 1, 13)
+        groups = of_problem.groupby(np.digitize(of_problem["place"], edges))
+        for name, _, colour, dash in FITS:
+            axes.plot(of_problem["place"], of_problem[name], "o", color=colour, ms=2, alpha=0.25, mew=0)
+            axes.plot(groups["place"].median(), groups[name].median(), color=colour, ls=dash, lw=1.8)
+        axes.set(xscale="log", yscale="log", xlabel="training step + 1", title=problem)
+    grid[0, 0].set_ylabel("mean absolute error\nwithin 0.2 (loss)")
+    handles = [Line2D([], [], color=colour, ls=dash, label=words) for _, words, colour, dash in FITS]
+    figure.legend(handles=handles, loc="outside lower center", ncols=len(FITS))
+    return figure
 
 
 SHAPES = (

@@ -4,7 +4,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
+from matplotlib.ticker import FormatStrFormatter, LogLocator, NullFormatter
 
 PAPER = {
     "pal": "#1f5fbf",
@@ -110,3 +112,10 @@ def new_figure(width: float, height: float, **layout: Any) -> tuple[Figure, Any]
     """A figure of its own, outside pyplot's list of open ones."""
     figure = Figure(figsize=(width, height))
     return figure, figure.subplots(**layout)
+
+
+def plain_log(axis: Axis) -> None:
+    """Numbers such as 0.02 along a logarithmic axis, few enough to read."""
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.set_major_formatter(FormatStrFormatter("%g"))
+    axis.set_minor_formatter(NullFormatter())

@@ -1,28 +1,27 @@
 """Batch losses along PAL's direction: what a line looks like, and what PAL's parabola makes of it (PAPER Fig. 1).
 
 At many steps of a PAL training the loss of the step's batch is measured on a grid along the unit direction -g/||g||.
-With R the larger of PAL's step and mu, the grid covers [-R, 3R]: both sides of the weights, and beyond the minimum.
+With R the larger of PAL's step and mu, the grid covers [-R, 3R]: both sides of the weights, and beyond the minimum. Two
+more views of the same line: the window [-0.2, 0.2] of the published fits, and [-R, 10R].
 Measuring changes nothing: the training goes on as if it had not been looked at.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Annotated, Any
 
 import numpy as np
-import torch
 from pydantic import Field
-from torch import nn
 
+from experiments.batchline import batch_line
 from experiments.config import RunConfig, Strict, resolve
 from experiments.training import Record, Trainer, train
-from pal.closure import BatchLoss
-from pal.line import Line
 from pal.parabola import minimise
-from pal.randomness import Randomness
 
 BEHIND, AHEAD = 1.0, 3.0
 """The grid reaches from -R to 3R."""
+WINDOW = 0.2
+"""Half the width of the window of the published fits, distance (arXiv:2103.17132, supplement)."""
+WIDE = 10.0
+"""The wide view reaches from -R to 10R."""
 
 
 class Measure(Strict):
@@ -31,7 +30,7 @@ class Measure(Strict):
     Attributes:
         first: The first so many steps, where shapes change quickly.
         every: And from there every so many.
-        points: Of the grid, evenly spaced.
+        points: Of the grid, evenly spaced; the window and the wide view have half as many.
     """
 
     first: Annotated[int, Field(ge=0)]
@@ -78,8 +77,9 @@ def plan(settings: Settings) -> list[RunConfig]:
 def run(config: RunConfig, record: Record) -> dict[str, Any]:
     """Train with PAL and measure lines on the way; the trace gets one row of each array per line.
 
-    Arrays: lines/at [n] (step number), lines/distance and lines/loss [n, points], and lines/mu, loss0, loss_mu, slope,
-    curvature, step and case [n] as PAL sees them.
+    Arrays: lines/at [n] (step number); lines/distance and lines/loss [n, points], the same of the window and of the
+    wide view [n, points / 2], such as lines/window_loss; and lines/mu, loss0, loss_mu, slope, curvature, step and case
+    [n] as PAL sees them.
     """
     measure = Measure.model_validate(config.measure)
     measured: list[dict[str, Any]] = []
@@ -98,41 +98,27 @@ def run(config: RunConfig, record: Record) -> dict[str, Any]:
 
 def measured_line(trainer: Trainer, points: int) -> dict[str, Any]:
     """The loss of the present batch along -g/||g||, and PAL's three numbers and step."""
-    settings, params = trainer.config.settings, list(trainer.model.parameters())
-    gradients: list[torch.Tensor] = []
-    batch_loss = BatchLoss()
-    with untouched(trainer.model):
-        loss0 = batch_loss.measure(
-            trainer.loss_fn, lambda loss: gradients.extend(torch.autograd.grad(loss, params))
-        ).item()
-        line = Line(params, [-gradient for gradient in gradients])
-        slope = -float(line.norm)
-        loss_mu = line.losses(batch_loss.again, [settings["mu"]]).item()
-        found = minimise(loss0, loss_mu, slope, settings["mu"], settings["alpha"], settings["s_max"])
-        reach = max(float(found.step), settings["mu"])
-        distances = np.linspace(-BEHIND * reach, AHEAD * reach, points)
-        losses = line.losses(batch_loss.again, distances.tolist())
-        line.restore()
+    settings = trainer.config.settings
+    mu = settings["mu"]
+    with batch_line(trainer) as line:
+        (loss_mu,) = line.losses([mu])
+        found = minimise(line.loss0, loss_mu, line.slope, mu, settings["alpha"], settings["s_max"])
+        reach = max(float(found.step), mu)
+        views = {
+            "": np.linspace(-BEHIND * reach, AHEAD * reach, points),
+            "window_": np.linspace(-WINDOW, WINDOW, points // 2),
+            "wide_": np.linspace(-BEHIND * reach, WIDE * reach, points // 2),
+        }
+        losses = {f"{view}loss": line.losses(distances.tolist()) for view, distances in views.items()}
+    distances = {f"{view}distance": distances.tolist() for view, distances in views.items()}
     return {
-        "distance": distances.tolist(),
-        "loss": losses.double().tolist(),
-        "mu": settings["mu"],
-        "loss0": loss0,
+        **distances,
+        **losses,
+        "mu": mu,
+        "loss0": line.loss0,
         "loss_mu": loss_mu,
-        "slope": slope,
+        "slope": line.slope,
         "curvature": float(found.curvature),
         "step": float(found.step),
         "case": int(found.case),
     }
-
-
-@contextmanager
-def untouched(model: nn.Module) -> Iterator[None]:
-    """Buffers (running statistics) and random generators come out as they went in, bit by bit."""
-    moment, kept = Randomness(), [(buffer, buffer.clone()) for buffer in model.buffers()]
-    try:
-        yield
-    finally:
-        for buffer, values in kept:
-            buffer.copy_(values)
-        moment.replay()

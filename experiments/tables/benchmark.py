@@ -12,8 +12,8 @@ from experiments.tables.common import Tables, identity, in_rows
 
 def benchmark(finished: Sequence[FinishedRun]) -> Tables:
     """runs: one row per run; curves: one per evaluation; best: the selected setting of each competitor."""
-    runs = in_rows(pd.DataFrame([_run_row(run) for run in finished]), ["problem", "entry", "setting", "seed"])
-    curves = pd.concat([_curve(run) for run in finished], ignore_index=True)
+    runs = in_rows(pd.DataFrame([run_row(run) for run in finished]), ["problem", "entry", "setting", "seed"])
+    curves = pd.concat([curve(run) for run in finished], ignore_index=True)
     return {
         "runs": runs,
         "curves": in_rows(curves, ["problem", "entry", "setting", "seed", "step"]),
@@ -21,7 +21,8 @@ def benchmark(finished: Sequence[FinishedRun]) -> Tables:
     }
 
 
-def _run_row(run: FinishedRun) -> dict[str, Any]:
+def run_row(run: FinishedRun) -> dict[str, Any]:
+    """What a run reached."""
     names = [
         "status",
         "final_train_loss",
@@ -40,7 +41,8 @@ def _run_row(run: FinishedRun) -> dict[str, Any]:
     )
 
 
-def _curve(run: FinishedRun) -> pd.DataFrame:
+def curve(run: FinishedRun) -> pd.DataFrame:
+    """A run at its evaluations: mean training loss and learning rate since the one before, validation accuracy."""
     columns = {
         name: run.trace[f"evaluations/{name}"] for name in ("train_loss", "val_accuracy", "learning_rate")
     }

@@ -1,5 +1,6 @@
 """Tables of measured lines: their shape, and the points that figures draw."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -7,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from experiments.runs import FinishedRun
-from experiments.shapes import shape
+from experiments.shapes import fits, shape
 from experiments.tables.common import Tables, in_rows
 
 DRAWN = 12
@@ -15,15 +16,60 @@ DRAWN = 12
 
 
 def lines(finished: Sequence[FinishedRun]) -> Tables:
-    """lines: one row per measured line; points: the lines that figures draw."""
+    """lines: one row per measured line; phases: how often the assumption fails, and when; points: lines to draw."""
     rows = [row for run in finished for row in _line_rows(run)]
     table = in_rows(pd.DataFrame(rows), ["problem", "seed", "at"])
     first = {problem: group["seed"].min() for problem, group in table.groupby("problem")}
     drawn = [_points(run) for run in finished if run.config.seed == first[run.config.problem]]
     return {
         "lines": table,
-        "points": in_rows(pd.concat(drawn, ignore_index=True), ["problem", "seed", "at", "distance"]),
+        "phases": phases(table, finished),
+        "points": in_rows(pd.concat(drawn, ignore_index=True), ["problem", "view", "seed", "at", "distance"]),
     }
+
+
+PHASES = {"early": (0.0, 0.1), "middle": (0.1, 0.5), "late": (0.5, 1.0)}
+"""Parts of a training, as shares of its steps."""
+
+
+def phases(lines: pd.DataFrame, finished: Sequence[FinishedRun]) -> pd.DataFrame:
+    """Per problem and phase: how many lines are not as assumed, and how well PAL's step does on them.
+
+    not_convex and several_minima: shares of lines; not_normal: share of all steps without positive curvature and
+    negative slope; the others: medians over lines.
+    """
+    steps = {problem: group["steps"].iloc[0] for problem, group in _lengths(finished).groupby("problem")}
+    rows = [
+        {"problem": problem, "phase": phase}
+        | _phase(group, finished, problem, low * steps[problem], high * steps[problem])
+        for problem, group in lines.groupby("problem")
+        for phase, (low, high) in PHASES.items()
+    ]
+    return pd.DataFrame(rows)
+
+
+def _lengths(finished: Sequence[FinishedRun]) -> pd.DataFrame:
+    return pd.DataFrame([{"problem": run.config.problem, "steps": run.config.steps} for run in finished])
+
+
+def _phase(
+    lines: pd.DataFrame, finished: Sequence[FinishedRun], problem: Any, start: float, end: float
+) -> dict[str, Any]:
+    here = lines[(lines["at"] >= start) & (lines["at"] < end)]
+    cases = np.concatenate(
+        [
+            run.trace["case"][math.ceil(start) : math.ceil(end)]
+            for run in finished
+            if run.config.problem == problem
+        ]
+    )
+    medians = ("step_error", "improvement", "linear_error", "quadratic_error", "pal_error")
+    return {
+        "lines": len(here),
+        "not_convex": 1 - here["locally_convex"].mean(),
+        "several_minima": (here["minima"] > 1).mean(),
+        "not_normal": float(np.mean(cases != 0)),
+    } | {name: here[name].median() for name in medians}
 
 
 def _line_rows(run: FinishedRun) -> list[dict[str, Any]]:
@@ -47,6 +93,7 @@ def _line_row(run: FinishedRun, line: dict[str, Any]) -> dict[str, Any]:
         }
         | numbers
         | shape(line["distance"], line["loss"], reach, numbers["step"], parabola)
+        | fits(line["window_distance"], line["window_loss"], parabola)
         | {"learning_rate": float(run.trace["learning_rate"][int(line["at"])]), "key": run.key}
     )
 
@@ -55,9 +102,16 @@ def _points(run: FinishedRun) -> pd.DataFrame:
     """Every point of some lines, spread evenly over the logarithm of the training."""
     at = run.trace["lines/at"]
     wanted = np.unique(np.searchsorted(at, np.geomspace(1, at[-1] + 1, DRAWN) - 1))
+    views = [_view(run, view, at, wanted) for view in ("", "wide_")]
+    return pd.concat(views, ignore_index=True)
+
+
+def _view(run: FinishedRun, view: str, at: np.ndarray, wanted: np.ndarray) -> pd.DataFrame:
+    distances, losses = (run.trace[f"lines/{view}{name}"][wanted] for name in ("distance", "loss"))
     columns = {
-        "at": np.repeat(at[wanted], run.trace["lines/distance"].shape[1]),
-        "distance": run.trace["lines/distance"][wanted].ravel(),
-        "loss": run.trace["lines/loss"][wanted].ravel(),
+        "at": np.repeat(at[wanted], distances.shape[1]),
+        "distance": distances.ravel(),
+        "loss": losses.ravel(),
     }
-    return pd.DataFrame({"problem": run.config.problem, "seed": run.config.seed} | columns)
+    whose = {"problem": run.config.problem, "seed": run.config.seed, "view": view.removesuffix("_") or "near"}
+    return pd.DataFrame(whose | columns)

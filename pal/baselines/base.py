@@ -39,24 +39,40 @@ def check(settings: Mapping[str, Any], ranges: Mapping[str, Range]) -> None:
 
 
 class Descent:
-    """The batch loss along the negative gradient, l(s) = loss(theta - s g/||g||), in Python floats.
+    """The batch loss against a direction m, the gradient g or a mean of gradients, in Python floats.
+
+    l(s) = loss(theta - s m/||m||).
 
     Attributes:
         loss0: l(0).
-        norm: ||g||; l'(0) = -||g||.
-        line: the line along +g.
+        norm: ||m||.
+        slope: l'(0) = -g.m/||m||, loss per distance.
+        line: the line along +m.
     """
 
-    def __init__(self, line: Line, loss0: Tensor, again: Callable[[], Tensor]) -> None:
-        self.line = line
+    def __init__(
+        self, params: list[Tensor], m: list[Tensor], loss0: Tensor, again: Callable[[], Tensor]
+    ) -> None:
+        self.line = Line(params, m)
         self.loss0 = loss0.item()
-        self.norm = float(line.norm)
+        self.norm = float(self.line.norm)
+        own = all(param.grad is each for param, each in zip(params, m, strict=True))
+        self.slope = -self.norm if own else -_product(params, m) / self.norm if self.norm else 0.0
         self._again = again
 
     def __call__(self, distance: float) -> float:
         """l(distance)."""
         self.line.move(-distance)
         return self._again().item()
+
+
+def _product(params: list[Tensor], m: list[Tensor]) -> float:
+    """g.m over all parameters."""
+    return sum(
+        float((param.grad * each).sum())
+        for param, each in zip(params, m, strict=True)
+        if param.grad is not None
+    )
 
 
 class Found(NamedTuple):
@@ -129,14 +145,14 @@ class LineSearch(torch.optim.Optimizer):
         try:
             loss0 = self._batch.measure(closure)
             params = self._present()
-            descent = Descent(Line(params, self._directions(params)), loss0, self._batch.again)
+            descent = Descent(params, self._directions(params), loss0, self._batch.again)
             found = self._find(descent)
             if found.case == Case.NONFINITE:
                 descent.line.restore()
             else:
                 self._move(descent, params, found.step)
             self.line = LineRecord.of(
-                descent.loss0, found.loss_mu, -descent.norm, found.curvature, found.step, descent.norm,
+                descent.loss0, found.loss_mu, descent.slope, found.curvature, found.step, descent.norm,
                 found.case, found.clipped, evaluations=self._batch.evaluations,
             )  # fmt: skip
         finally:
@@ -175,7 +191,7 @@ class LineSearch(torch.optim.Optimizer):
             raise
 
     def _directions(self, params: list[Tensor]) -> list[Tensor]:
-        """What to go against: the gradient."""
+        """What to go against: the gradient, or what a subclass makes of it."""
         return [param.grad for param in params if param.grad is not None]
 
     def _search(self, descent: Descent) -> Found:

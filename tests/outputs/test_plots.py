@@ -83,11 +83,17 @@ def lines():
             "step_error": np.nan if at == 5 else 0.1,
             "improvement": 0.9,
             "learning_rate": 0.2,
+            "linear_error": 0.01,
+            "quadratic_error": 0.001,
+            "pal_error": 0.002,
         }
         rows.append({"problem": "p", "seed": 0, "at": at} | numbers | measures)
-        points.append(
-            pd.DataFrame({"problem": "p", "seed": 0, "at": at, "distance": distances, "loss": losses})
-        )
+        points += [
+            pd.DataFrame(
+                {"problem": "p", "view": view, "seed": 0, "at": at, "distance": distances, "loss": losses}
+            )
+            for view in ("near", "wide")
+        ]
     return pd.DataFrame(rows), pd.concat(points, ignore_index=True)
 
 
@@ -96,6 +102,8 @@ def test_the_same_tables_give_the_same_bytes(benchmark, lines, tmp_path):
         "comparison": lambda: plots.comparison(*benchmark, "p"),
         "loss-lines": lambda: plots.loss_lines(*lines, "p"),
         "line-shape": lambda: plots.line_shape(lines[0]),
+        "wide-lines": lambda: plots.wide_lines(*lines, "p"),
+        "fit-errors": lambda: plots.fit_errors(lines[0]),
     }.items():
         first, second = (plots.save(draw(), tmp_path / run / name) for run in ("first", "second"))
         assert [file.suffix for file in first] == [".png", ".pdf"]

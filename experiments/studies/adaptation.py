@@ -1,0 +1,111 @@
+"""Is PAL's step the minimum of its line? The step times alpha, swept (PAPER: update step adaptation).
+
+At some steps of a PAL training the line of the step's batch is searched exactly. Beside PAL's step s and the minimum s*
+stands the angle between the gradient at the start and that of the same batch after the step: 90 degrees at the minimum,
+less if the step falls short, more if it goes too far. Measuring changes nothing.
+"""
+
+from typing import Annotated, Any
+
+import numpy as np
+from pydantic import Field
+
+from experiments.batchline import batch_line
+from experiments.config import RunConfig, Strict, resolve
+from experiments.training import Record, Trainer, train
+from pal.parabola import minimise
+from pal.search import search
+
+LIMIT = 20.0
+"""The largest distance at which a minimum is looked for: that of the exact line search."""
+
+
+class Measure(Strict):
+    """Which lines are searched: every so many steps, from the first on."""
+
+    every: Annotated[int, Field(ge=1)]
+
+
+class Settings(Strict):
+    """Section `adaptation` of a profile.
+
+    Attributes:
+        problems: Data sets and networks.
+        steps: Length of every training; the problem's own if missing.
+        evaluate_every: Steps between evaluations; an epoch if missing.
+        seeds: One training with each.
+        alphas: Values of alpha; 1 is the minimum of the parabola.
+        settings: Further settings of PAL; beta stays 0, so that the line is that of the negative gradient.
+        measure: Which lines.
+    """
+
+    problems: Annotated[list[str], Field(min_length=1)]
+    steps: Annotated[int, Field(ge=1)] | None = None
+    evaluate_every: Annotated[int, Field(ge=1)] | None = None
+    seeds: Annotated[list[int], Field(min_length=1)]
+    alphas: Annotated[list[Annotated[float, Field(gt=0)]], Field(min_length=1)]
+    settings: dict[str, float] = Field(default_factory=dict)
+    measure: Measure
+
+
+def plan(settings: Settings) -> list[RunConfig]:
+    """One PAL training per problem, alpha and seed."""
+    lengths = {"steps": settings.steps, "evaluate_every": settings.evaluate_every}
+    given = {name: value for name, value in lengths.items() if value is not None}
+    return [
+        resolve(
+            "adaptation",
+            problem=problem,
+            optimizer="pal",
+            settings=settings.settings | {"alpha": alpha, "beta": 0.0},
+            seed=seed,
+            measure=settings.measure.model_dump(),
+            **given,
+        )
+        for problem in settings.problems
+        for alpha in settings.alphas
+        for seed in settings.seeds
+    ]
+
+
+def run(config: RunConfig, record: Record) -> dict[str, Any]:
+    """Train with PAL and search some lines exactly; the trace gets one row of each array per line.
+
+    Arrays [n]: lines/at (step number), lines/step (PAL's), lines/exact (the minimum), lines/loss0, loss_step and
+    loss_exact there, lines/angle (degrees, after PAL's step), and lines/case.
+    """
+    every = Measure.model_validate(config.measure).every
+    measured: list[dict[str, Any]] = []
+
+    def look(step: int, trainer: Trainer) -> None:
+        nonlocal measured
+        measured = trainer.notes
+        if step % every == 0:
+            measured.append({"at": step} | searched_line(trainer))
+
+    result = train(config, record, look)
+    for name in measured[0] if measured else ():
+        record.array(f"lines/{name}", np.asarray([line[name] for line in measured]))
+    return result | {"lines": len(measured)}
+
+
+def searched_line(trainer: Trainer) -> dict[str, Any]:
+    """PAL's step on the line of the present batch, the exact minimum, and the angle after the step."""
+    settings = trainer.config.settings
+    mu = settings["mu"]
+    with batch_line(trainer) as line:
+        (loss_mu,) = line.losses([mu])
+        found = minimise(line.loss0, loss_mu, line.slope, mu, settings["alpha"], settings["s_max"])
+        step = float(found.step)
+        exact = search(lambda distance: line.losses([distance])[0], line.loss0, line.slope, mu, LIMIT)
+        (loss_step,) = line.losses([step])
+        angle = line.angle(step)
+    return {
+        "step": step,
+        "exact": exact.distance,
+        "loss0": line.loss0,
+        "loss_step": loss_step,
+        "loss_exact": exact.loss,
+        "angle": angle,
+        "case": int(found.case),
+    }

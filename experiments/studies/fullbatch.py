@@ -1,0 +1,260 @@
+"""Batch loss against full-batch loss along the directions of SGD (PAPER section 6; protocol of arXiv:2103.17132).
+
+At many steps of an SGD training, two losses are measured along the unit direction of the coming update (for momentum
+the buffer): that of the batch that defines the direction, and that of every training example, the full-batch loss
+(the paper's "exact loss"). What the strategies of `tables.fullbatch` make of them is computed afterwards.
+
+The full-batch loss is the mean over the batches of the training's first epoch, in training mode: every batch is
+normalised by its own statistics and augmented as it was when the training saw it, dropout draws are those of the step
+and the same at every point, and the L2 term is in it. So both losses are the same function of different examples,
+and the full-batch loss is the mean of what SGD and PAL minimise. In evaluation mode it would also depend on running
+statistics, which belong to the weights at s = 0 and to no other point of the line.
+
+Measuring changes nothing: the training goes on as if it had not been looked at.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from experiments.config import RunConfig, Strict, resolve
+from experiments.errors import UserError
+from experiments.trainer import l2_term
+from experiments.training import Record, Trainer, train
+from experiments.untouched import untouched
+from pal.closure import BatchLoss
+from pal.line import Line
+from pal.randomness import Randomness
+
+Batch = tuple[Tensor, Tensor]
+Positive = Annotated[float, Field(gt=0)]
+
+WIDENINGS = 5
+"""How often a line's interval grows at most."""
+
+
+class Measure(Strict):
+    """Which lines are measured, and how finely.
+
+    Attributes:
+        every: Every so many steps, from the first.
+        reach: The interval starts as [-reach, reach], and each widening adds as much, distance.
+        spacing: Between points of the grid, distance.
+        mu: Measuring step of the PAL strategies, distance.
+    """
+
+    every: Annotated[int, Field(ge=1)]
+    reach: Positive
+    spacing: Positive
+    mu: Positive
+
+
+class Settings(Strict):
+    """Section `fullbatch` of a profile.
+
+    Attributes:
+        problems: Data sets and networks.
+        train_size: Training examples, a multiple of the batch size; all if missing.
+        steps: Length of every training; the problem's own if missing.
+        seeds: One training with each.
+        momenta: And with each of these.
+        lr: Learning rate of SGD, constant.
+        measure: Which lines.
+    """
+
+    problems: Annotated[list[str], Field(min_length=1)]
+    train_size: Annotated[int, Field(ge=1)] | None = None
+    steps: Annotated[int, Field(ge=1)] | None = None
+    seeds: Annotated[list[int], Field(min_length=1)]
+    momenta: Annotated[list[float], Field(min_length=1)]
+    lr: Positive
+    measure: Measure
+
+
+def plan(settings: Settings) -> list[RunConfig]:
+    """One SGD training per problem, momentum and seed.
+
+    Raises:
+        UserError: If an epoch has no whole number of batches.
+    """
+    given = {"train_size": settings.train_size, "steps": settings.steps}
+    configs = [
+        resolve(
+            "fullbatch",
+            problem=problem,
+            optimizer="sgd-plain",
+            settings={"lr": settings.lr, "momentum": momentum},
+            seed=seed,
+            measure=settings.measure.model_dump(),
+            **{name: value for name, value in given.items() if value is not None},
+        )
+        for problem in settings.problems
+        for momentum in settings.momenta
+        for seed in settings.seeds
+    ]
+    for config in configs:
+        examples = config.task.examples[0]
+        if examples % config.batch_size:
+            raise UserError(
+                f"{config.problem} has {examples} training examples; train_size must be a multiple of the batch size, "
+                f"{config.batch_size}, so that every example counts once"
+            )
+    return configs
+
+
+def run(config: RunConfig, record: Record) -> dict[str, Any]:
+    """Train with SGD and measure lines on the way; the trace gets one row of each array per line.
+
+    Arrays: fullbatch/at [n] (step number), fullbatch/distance, batch and full [n, points] (losses; rows end in NaN
+    where other lines have more points), fullbatch/norm [n] (of the direction), and for both losses loss0, loss_mu and
+    slope, such as fullbatch/batch_slope [n].
+    """
+    measure = Measure.model_validate(config.measure)
+    measured: list[dict[str, Any]] = []
+    epoch: list[Batch] = []
+
+    def look(step: int, trainer: Trainer) -> None:
+        nonlocal measured
+        measured = trainer.notes
+        if step % measure.every == 0:
+            if not epoch:
+                epoch.extend(trainer.loader.batch(number) for number in range(trainer.loader.steps_per_epoch))
+            measured.append({"at": step} | measured_line(trainer, epoch, measure))
+
+    result = train(config, record, look)
+    for name in measured[0] if measured else ():
+        record.array(f"fullbatch/{name}", padded([line[name] for line in measured]))
+    return result | {"lines": len(measured)}
+
+
+def padded(rows: Sequence[Any]) -> np.ndarray:
+    """Numbers as they are; lists of different lengths as rows that end in NaN."""
+    if not isinstance(rows[0], list):
+        return np.asarray(rows)
+    longest = max(map(len, rows))
+    return np.asarray([row + [math.nan] * (longest - len(row)) for row in rows])
+
+
+class FullBatch:
+    """The full-batch loss as a function of the weights: mean over batches of one size, and the L2 term.
+
+    Every evaluation draws the same random numbers, those that come next when this object is made.
+
+    Args:
+        loss: Mean loss of a batch at the present weights.
+        batches: All of them, resident.
+        params: The weights.
+        l2: lambda of lambda / 2 ||theta||^2.
+    """
+
+    def __init__(
+        self,
+        loss: Callable[[Tensor, Tensor], Tensor],
+        batches: Sequence[Batch],
+        params: Sequence[Tensor],
+        l2: float,
+    ) -> None:
+        self._loss, self._batches, self._params, self._l2 = loss, batches, params, l2
+        self._moment = Randomness()
+
+    @torch.no_grad()
+    def __call__(self) -> Tensor:
+        """The loss, 0-dim, float64."""
+        self._moment.replay()
+        loss = torch.stack([self._loss(*batch) for batch in self._batches]).double().mean()
+        return loss + l2_term(self._params, self._l2).double() if self._l2 else loss
+
+    def slope(self, direction: Sequence[Tensor], norm: float) -> float:
+        """Derivative along d / ||d||, loss per distance; one batch's activations are held at a time."""
+        self._moment.replay()
+        total = sum(
+            self._along(direction, self._loss(*batch)) / len(self._batches) for batch in self._batches
+        )
+        if self._l2:
+            total += self._along(direction, l2_term(self._params, self._l2))
+        return total / norm if norm > 0 else 0.0
+
+    def _along(self, direction: Sequence[Tensor], loss: Tensor) -> float:
+        return dot(torch.autograd.grad(loss, self._params), direction)
+
+
+def dot(first: Sequence[Tensor], second: Sequence[Tensor]) -> float:
+    """Inner product over all tensors, summed in float64."""
+    return math.fsum(
+        torch.dot(one.reshape(-1).double(), other.reshape(-1).double()).item()
+        for one, other in zip(first, second, strict=True)
+    )
+
+
+def measured_line(trainer: Trainer, epoch: Sequence[Batch], measure: Measure) -> dict[str, Any]:
+    """Both losses along the coming update's direction, on a grid and at mu, with slopes and the direction's norm."""
+    problem, model = trainer.problem, trainer.model
+    params, batch_loss = list(model.parameters()), BatchLoss()
+    gradients: list[Tensor] = []
+    with untouched(model):
+        full_loss = FullBatch(lambda x, y: problem.loss(model, x, y), epoch, params, trainer.config.l2)
+        loss0 = batch_loss.measure(
+            trainer.loss_fn, lambda loss: gradients.extend(torch.autograd.grad(loss, params))
+        ).item()
+        direction = update(trainer, params, gradients)
+        line = Line(params, direction)
+        norm = float(line.norm)
+        found = {
+            "norm": norm,
+            "batch_loss0": loss0,
+            "batch_slope": dot(gradients, direction) / norm if norm > 0 else 0.0,
+            "batch_loss_mu": line.losses(batch_loss.again, [measure.mu]).item(),
+            "full_loss0": full_loss().item(),
+            "full_slope": full_loss.slope(direction, norm),
+            "full_loss_mu": line.losses(full_loss, [measure.mu]).item(),
+        }
+        grid = on_grid(line, (batch_loss.again, full_loss), measure, trainer.config.settings["lr"] * norm)
+        line.restore()
+    return found | grid
+
+
+def update(trainer: Trainer, params: Sequence[Tensor], gradients: Sequence[Tensor]) -> list[Tensor]:
+    """The direction of SGD's coming update, -(momentum m + g)."""
+    momentum, state = trainer.config.settings["momentum"], trainer.method.optimizer.state
+    buffers = [state[param].get("momentum_buffer") if param in state else None for param in params]
+    return [
+        -gradient if buffer is None else -(momentum * buffer + gradient)
+        for gradient, buffer in zip(gradients, buffers, strict=True)
+    ]
+
+
+def on_grid(
+    line: Line, closures: Sequence[Callable[[], Tensor]], measure: Measure, farthest: float
+) -> dict[str, list[float]]:
+    """Losses of the batch and the full batch at distances k * spacing.
+
+    The interval starts as [-reach, reach] and grows by `reach` on a side as long as the minimum of either loss is its
+    end there, or `farthest` lies beyond it: at most `WIDENINGS` times.
+    """
+    half = max(1, round(measure.reach / measure.spacing))
+    low, high, widenings = -half, half, 0
+    known: dict[int, list[float]] = {}
+    while True:
+        fresh = [place for place in range(low, high + 1) if place not in known]
+        distances = [place * measure.spacing for place in fresh]
+        columns = [line.losses(closure, distances).double().tolist() for closure in closures]
+        known.update(zip(fresh, map(list, zip(*columns, strict=True)), strict=True))
+        places = sorted(known)
+        lowest = [places[index] for index in _lowest([known[place] for place in places])]
+        behind, ahead = low in lowest, high in lowest or farthest > high * measure.spacing
+        if not (behind or ahead) or widenings == WIDENINGS:
+            break
+        low, high, widenings = low - half * behind, high + half * ahead, widenings + 1
+    batch, full = zip(*(known[place] for place in places), strict=True)
+    distances = [place * measure.spacing for place in places]
+    return {"distance": distances, "batch": list(batch), "full": list(full)}
+
+
+def _lowest(rows: list[list[float]]) -> list[int]:
+    """Index of the smallest number of each column, NaN being no number."""
+    return np.argmin(np.nan_to_num(np.asarray(rows), nan=math.inf), axis=0).tolist()

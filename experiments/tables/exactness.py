@@ -1,0 +1,18 @@
+"""Tables of exact line searches and their rivals."""
+
+from collections.abc import Sequence
+
+import pandas as pd
+
+from experiments.runs import FinishedRun
+from experiments.tables.benchmark import curve, run_row
+from experiments.tables.common import Tables, in_rows
+
+
+def exactness(finished: Sequence[FinishedRun]) -> Tables:
+    """runs: one row per run; curves: one per evaluation."""
+    curves = pd.concat([curve(run) for run in finished], ignore_index=True)
+    return {
+        "runs": in_rows(pd.DataFrame([run_row(run) for run in finished]), ["problem", "entry", "seed"]),
+        "curves": in_rows(curves, ["problem", "entry", "seed", "step"]),
+    }
