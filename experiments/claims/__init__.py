@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from experiments import tables
-from experiments.claims import adaptation, benchmark, exactness, lines
+from experiments.claims import adaptation, benchmark, exactness, fullbatch, interpolation, lines
 from experiments.claims.verdict import Evidence, judge
 from experiments.errors import UserError
 from experiments.source import REPOSITORY
@@ -18,6 +18,8 @@ CLAIMS = [
     *lines.CLAIMS,
     *adaptation.CLAIMS,
     *exactness.CLAIMS,
+    *fullbatch.CLAIMS,
+    *interpolation.CLAIMS,
     *benchmark.CLAIMS,
 ]
 COLOURS = {"supported": "green", "contradicted": "red", "undecided": "yellow", "not measured": "dim"}

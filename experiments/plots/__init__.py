@@ -3,6 +3,8 @@
 from experiments.plots.adaptation import step_adaptation
 from experiments.plots.benchmark import comparison
 from experiments.plots.exactness import exact_training
+from experiments.plots.fullbatch import fullbatch_lines, fullbatch_strategies
+from experiments.plots.interpolation import interpolation
 from experiments.plots.lines import fit_errors, line_shape, loss_lines, wide_lines
 from experiments.plots.style import save
 from experiments.plots.verdicts import verdicts
@@ -11,6 +13,9 @@ __all__ = [
     "comparison",
     "exact_training",
     "fit_errors",
+    "fullbatch_lines",
+    "fullbatch_strategies",
+    "interpolation",
     "line_shape",
     "loss_lines",
     "save",

@@ -1,0 +1,40 @@
+"""Training where the network can fit all data exactly, and where it cannot."""
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from experiments.plots.style import STYLE, colours, in_order, label, new_figure
+
+
+@mpl.rc_context(STYLE)
+def interpolation(curves: pd.DataFrame) -> Figure:
+    """Training loss of each optimizer's best setting: geometric mean over seeds, with their range, for each problem."""
+    problems = sorted(curves["problem"].unique())
+    columns = min(3, len(problems))
+    rows = -(-len(problems) // columns)
+    figure, grid = new_figure(7.2, 2.5 * rows + 0.5, nrows=rows, ncols=columns, squeeze=False)
+    entries = in_order(curves["entry"])
+    colour = colours(entries)
+    for axes, problem in zip(grid.flat, problems, strict=False):
+        of_problem = curves[curves["problem"] == problem]
+        for entry in entries:
+            losses = of_problem[of_problem["entry"] == entry].assign(
+                log=lambda table: np.log(table["train_loss"])
+            )
+            values = np.exp(losses.groupby("step")["log"].agg(["mean", "min", "max"]))
+            width = 2.2 if entry == "pal" else 1.3
+            axes.plot(values.index, values["mean"], color=colour[entry], lw=width)
+            axes.fill_between(
+                values.index, values["min"], values["max"], color=colour[entry], alpha=0.12, lw=0
+            )
+        axes.set(yscale="log", xlabel="step", title=problem)
+    for axes in grid.flat[len(problems) :]:
+        axes.set_visible(False)
+    for axes in grid[:, 0]:
+        axes.set_ylabel("training loss")
+    handles = [Line2D([], [], color=colour[entry], label=label(entry)) for entry in entries]
+    figure.legend(handles=handles, loc="outside lower center", ncols=len(entries))
+    return figure

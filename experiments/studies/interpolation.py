@@ -1,0 +1,48 @@
+"""PAL where the network can fit all data exactly and where it cannot (PAPER section 7; problems of SLS).
+
+SLS rests on interpolation: one set of weights that minimises the loss of every batch. On SLS's matrix factorisation
+the rank of the network decides whether there is one: the target has rank 6, so networks of rank 1 and 4 cannot
+interpolate, those of rank 10 or without hidden layer can. Its kernel problem (mushrooms) is separable and can.
+"""
+
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from experiments.config import RunConfig, Strict, resolve
+from experiments.training import Record, train
+
+
+class Settings(Strict):
+    """Section `interpolation` of a profile.
+
+    Attributes:
+        problems: Data sets and networks.
+        steps: Length of every run; the problem's own if missing.
+        seeds: Every setting is run once with each.
+        optimizers: Settings to try of each.
+    """
+
+    problems: Annotated[list[str], Field(min_length=1)]
+    steps: Annotated[int, Field(ge=1)] | None = None
+    seeds: Annotated[list[int], Field(min_length=1)]
+    optimizers: Annotated[
+        dict[str, Annotated[list[dict[str, Any]], Field(min_length=1)]], Field(min_length=1)
+    ]
+
+
+def plan(settings: Settings) -> list[RunConfig]:
+    """Every optimizer with every setting and seed on every problem."""
+    length = {} if settings.steps is None else {"steps": settings.steps}
+    return [
+        resolve("interpolation", problem=problem, optimizer=name, settings=values, seed=seed, **length)
+        for problem in settings.problems
+        for name, several in settings.optimizers.items()
+        for values in several
+        for seed in settings.seeds
+    ]
+
+
+def run(config: RunConfig, record: Record) -> dict[str, Any]:
+    """One training."""
+    return train(config, record)
