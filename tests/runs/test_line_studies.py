@@ -15,6 +15,11 @@ from experiments.trainer import Trainer
 from experiments.training import train
 
 FIELDS = {
+    "fullbatch": {
+        "optimizer": "sgd-plain",
+        "settings": {"lr": 0.1, "momentum": 0.9},
+        "measure": {"every": 10, "reach": 0.4, "spacing": 0.2, "mu": 0.1},
+    },
     "adaptation": {"settings": {"mu": 0.1, "alpha": 1.25, "beta": 0.0}, "measure": {"every": 10}},
     "lines": {"settings": {"mu": 0.1}, "measure": {"first": 2, "every": 10, "points": 11}},
 }
@@ -28,7 +33,7 @@ def study_run(study):
         "evaluate_every": 5,
         "train_size": 256,
     }
-    return resolve(study, **fields, **FIELDS[study])
+    return resolve(study, **fields | FIELDS[study])
 
 
 def executed(config, record=None):
@@ -66,8 +71,10 @@ def test_a_measured_training_goes_the_way_of_one_that_is_left_alone(study):
     _, measured = executed(config)
     alone = Memory()
     train(config, alone)
-    assert any(name.startswith("lines/") for name in measured.arrays)
-    kept = {name: values for name, values in measured.arrays.items() if not name.startswith("lines/")}
+    more = set(measured.arrays) - set(alone.arrays)
+    assert more
+    assert all(name.startswith(("lines/", "fullbatch/")) for name in more)
+    kept = {name: values for name, values in measured.arrays.items() if name not in more}
     assert same_arrays(kept, alone.arrays)
 
 
