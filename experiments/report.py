@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from experiments import claims
+from experiments import tables
 from experiments.errors import UserError, nearest
 from experiments.source import REPOSITORY
 
@@ -80,7 +80,7 @@ def _html(name: str, executed: Any) -> str:
 
 def index(profile: str, root: Path = REPOSITORY) -> Path:
     """The front page: verdicts, figures, pages, and what all of it stands on."""
-    verdicts = pd.read_csv(claims.path(profile, root))
+    verdicts = pd.read_csv(tables.verdicts(profile, root))
     parts = [
         f"<h1>PAL: the replication, profile <em>{html.escape(profile)}</em></h1>",
         f"<p>{html.escape(_summary(verdicts))}</p>",

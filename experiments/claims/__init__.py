@@ -31,16 +31,11 @@ def judged(profile: str, root: Path = REPOSITORY) -> pd.DataFrame:
     return pd.DataFrame([judge(claim, evidence) for claim in CLAIMS])
 
 
-def path(profile: str, root: Path = REPOSITORY) -> Path:
-    """Where a profile's verdicts are."""
-    return root / "results" / profile / "claims.csv"
-
-
 def main(profile: str) -> int:
     """Judge every claim and write claims.csv and, for `dvc metrics`, metrics.json in results/<profile>/."""
     verdicts = judged(profile)
-    tables.replace(verdicts, path(profile))
-    fresh = path(profile).with_name("metrics.new")
+    tables.replace(verdicts, tables.verdicts(profile))
+    fresh = tables.verdicts(profile).with_name("metrics.new")
     fresh.write_text(json.dumps(metrics(verdicts), indent=2) + "\n")
     fresh.replace(fresh.with_suffix(".json"))
     return 0
@@ -57,9 +52,11 @@ def metrics(verdicts: pd.DataFrame) -> dict[str, Any]:
 
 def show(profile: str) -> int:
     """Print the verdicts and where to look."""
-    if not path(profile).is_file():
-        raise UserError(f"{path(profile)} is not there; `make reproduce PROFILE={profile}` makes it")
-    verdicts = pd.read_csv(path(profile))
+    if not tables.verdicts(profile).is_file():
+        raise UserError(
+            f"{tables.verdicts(profile)} is not there; `make reproduce PROFILE={profile}` makes it"
+        )
+    verdicts = pd.read_csv(tables.verdicts(profile))
     console = Console()
     table = Table(
         "claim", "measured", "95 % interval", "n", "verdict", title=f"The paper's claims, profile {profile}"

@@ -7,13 +7,16 @@ own (times.csv), the only one that differs between two runs of the same thing.
 import importlib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from experiments.errors import UserError
-from experiments.runs import FinishedRun
 from experiments.source import REPOSITORY
 from experiments.tables.common import Tables, provenance, times
+
+if TYPE_CHECKING:  # notebooks read tables, and need not wait for torch
+    from experiments.runs import FinishedRun
 
 
 def folder(profile: str, study: str, root: Path = REPOSITORY) -> Path:
@@ -21,7 +24,7 @@ def folder(profile: str, study: str, root: Path = REPOSITORY) -> Path:
     return root / "results" / profile / study
 
 
-def write(study: str, profile: str, finished: Sequence[FinishedRun], root: Path = REPOSITORY) -> list[Path]:
+def write(study: str, profile: str, finished: Sequence["FinishedRun"], root: Path = REPOSITORY) -> list[Path]:
     """Make and write all tables of a study; each file is replaced whole."""
     tables = made(study, finished) | {"times": times(finished), "provenance": provenance(finished)}
     place = folder(profile, study, root)
@@ -37,6 +40,11 @@ def read(profile: str, study: str, name: str, root: Path = REPOSITORY) -> pd.Dat
     return pd.read_csv(path, dtype={"key": str, "setting": str, "commit": str}, keep_default_na=True)
 
 
+def verdicts(profile: str, root: Path = REPOSITORY) -> Path:
+    """Where a profile's verdicts are."""
+    return root / "results" / profile / "claims.csv"
+
+
 def replace(table: pd.DataFrame, path: Path) -> Path:
     """Write a table, whole or not at all."""
     fresh = path.with_suffix(".new")
@@ -45,6 +53,6 @@ def replace(table: pd.DataFrame, path: Path) -> Path:
     return path
 
 
-def made(study: str, finished: Sequence[FinishedRun]) -> Tables:
+def made(study: str, finished: Sequence["FinishedRun"]) -> Tables:
     """The tables of a study by name: what the function of its name in the module of its name returns."""
     return getattr(importlib.import_module(f"experiments.tables.{study}"), study)(finished)

@@ -1,16 +1,17 @@
 """What the tables of all studies share: who a row is from, how long runs took, and what they stand on."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from experiments.runs import FinishedRun
+if TYPE_CHECKING:
+    from experiments.runs import FinishedRun
 
 Tables = dict[str, pd.DataFrame]
 
 
-def setting(run: FinishedRun) -> str:
+def setting(run: "FinishedRun") -> str:
     """The settings of a run as one word list, such as "mu=0.1 alpha=1"."""
     return " ".join(
         f"{name}={value:g}" if isinstance(value, float) else f"{name}={value}"
@@ -18,7 +19,7 @@ def setting(run: FinishedRun) -> str:
     )
 
 
-def identity(run: FinishedRun) -> dict[str, Any]:
+def identity(run: "FinishedRun") -> dict[str, Any]:
     """Columns that say which run a row is from."""
     return {
         "problem": run.config.problem,
@@ -28,7 +29,7 @@ def identity(run: FinishedRun) -> dict[str, Any]:
     }
 
 
-def times(finished: Sequence[FinishedRun]) -> pd.DataFrame:
+def times(finished: Sequence["FinishedRun"]) -> pd.DataFrame:
     """Wall time of every run."""
     rows = [
         identity(run)
@@ -42,7 +43,7 @@ def times(finished: Sequence[FinishedRun]) -> pd.DataFrame:
     return in_rows(pd.DataFrame(rows), ["problem", "entry", "setting", "seed"])
 
 
-def provenance(finished: Sequence[FinishedRun]) -> pd.DataFrame:
+def provenance(finished: Sequence["FinishedRun"]) -> pd.DataFrame:
     """Code, software, data and device, with the number of runs that share them."""
     names = ["commit", "dirty", "python", "torch", "device", "threads", "data_sha256"]
     rows = pd.DataFrame(

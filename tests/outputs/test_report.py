@@ -7,7 +7,7 @@ import nbformat
 import pandas as pd
 import pytest
 
-from experiments import claims, report
+from experiments import claims, report, tables
 from experiments.errors import UserError
 from experiments.source import REPOSITORY
 
@@ -34,7 +34,7 @@ def results(tmp_path):
     """A root with verdicts and the provenance of two studies."""
     missing = VERDICT | {"id": "two", "claim": "Nobody knows.", "verdict": "not measured", "n": 0}
     table = pd.DataFrame([VERDICT, missing | {"measured": None, "low": None, "high": None}])
-    path = claims.path("quick", tmp_path)
+    path = tables.verdicts("quick", tmp_path)
     for study in ("benchmark", "lines"):
         (path.parent / study).mkdir(parents=True)
         (path.parent / study / "provenance.csv").write_text("problem,commit,torch\ndigits,abc123,2.15\n")
