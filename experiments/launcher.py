@@ -93,10 +93,12 @@ def launch(
     finished = [run.config for run in runs.finished(configs)]
     keys = {config.key() for config in finished}
     waiting = deque(config for config in configs if config.key() not in keys)
-    prepare(list(waiting))
     board = Board(len(configs), waiting, finished)
     workers = [Slot(number, threads, board) for number in range(min(slots, len(waiting)))]
     try:
+        prepare(list(waiting))  # while the workers import torch
+        for worker in workers:
+            worker.thread.start()
         while any(worker.thread.is_alive() for worker in workers):
             show(board)
             time.sleep(0.2)
@@ -120,7 +122,7 @@ def halt(workers: Sequence["Slot"]) -> None:
 
 
 class Slot:
-    """One worker process and the thread that feeds it.
+    """One worker process and the thread that feeds it, once that is started.
 
     Args:
         number: Of the slot; decides its GPU.
@@ -131,11 +133,10 @@ class Slot:
     def __init__(self, number: int, threads: int, board: Board) -> None:
         self._environment = _environment(number, threads)
         self._board = board
-        self._process: subprocess.Popen[str] | None = None
         self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115  (closed by stop)
         self._stopping = False
         self.thread = threading.Thread(target=self._feed, daemon=True)
-        self.thread.start()
+        self._process: subprocess.Popen[str] | None = self._start()
 
     def ask_to_end(self) -> None:
         """Have the worker save a checkpoint of its run and end; the slot takes no further run."""

@@ -50,7 +50,7 @@ CLAIMS = [
         0.0,
         _short,
         "adaptation",
-        "adaptation/",
+        "exactness/",
     ),
     Claim(
         "alpha-exact",
@@ -61,7 +61,7 @@ CLAIMS = [
         0.0,
         _closer,
         "adaptation",
-        "adaptation/",
+        "exactness/",
     ),
     Claim(
         "alpha-robust",
@@ -72,6 +72,6 @@ CLAIMS = [
         -0.02,
         _robust,
         "adaptation",
-        "adaptation/",
+        "exactness/",
     ),
 ]

@@ -1,17 +1,19 @@
 """Tables of PAL's step against the minimum of its line."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
-from experiments.runs import FinishedRun
 from experiments.tables.benchmark import run_row
 from experiments.tables.common import Tables, in_rows
 
+if TYPE_CHECKING:
+    from experiments.runs import FinishedRun
 
-def adaptation(finished: Sequence[FinishedRun]) -> Tables:
+
+def adaptation(finished: Sequence["FinishedRun"]) -> Tables:
     """lines: one row per searched line; runs: one per training, with the medians of its lines.
 
     step_error: |s - s*| / s*; ratio: s / s*; improvement: (l(0) - l(s)) / (l(0) - l(s*)); angle in degrees. Lines that
@@ -28,7 +30,7 @@ def adaptation(finished: Sequence[FinishedRun]) -> Tables:
     return {"lines": lines, "runs": in_rows(runs, ["problem", "alpha", "seed"])}
 
 
-def _lines(run: FinishedRun) -> pd.DataFrame:
+def _lines(run: "FinishedRun") -> pd.DataFrame:
     trace = {name.removeprefix("lines/"): run.trace[name] for name in run.trace if name.startswith("lines/")}
     columns: dict[str, Any] = {"problem": run.config.problem, "alpha": run.config.settings["alpha"]}
     table = pd.DataFrame(columns | {"seed": run.config.seed} | trace)

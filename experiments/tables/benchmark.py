@@ -1,16 +1,18 @@
 """Tables of the benchmark: what every run reached, its curves, and the selected setting of each competitor."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
-from experiments.runs import FinishedRun
 from experiments.tables.common import Tables, identity, in_rows
 
+if TYPE_CHECKING:
+    from experiments.runs import FinishedRun
 
-def benchmark(finished: Sequence[FinishedRun]) -> Tables:
+
+def benchmark(finished: Sequence["FinishedRun"]) -> Tables:
     """runs: one row per run; curves: one per evaluation; best: the selected setting of each competitor."""
     runs = in_rows(pd.DataFrame([run_row(run) for run in finished]), ["problem", "entry", "setting", "seed"])
     curves = pd.concat([curve(run) for run in finished], ignore_index=True)
@@ -21,7 +23,7 @@ def benchmark(finished: Sequence[FinishedRun]) -> Tables:
     }
 
 
-def run_row(run: FinishedRun) -> dict[str, Any]:
+def run_row(run: "FinishedRun") -> dict[str, Any]:
     """What a run reached."""
     names = [
         "status",
@@ -41,7 +43,7 @@ def run_row(run: FinishedRun) -> dict[str, Any]:
     )
 
 
-def curve(run: FinishedRun) -> pd.DataFrame:
+def curve(run: "FinishedRun") -> pd.DataFrame:
     """A run at its evaluations: mean training loss and learning rate since the one before, validation accuracy."""
     columns = {
         name: run.trace[f"evaluations/{name}"] for name in ("train_loss", "val_accuracy", "learning_rate")

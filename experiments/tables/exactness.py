@@ -1,15 +1,18 @@
 """Tables of exact line searches and their rivals."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from experiments.runs import FinishedRun
 from experiments.tables.benchmark import curve, run_row
 from experiments.tables.common import Tables, in_rows
 
+if TYPE_CHECKING:
+    from experiments.runs import FinishedRun
 
-def exactness(finished: Sequence[FinishedRun]) -> Tables:
+
+def exactness(finished: Sequence["FinishedRun"]) -> Tables:
     """runs: one row per run; curves: one per evaluation."""
     curves = pd.concat([curve(run) for run in finished], ignore_index=True)
     return {

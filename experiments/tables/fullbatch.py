@@ -13,15 +13,16 @@ A step that leads out of the measured interval is cut to its end, and `inside` i
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 from scipy.interpolate import CubicSpline
 
-from experiments.runs import FinishedRun
 from experiments.tables.common import Tables, in_rows
-from pal.parabola import minimise
+
+if TYPE_CHECKING:
+    from experiments.runs import FinishedRun
 
 PUBLISHED = {"optimum": 205, "pal-full": 197, "sgd-0.05": 194, "pal": 170, "exact": 109, "sgd-0.1": 36}
 """Strategies in the published order, with their cumulative improvement [read off] over 10,000 lines of ResNet-18 on
@@ -36,7 +37,7 @@ GROUP = ["problem", "momentum"]
 RESAMPLES = 10_000
 
 
-def fullbatch(finished: Sequence[FinishedRun]) -> Tables:
+def fullbatch(finished: Sequence["FinishedRun"]) -> Tables:
     """strategies: per line and strategy; summary: per problem, momentum and strategy; points: lines to draw."""
     rows = [row for run in finished for row in _run_rows(run)]
     strategies = accumulated(pd.DataFrame(rows))
@@ -88,11 +89,13 @@ def lowest(curve: CubicSpline) -> float:
 
 
 def _pal(line: dict[str, Any], loss: str, mu: float) -> float:
+    from pal.parabola import minimise  # torch: reading these tables should not wait for it
+
     loss0, loss_mu, slope = (float(line[f"{loss}_{name}"]) for name in ("loss0", "loss_mu", "slope"))
     return float(minimise(loss0, loss_mu, slope, mu, s_max=S_MAX).step)
 
 
-def _run_rows(run: FinishedRun) -> list[dict[str, Any]]:
+def _run_rows(run: "FinishedRun") -> list[dict[str, Any]]:
     lines = _lines(run)
     assert run.config.measure is not None
     return [
@@ -105,12 +108,12 @@ def _run_rows(run: FinishedRun) -> list[dict[str, Any]]:
     ]
 
 
-def _lines(run: FinishedRun) -> dict[str, np.ndarray]:
+def _lines(run: "FinishedRun") -> dict[str, np.ndarray]:
     prefix = "fullbatch/"
     return {name.removeprefix(prefix): run.trace[name] for name in run.trace if name.startswith(prefix)}
 
 
-def _whose(run: FinishedRun) -> dict[str, Any]:
+def _whose(run: "FinishedRun") -> dict[str, Any]:
     return {
         "problem": run.config.problem,
         "momentum": run.config.settings["momentum"],
@@ -198,7 +201,7 @@ def _block_sums(values: np.ndarray, random: np.random.Generator) -> np.ndarray:
     return drawn * lines / (block * blocks)
 
 
-def _points(run: FinishedRun) -> pd.DataFrame:
+def _points(run: "FinishedRun") -> pd.DataFrame:
     """Every point of some lines, spread evenly over the logarithm of the training."""
     lines = _lines(run)
     wanted = np.unique(np.geomspace(1, len(lines["at"]), DRAWN).round().astype(int) - 1)

@@ -1,15 +1,18 @@
 """Tables of trainings with and without interpolation."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from experiments.runs import FinishedRun
 from experiments.tables.benchmark import CRITERIA, best, curve, run_row
 from experiments.tables.common import Tables, in_rows
 
+if TYPE_CHECKING:
+    from experiments.runs import FinishedRun
 
-def interpolation(finished: Sequence[FinishedRun]) -> Tables:
+
+def interpolation(finished: Sequence["FinishedRun"]) -> Tables:
     """runs: one row per run; best: the setting of lowest training loss of each optimizer; curves: of these settings."""
     runs = in_rows(pd.DataFrame([run_row(run) for run in finished]), ["problem", "entry", "setting", "seed"])
     chosen = best(runs)

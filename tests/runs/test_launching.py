@@ -112,13 +112,15 @@ def test_nothing_is_started_for_finished_runs(monkeypatch):
     assert launcher.launch(configs, slots=2) == []
 
 
-def test_missing_data_are_said_before_anything_starts(monkeypatch, runs_root):
+def test_missing_data_are_said_before_any_run_starts(monkeypatch, runs_root):
     monkeypatch.setenv("PAL_DATA_MIRROR", str(runs_root))
     monkeypatch.setenv("PAL_DATA", str(runs_root / "data"))
-    monkeypatch.setattr(subprocess, "Popen", lambda *_, **__: pytest.fail("a worker was started"))
+    monkeypatch.setattr(launcher.Slot, "_run", lambda *_: pytest.fail("a run was started"))
+    before = set(children(os.getpid()))
     with pytest.raises(UserError, match="imagenet"):
         launcher.launch([short(problem="imagenet-resnet50", train_size=None)], slots=1)
     assert not list(runs_root.iterdir())
+    assert set(children(os.getpid())) <= before
 
 
 @pytest.mark.parametrize(
