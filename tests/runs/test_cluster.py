@@ -1,0 +1,105 @@
+"""What is handed to SLURM, without a SLURM."""
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+from small_runs import short
+
+from experiments import cluster
+from experiments.errors import UserError
+from experiments.source import REPOSITORY
+
+SETTINGS = {
+    "time": 120,
+    "partition": "gpu",
+    "gres": "gpu:1",
+    "cpus_per_task": 8,
+    "mem": "32GB",
+    "array_parallelism": 20,
+    "runs_per_task": 3,
+    "slots": 4,
+    "setup": ["module load cuda"],
+    "sbatch": {"account": "mine"},
+}
+
+
+@pytest.fixture
+def submission(tmp_path, monkeypatch):
+    """The text that would be submitted, by a stand-in for sbatch."""
+    (tmp_path / "bin").mkdir()
+    command = tmp_path / "bin" / "sbatch"
+    command.write_text(f'#!/bin/sh\ncat "$1" > {tmp_path}/text\necho Submitted batch job 7\n')
+    command.chmod(0o755)
+    for name in ("srun", "squeue"):
+        (tmp_path / "bin" / name).symlink_to(command)
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:/usr/bin:/bin")
+    monkeypatch.setenv("PAL_RUNS", str(tmp_path / "runs"))
+
+    def submit(**changes):
+        settings = cluster.Cluster.read(SETTINGS | changes, "cluster.yaml")
+        shares = cluster.submit([short(seed=seed) for seed in range(8)], settings, "pal-test")
+        return (tmp_path / "text").read_text(), shares
+
+    return submit
+
+
+def test_the_submission_says_what_the_file_says(submission):
+    text, _ = submission()
+    options = dict(re.findall(r"^#SBATCH --([\w-]+)=?(.*)$", text, re.MULTILINE))
+    assert options["partition"] == "gpu"
+    assert options["gres"] == "gpu:1"
+    assert options["cpus-per-task"] == "8"
+    assert options["mem"] == "32GB"
+    assert options["time"] == "120"
+    assert options["account"] == "mine"
+    assert options["job-name"] == "pal-test"
+    assert options["array"] == "0-2%3"
+    assert "requeue" in options
+    assert options["signal"].startswith("USR2@90")
+    assert "module load cuda" in text
+    assert f"--chdir={REPOSITORY}" in text
+
+
+def test_every_run_is_in_one_share(submission):
+    _, shares = submission()
+    sizes = [len(configs) for _, configs in shares]
+    assert sorted(sizes) == [2, 3, 3]
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"time": 0}, ["time is 0"]),
+        ({"partitio": "x"}, ["'partitio'", "'partition'"]),
+        ({"slots": "2"}, ["slots"]),
+    ],
+    ids=str,
+)
+def test_a_mistake_in_the_file_is_one_sentence(tmp_path, changes, words):
+    path = tmp_path / "cluster.yaml"
+    path.write_text(yaml.safe_dump(SETTINGS | changes))
+    with pytest.raises(UserError) as caught:
+        cluster.read(str(path))
+    assert "\n" not in str(caught.value)
+    for word in (*words, str(path)):
+        assert word in str(caught.value)
+
+
+def test_a_missing_file_is_one_sentence():
+    with pytest.raises(UserError, match=r"there is no file 'no\.yaml'"):
+        cluster.read("no.yaml")
+
+
+def test_the_example_of_the_page_is_allowed():
+    page = (REPOSITORY / "docs" / "cluster.md").read_text()
+    example = re.search(r"^```yaml\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)[1]
+    settings = cluster.Cluster.read(yaml.safe_load(example), "docs/cluster.md")
+    assert settings.threads == 2
+
+
+def test_without_slurm_the_command_says_so(monkeypatch):
+    monkeypatch.setenv("PATH", str(Path(__file__).parent))
+    with pytest.raises(UserError, match="no squeue on this machine"):
+        cluster._queued("pal-test")
