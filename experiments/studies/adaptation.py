@@ -12,6 +12,7 @@ from pydantic import Field
 
 from experiments.batchline import batch_line
 from experiments.config import RunConfig, Strict, resolve
+from experiments.plans import Trainings
 from experiments.training import Record, Trainer, train
 from pal.parabola import minimise
 from pal.search import search
@@ -26,23 +27,15 @@ class Measure(Strict):
     every: Annotated[int, Field(ge=1)]
 
 
-class Settings(Strict):
+class Settings(Trainings):
     """Section `adaptation` of a profile.
 
     Attributes:
-        problems: Data sets and networks.
-        steps: Length of every training; the problem's own if missing.
-        evaluate_every: Steps between evaluations; an epoch if missing.
-        seeds: One training with each.
         alphas: Values of alpha; 1 is the minimum of the parabola.
         settings: Further settings of PAL; beta stays 0, so that the line is that of the negative gradient.
         measure: Which lines.
     """
 
-    problems: Annotated[list[str], Field(min_length=1)]
-    steps: Annotated[int, Field(ge=1)] | None = None
-    evaluate_every: Annotated[int, Field(ge=1)] | None = None
-    seeds: Annotated[list[int], Field(min_length=1)]
     alphas: Annotated[list[Annotated[float, Field(gt=0)]], Field(min_length=1)]
     settings: dict[str, float] = Field(default_factory=dict)
     measure: Measure
@@ -50,8 +43,6 @@ class Settings(Strict):
 
 def plan(settings: Settings) -> list[RunConfig]:
     """One PAL training per problem, alpha and seed."""
-    lengths = {"steps": settings.steps, "evaluate_every": settings.evaluate_every}
-    given = {name: value for name, value in lengths.items() if value is not None}
     return [
         resolve(
             "adaptation",
@@ -60,7 +51,7 @@ def plan(settings: Settings) -> list[RunConfig]:
             settings=settings.settings | {"alpha": alpha, "beta": 0.0},
             seed=seed,
             measure=settings.measure.model_dump(),
-            **given,
+            **settings.lengths(),
         )
         for problem in settings.problems
         for alpha in settings.alphas

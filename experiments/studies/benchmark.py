@@ -7,10 +7,8 @@ from pydantic import Field
 
 from experiments.config import RunConfig, Strict, resolve
 from experiments.errors import UserError, nearest
+from experiments.plans import Trainings
 from experiments.training import Record, train
-
-Names = Annotated[list[str], Field(min_length=1)]
-Seeds = Annotated[list[int], Field(min_length=1)]
 
 
 class Competitor(Strict):
@@ -33,40 +31,24 @@ class Competitor(Strict):
         ]
 
 
-class Confirmation(Strict):
+class Confirmation(Trainings):
     """One setting of each competitor on further problems, chosen by what the grid gave on the first.
 
     Attributes:
-        problems: Data sets and networks.
-        steps: Length of every run; the problem's own if missing.
-        evaluate_every: Steps between evaluations; an epoch if missing.
-        seeds: Every setting is run once with each.
         settings: The setting of each competitor that takes part, by its name.
     """
 
-    problems: Names
-    steps: Annotated[int, Field(ge=1)] | None = None
-    evaluate_every: Annotated[int, Field(ge=1)] | None = None
-    seeds: Seeds
     settings: Annotated[dict[str, dict[str, Any]], Field(min_length=1)]
 
 
-class Settings(Strict):
+class Settings(Trainings):
     """Section `benchmark` of a profile.
 
     Attributes:
-        problems: Data sets and networks.
-        steps: Length of every run; the problem's own if missing.
-        evaluate_every: Steps between evaluations; an epoch if missing.
-        seeds: Every setting is run once with each.
         optimizers: The competitors by the name that tables and figures show.
         confirmation: Further problems, with one setting of each.
     """
 
-    problems: Names
-    steps: Annotated[int, Field(ge=1)] | None = None
-    evaluate_every: Annotated[int, Field(ge=1)] | None = None
-    seeds: Seeds
     optimizers: Annotated[dict[str, Competitor], Field(min_length=1)]
     confirmation: Confirmation | None = None
 
@@ -91,8 +73,6 @@ def _runs(
     grids: dict[str, list[dict[str, Any]]],
     competitors: dict[str, Competitor],
 ) -> list[RunConfig]:
-    lengths = {"steps": settings.steps, "evaluate_every": settings.evaluate_every}
-    given = {name: value for name, value in lengths.items() if value is not None}
     return [
         resolve(
             "benchmark",
@@ -102,7 +82,7 @@ def _runs(
             schedule=competitors[name].schedule,
             settings=values,
             seed=seed,
-            **given,
+            **settings.lengths(),
         )
         for problem in settings.problems
         for name, grid in grids.items()

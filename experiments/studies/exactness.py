@@ -9,6 +9,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from experiments.config import RunConfig, Strict, resolve
+from experiments.plans import Trainings
 from experiments.training import Record, train
 
 
@@ -24,28 +25,18 @@ class Competitor(Strict):
     settings: dict[str, Any] = Field(default_factory=dict)
 
 
-class Settings(Strict):
+class Settings(Trainings):
     """Section `exactness` of a profile.
 
     Attributes:
-        problems: Data sets and networks.
-        steps: Length of every run; the problem's own if missing.
-        evaluate_every: Steps between evaluations; an epoch if missing.
-        seeds: Every competitor is run once with each.
         competitors: By the name that tables and figures show: pal, and names that begin with exact.
     """
 
-    problems: Annotated[list[str], Field(min_length=1)]
-    steps: Annotated[int, Field(ge=1)] | None = None
-    evaluate_every: Annotated[int, Field(ge=1)] | None = None
-    seeds: Annotated[list[int], Field(min_length=1)]
     competitors: Annotated[dict[str, Competitor], Field(min_length=1)]
 
 
 def plan(settings: Settings) -> list[RunConfig]:
     """Every competitor with every seed on every problem."""
-    lengths = {"steps": settings.steps, "evaluate_every": settings.evaluate_every}
-    given = {name: value for name, value in lengths.items() if value is not None}
     return [
         resolve(
             "exactness",
@@ -54,7 +45,7 @@ def plan(settings: Settings) -> list[RunConfig]:
             optimizer=competitor.optimizer,
             settings=competitor.settings,
             seed=seed,
-            **given,
+            **settings.lengths(),
         )
         for problem in settings.problems
         for name, competitor in settings.competitors.items()

@@ -24,6 +24,7 @@ from torch import Tensor
 
 from experiments.config import RunConfig, Strict, resolve
 from experiments.errors import UserError
+from experiments.plans import Trainings
 from experiments.trainer import l2_term
 from experiments.training import Record, Trainer, train
 from experiments.untouched import untouched
@@ -54,23 +55,17 @@ class Measure(Strict):
     mu: Positive
 
 
-class Settings(Strict):
+class Settings(Trainings):
     """Section `fullbatch` of a profile.
 
     Attributes:
-        problems: Data sets and networks.
         train_size: Training examples, a multiple of the batch size; all if missing.
-        steps: Length of every training; the problem's own if missing.
-        seeds: One training with each.
-        momenta: And with each of these.
+        momenta: One training with each, and with each seed.
         lr: Learning rate of SGD, constant.
         measure: Which lines.
     """
 
-    problems: Annotated[list[str], Field(min_length=1)]
     train_size: Annotated[int, Field(ge=1)] | None = None
-    steps: Annotated[int, Field(ge=1)] | None = None
-    seeds: Annotated[list[int], Field(min_length=1)]
     momenta: Annotated[list[float], Field(min_length=1)]
     lr: Positive
     measure: Measure
@@ -82,7 +77,7 @@ def plan(settings: Settings) -> list[RunConfig]:
     Raises:
         UserError: If an epoch has no whole number of batches.
     """
-    given = {"train_size": settings.train_size, "steps": settings.steps}
+    size = {} if settings.train_size is None else {"train_size": settings.train_size}
     configs = [
         resolve(
             "fullbatch",
@@ -91,7 +86,8 @@ def plan(settings: Settings) -> list[RunConfig]:
             settings={"lr": settings.lr, "momentum": momentum},
             seed=seed,
             measure=settings.measure.model_dump(),
-            **{name: value for name, value in given.items() if value is not None},
+            **settings.lengths(),
+            **size,
         )
         for problem in settings.problems
         for momentum in settings.momenta

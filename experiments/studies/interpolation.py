@@ -9,23 +9,18 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from experiments.config import RunConfig, Strict, resolve
+from experiments.config import RunConfig, resolve
+from experiments.plans import Trainings
 from experiments.training import Record, train
 
 
-class Settings(Strict):
+class Settings(Trainings):
     """Section `interpolation` of a profile.
 
     Attributes:
-        problems: Data sets and networks.
-        steps: Length of every run; the problem's own if missing.
-        seeds: Every setting is run once with each.
         optimizers: Settings to try of each.
     """
 
-    problems: Annotated[list[str], Field(min_length=1)]
-    steps: Annotated[int, Field(ge=1)] | None = None
-    seeds: Annotated[list[int], Field(min_length=1)]
     optimizers: Annotated[
         dict[str, Annotated[list[dict[str, Any]], Field(min_length=1)]], Field(min_length=1)
     ]
@@ -33,9 +28,10 @@ class Settings(Strict):
 
 def plan(settings: Settings) -> list[RunConfig]:
     """Every optimizer with every setting and seed on every problem."""
-    length = {} if settings.steps is None else {"steps": settings.steps}
     return [
-        resolve("interpolation", problem=problem, optimizer=name, settings=values, seed=seed, **length)
+        resolve(
+            "interpolation", problem=problem, optimizer=name, settings=values, seed=seed, **settings.lengths()
+        )
         for problem in settings.problems
         for name, several in settings.optimizers.items()
         for values in several

@@ -13,6 +13,7 @@ from pydantic import Field
 
 from experiments.batchline import batch_line
 from experiments.config import RunConfig, Strict, resolve
+from experiments.plans import Trainings
 from experiments.training import Record, Trainer, train
 from pal.parabola import minimise
 
@@ -38,27 +39,20 @@ class Measure(Strict):
     points: Annotated[int, Field(ge=9)]
 
 
-class Settings(Strict):
+class Settings(Trainings):
     """Section `lines` of a profile.
 
     Attributes:
-        problems: Data sets and networks.
-        steps: Length of every training; the problem's own if missing.
-        seeds: One training with each.
         settings: Of PAL; beta stays 0, so that the line is that of the negative gradient.
         measure: Which lines.
     """
 
-    problems: Annotated[list[str], Field(min_length=1)]
-    steps: Annotated[int, Field(ge=1)] | None = None
-    seeds: Annotated[list[int], Field(min_length=1)]
     settings: dict[str, float] = Field(default_factory=dict)
     measure: Measure
 
 
 def plan(settings: Settings) -> list[RunConfig]:
     """One PAL training per problem and seed."""
-    length = {} if settings.steps is None else {"steps": settings.steps}
     return [
         resolve(
             "lines",
@@ -67,7 +61,7 @@ def plan(settings: Settings) -> list[RunConfig]:
             settings=settings.settings | {"beta": 0.0},
             seed=seed,
             measure=settings.measure.model_dump(),
-            **length,
+            **settings.lengths(),
         )
         for problem in settings.problems
         for seed in settings.seeds
