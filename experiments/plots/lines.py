@@ -1,5 +1,7 @@
 """Measured lines, and how their shape changes during training."""
 
+from collections.abc import Callable
+
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
@@ -9,74 +11,55 @@ from matplotlib.lines import Line2D
 
 from experiments.plots.style import STYLE, new_figure
 
+MEASURED = Line2D([], [], color="#1f5fbf", lw=2, label="measured")
+STEP = Line2D([], [], color="#d62728", lw=1, label="PAL's step")
+
 
 @mpl.rc_context(STYLE)
 def loss_lines(lines: pd.DataFrame, points: pd.DataFrame, problem: str) -> Figure:
     """Measured batch losses along the search direction, with what PAL makes of them (the paper's first figure)."""
-    points = points[(points["problem"] == problem) & (points["view"] == "near")]
+    figure = _panels(lines, points, problem, "near", _with_parabola)
+    figure.suptitle(f"{problem}: batch losses along PAL's direction", fontsize=10)
+    handles = [
+        MEASURED,
+        Line2D([], [], color="#ff7f0e", ls="--", label="PAL's parabola"),
+        Line2D([], [], color="#2ca02c", ls=":", label="slope"),
+        Line2D([], [], color="#111111", marker="x", ls="", label="l(0), l(mu)"),
+        STEP,
+    ]
+    figure.legend(handles=handles, loc="outside lower center", ncols=5)
+    return figure
+
+
+@mpl.rc_context(STYLE)
+def wide_lines(lines: pd.DataFrame, points: pd.DataFrame, problem: str) -> Figure:
+    """The same lines much further: where the parabola ends to describe them."""
+    figure = _panels(lines, points, problem, "wide", lambda *_: None)
+    figure.suptitle(f"{problem}: the same lines, to ten times PAL's reach", fontsize=10)
+    figure.legend(handles=[MEASURED, STEP], loc="outside lower center", ncols=2)
+    return figure
+
+
+def _panels(
+    lines: pd.DataFrame,
+    points: pd.DataFrame,
+    problem: str,
+    view: str,
+    more: Callable[[Axes, pd.DataFrame, pd.Series], None],
+) -> Figure:
+    """A panel for each drawn line: its points, PAL's step, and what `more` adds."""
+    points = points[(points["problem"] == problem) & (points["view"] == view)]
     drawn = sorted(points["at"].unique())
     columns = 4
     rows = -(-len(drawn) // columns)
     figure, grid = new_figure(7.2, 1.75 * rows + 0.6, nrows=rows, ncols=columns, squeeze=False)
     for axes, at in zip(grid.flat, drawn, strict=False):
         measured = points[points["at"] == at]
-        of_line = (
-            (lines["problem"] == problem) & (lines["at"] == at) & (lines["seed"] == measured["seed"].iloc[0])
-        )
-        _loss_line(axes, measured, lines[of_line].iloc[0])
-    for axes in grid.flat[len(drawn) :]:
-        axes.set_visible(False)
-    for axes in grid[:, 0]:
-        axes.set_ylabel("batch loss")
-    for axes in grid[-1]:
-        axes.set_xlabel("distance along -g/||g||")
-    figure.suptitle(f"{problem}: batch losses along PAL's direction", fontsize=10)
-    handles = [
-        Line2D([], [], color="#1f5fbf", lw=2, label="measured"),
-        Line2D([], [], color="#ff7f0e", ls="--", label="PAL's parabola"),
-        Line2D([], [], color="#2ca02c", ls=":", label="slope"),
-        Line2D([], [], color="#111111", marker="x", ls="", label="l(0), l(mu)"),
-        Line2D([], [], color="#d62728", lw=1, label="PAL's step"),
-    ]
-    figure.legend(handles=handles, loc="outside lower center", ncols=5)
-    return figure
-
-
-def _loss_line(axes: Axes, measured: pd.DataFrame, line: pd.Series) -> None:
-    distances = measured["distance"].to_numpy()
-    parabola = line["curvature"] / 2 * distances**2 + line["slope"] * distances + line["loss0"]
-    near = np.abs(distances) <= 0.4 * distances.max()
-    tangent = line["slope"] * distances[near] + line["loss0"]
-    axes.plot(distances, measured["loss"], color="#1f5fbf", lw=2)
-    axes.plot(distances, parabola, color="#ff7f0e", ls="--", lw=1.3)
-    axes.plot(distances[near], tangent, color="#2ca02c", ls=":", lw=1.3)
-    axes.plot(
-        [0, line["mu"]], [line["loss0"], line["loss_mu"]], "x", color="#111111", ms=5, mew=1.3, zorder=5
-    )
-    axes.axvline(line["step"], color="#d62728", lw=1)
-    low, high = measured["loss"].min(), measured["loss"].max()
-    low = min(low, parabola.min()) if parabola.min() > low - (high - low) else low
-    axes.set_ylim(low - 0.08 * (high - low), high + 0.08 * (high - low))
-    axes.set_title(f"step {int(line['at'])}", pad=3)
-    axes.tick_params(labelsize=7)
-    axes.locator_params(nbins=4)
-
-
-@mpl.rc_context(STYLE)
-def wide_lines(lines: pd.DataFrame, points: pd.DataFrame, problem: str) -> Figure:
-    """The same lines much further: where the parabola ends to describe them."""
-    points = points[(points["problem"] == problem) & (points["view"] == "wide")]
-    drawn = sorted(points["at"].unique())
-    columns = 4
-    rows = -(-len(drawn) // columns)
-    figure, grid = new_figure(7.2, 1.6 * rows + 0.6, nrows=rows, ncols=columns, squeeze=False)
-    for axes, at in zip(grid.flat, drawn, strict=False):
-        measured = points[points["at"] == at]
-        whose = (
-            (lines["problem"] == problem) & (lines["at"] == at) & (lines["seed"] == measured["seed"].iloc[0])
-        )
-        axes.plot(measured["distance"], measured["loss"], color="#1f5fbf", lw=1.8)
-        axes.axvline(lines.loc[whose, "step"].iloc[0], color="#d62728", lw=1)
+        whose = (lines["problem"] == problem) & (lines["at"] == at)
+        line = lines[whose & (lines["seed"] == measured["seed"].iloc[0])].iloc[0]
+        axes.plot(measured["distance"], measured["loss"], color="#1f5fbf", lw=2)
+        axes.axvline(line["step"], color="#d62728", lw=1)
+        more(axes, measured, line)
         axes.set_title(f"step {int(at)}", pad=3)
         axes.tick_params(labelsize=7)
         axes.locator_params(nbins=4)
@@ -86,13 +69,22 @@ def wide_lines(lines: pd.DataFrame, points: pd.DataFrame, problem: str) -> Figur
         axes.set_ylabel("batch loss")
     for axes in grid[-1]:
         axes.set_xlabel("distance along -g/||g||")
-    figure.suptitle(f"{problem}: the same lines, to ten times PAL's reach", fontsize=10)
-    handles = [
-        Line2D([], [], color="#1f5fbf", lw=2, label="measured"),
-        Line2D([], [], color="#d62728", lw=1, label="PAL's step"),
-    ]
-    figure.legend(handles=handles, loc="outside lower center", ncols=2)
     return figure
+
+
+def _with_parabola(axes: Axes, measured: pd.DataFrame, line: pd.Series) -> None:
+    distances = measured["distance"].to_numpy()
+    parabola = line["curvature"] / 2 * distances**2 + line["slope"] * distances + line["loss0"]
+    near = np.abs(distances) <= 0.4 * distances.max()
+    tangent = line["slope"] * distances[near] + line["loss0"]
+    axes.plot(distances, parabola, color="#ff7f0e", ls="--", lw=1.3)
+    axes.plot(distances[near], tangent, color="#2ca02c", ls=":", lw=1.3)
+    axes.plot(
+        [0, line["mu"]], [line["loss0"], line["loss_mu"]], "x", color="#111111", ms=5, mew=1.3, zorder=5
+    )
+    low, high = measured["loss"].min(), measured["loss"].max()
+    low = min(low, parabola.min()) if parabola.min() > low - (high - low) else low
+    axes.set_ylim(low - 0.08 * (high - low), high + 0.08 * (high - low))
 
 
 FITS = (
