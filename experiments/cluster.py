@@ -130,7 +130,8 @@ def launch(
 
     def look() -> None:
         left = _left(configs, failures)
-        finished = [config for config in configs if config not in left]
+        waiting = {config.key() for config in left}
+        finished = [config for config in configs if config.key() not in waiting]
         show(Board(len(configs), deque(left), finished, failures))
 
     try:

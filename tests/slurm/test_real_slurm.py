@@ -80,7 +80,7 @@ def test_the_array_ends_with_the_tables_of_the_local_launcher_though_a_task_is_k
     assert tables(place) == by_slurm
 
 
-def test_a_cancelled_command_leaves_no_jobs_and_a_failing_run_is_named_with_its_log(place):
+def test_an_interrupted_command_leaves_no_jobs(place):
     process = study(place, place / "runs", "--slurm", "cluster.yaml")
     while not running():
         assert process.poll() is None
