@@ -9,7 +9,8 @@ from experiments.plots.style import OTHERS, PAPER, STYLE, new_figure, plain_log
 
 LOOKS = {
     "pal": {"color": PAPER["pal"], "ls": "-", "lw": 2.2},
-    "pal-exact-alpha": {"color": PAPER["pal"], "ls": "--"},
+    "pal-exact-alpha": {"color": PAPER["pal"], "ls": ":"},
+    "pal-adapted": {"color": PAPER["pal"], "ls": "--"},
     "exact": {"color": PAPER["sls"], "ls": "-"},
     "exact-adapted": {"color": PAPER["sls"], "ls": "--"},
     "sgd": {"color": PAPER["sgd"], "ls": "-"},
@@ -17,6 +18,7 @@ LOOKS = {
 WORDS = {
     "pal": "PAL",
     "pal-exact-alpha": "PAL, most exact alpha",
+    "pal-adapted": "PAL, direction adaptation",
     "exact": "exact search",
     "exact-adapted": "exact search, direction adaptation",
     "sgd": "SGD",
@@ -24,15 +26,19 @@ WORDS = {
 ROWS = (
     ("train_loss", "training loss\n(with L2 term)", "log"),
     ("val_accuracy", "validation\naccuracy", "linear"),
+    ("step_size", "step (distance\nin weight space)", "log"),
     ("learning_rate", "learning rate\n(step / ||d||)", "log"),
 )
 
 
 @mpl.rc_context(STYLE)
 def exact_training(curves: pd.DataFrame) -> Figure:
-    """Training loss, validation accuracy and learning rate: mean over seeds, with their range."""
+    """Training loss, validation accuracy, step and learning rate: mean over seeds, with their range.
+
+    SGD's steps are not drawn: it keeps no record of their length.
+    """
     problems = sorted(curves["problem"].unique())
-    figure, grid = new_figure(7.2, 5.6, nrows=len(ROWS), ncols=len(problems), squeeze=False, sharex="col")
+    figure, grid = new_figure(7.2, 7.0, nrows=len(ROWS), ncols=len(problems), squeeze=False, sharex="col")
     entries = [*(name for name in LOOKS if name in set(curves["entry"])), *_others(curves)]
     looks = {
         name: LOOKS.get(name, {"color": OTHERS[place % len(OTHERS)]}) for place, name in enumerate(entries)

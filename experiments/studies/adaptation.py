@@ -7,13 +7,13 @@ less if the step falls short, more if it goes too far. Measuring changes nothing
 
 from typing import Annotated, Any
 
-import numpy as np
 from pydantic import Field
 
 from experiments.batchline import batch_line
 from experiments.config import RunConfig, Strict, resolve
 from experiments.plans import Trainings
-from experiments.training import Record, Trainer, train
+from experiments.training import Record, Trainer
+from experiments.watched import watched
 from pal.parabola import minimise
 from pal.search import search
 
@@ -66,18 +66,9 @@ def run(config: RunConfig, record: Record) -> dict[str, Any]:
     loss_exact there, lines/angle (degrees, after PAL's step), and lines/case.
     """
     every = Measure.model_validate(config.measure).every
-    measured: list[dict[str, Any]] = []
-
-    def look(step: int, trainer: Trainer) -> None:
-        nonlocal measured
-        measured = trainer.notes
-        if step % every == 0:
-            measured.append({"at": step} | searched_line(trainer))
-
-    result = train(config, record, look)
-    for name in measured[0] if measured else ():
-        record.array(f"lines/{name}", np.asarray([line[name] for line in measured]))
-    return result | {"lines": len(measured)}
+    return watched(
+        config, record, lambda step, trainer: searched_line(trainer) if step % every == 0 else None
+    )
 
 
 def searched_line(trainer: Trainer) -> dict[str, Any]:

@@ -14,7 +14,8 @@ from pydantic import Field
 from experiments.batchline import batch_line
 from experiments.config import RunConfig, Strict, resolve
 from experiments.plans import Trainings
-from experiments.training import Record, Trainer, train
+from experiments.training import Record, Trainer
+from experiments.watched import watched
 from pal.parabola import minimise
 
 BEHIND, AHEAD = 1.0, 3.0
@@ -76,18 +77,12 @@ def run(config: RunConfig, record: Record) -> dict[str, Any]:
     [n] as PAL sees them.
     """
     measure = Measure.model_validate(config.measure)
-    measured: list[dict[str, Any]] = []
 
-    def look(step: int, trainer: Trainer) -> None:
-        nonlocal measured
-        measured = trainer.notes
-        if step < measure.first or step % measure.every == 0:
-            measured.append({"at": step} | measured_line(trainer, measure.points))
+    def look(step: int, trainer: Trainer) -> dict[str, Any] | None:
+        due = step < measure.first or step % measure.every == 0
+        return measured_line(trainer, measure.points) if due else None
 
-    result = train(config, record, look)
-    for name in measured[0] if measured else ():
-        record.array(f"lines/{name}", np.asarray([line[name] for line in measured]))
-    return result | {"lines": len(measured)}
+    return watched(config, record, look)
 
 
 def measured_line(trainer: Trainer, points: int) -> dict[str, Any]:

@@ -99,6 +99,25 @@ def test_an_interrupted_study_continues_with_the_same_lines(study, monkeypatch):
     assert same_arrays(second.arrays, whole.arrays)
 
 
+@pytest.mark.parametrize("study", ["adaptation", "lines"])
+def test_a_study_interrupted_after_its_last_step_keeps_its_lines(study, monkeypatch):
+    config = study_run(study)
+    result, whole = executed(config)
+
+    def interrupted(_trainer):
+        raise Interrupted
+
+    first = Memory(checkpoint_seconds=0.0)
+    with monkeypatch.context() as patch:
+        patch.setattr(training.Trainer, "test_score", interrupted)
+        with pytest.raises(Interrupted):
+            executed(config, first)
+    assert first.checkpoint["step"] == config.steps
+    again, second = executed(config, Memory(first.checkpoint))
+    assert again == result
+    assert same_arrays(second.arrays, whole.arrays)
+
+
 def double_trainer(l2=0.0):
     """A trainer in float64, whose line can be compared with autograd."""
     trainer = Trainer(short(problem="digits-mlp", l2=l2))
