@@ -45,9 +45,8 @@ class BatchLine:
         self.line.move(distance)
         there = self._gradient_here()
         self.line.restore()
-        product = sum(float((a.double() * b).sum()) for a, b in zip(self.gradient, there, strict=True))
-        length = math.sqrt(sum(float(b.double().square().sum()) for b in there))
-        cosine = product / (length * -self.slope) if length * self.slope else math.nan
+        length = math.sqrt(dot(there, there))
+        cosine = dot(self.gradient, there) / (length * -self.slope) if length * self.slope else math.nan
         return math.degrees(math.acos(max(-1.0, min(1.0, cosine)))) if math.isfinite(cosine) else math.nan
 
 
@@ -70,3 +69,11 @@ def batch_line(trainer: Trainer) -> Iterator[BatchLine]:
             yield BatchLine(loss0.item(), -float(line.norm), line, gradient, batch_loss.again, gradient_here)
         finally:
             line.restore()
+
+
+def dot(first: Sequence[Tensor], second: Sequence[Tensor]) -> float:
+    """Inner product over all tensors, summed in float64."""
+    return math.fsum(
+        torch.dot(one.reshape(-1).double(), other.reshape(-1).double()).item()
+        for one, other in zip(first, second, strict=True)
+    )

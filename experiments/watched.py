@@ -1,6 +1,7 @@
 """Trainings that are looked at: what a study measures on the way becomes arrays of the trace."""
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,8 @@ def watched(
     config: RunConfig, record: Record, look: Callable[[int, Trainer], dict[str, Any] | None]
 ) -> dict[str, Any]:
     """Train, and leave what `look` measured as arrays lines/<name> with one row per measured line.
+
+    lines/at is the number of the step; rows of lists end in NaN where other lines have longer ones.
 
     Args:
         config: The run.
@@ -35,5 +38,13 @@ def watched(
 
     result = train(config, record, note)
     for name in notes[0] if notes else ():
-        record.array(f"lines/{name}", np.asarray([line[name] for line in notes]))
+        record.array(f"lines/{name}", padded([line[name] for line in notes]))
     return result | {"lines": len(notes)}
+
+
+def padded(rows: Sequence[Any]) -> np.ndarray:
+    """Numbers as they are; lists of different lengths as rows that end in NaN."""
+    if not isinstance(rows[0], list):
+        return np.asarray(rows)
+    longest = max(map(len, rows))
+    return np.asarray([row + [math.nan] * (longest - len(row)) for row in rows])

@@ -1,25 +1,14 @@
 """Claims about the step times alpha."""
 
-import numpy as np
-import pandas as pd
-
-from experiments.claims.verdict import Claim, Evidence, Measured, bootstrap
+from experiments.claims.verdict import Claim, Evidence, Measured, paired
 
 NEAR = (0.8, 1.7)
 """Values of alpha that the authors' documentation recommends lie within."""
 
 
-def _paired(values: pd.Series, explanation: str) -> Measured | None:
-    numbers = values.dropna().to_numpy()
-    if not len(numbers):
-        return None
-    groups = [np.array([number]) for number in numbers]
-    return Measured(float(numbers.mean()), *bootstrap(groups), len(numbers), explanation)
-
-
 def _short(evidence: Evidence) -> Measured | None:
     runs = evidence.table("adaptation", "runs")
-    return _paired(90 - runs.loc[runs["alpha"] == 1, "median_angle"], "mean over trainings with alpha = 1")
+    return paired(90 - runs.loc[runs["alpha"] == 1, "median_angle"], "mean over trainings with alpha = 1")
 
 
 def _closer(evidence: Evidence) -> Measured | None:
@@ -30,7 +19,7 @@ def _closer(evidence: Evidence) -> Measured | None:
     if 1.0 not in errors or not above:
         return None
     nearest = min(above)
-    return _paired(errors[1.0] - errors[nearest], f"alpha = 1 against alpha = {nearest:g}")
+    return paired(errors[1.0] - errors[nearest], f"alpha = 1 against alpha = {nearest:g}")
 
 
 def _robust(evidence: Evidence) -> Measured | None:
@@ -38,7 +27,7 @@ def _robust(evidence: Evidence) -> Measured | None:
     reached = runs["final_val_accuracy"].astype(float).mask(runs["status"] == "diverged", 0.0)
     near = runs.assign(value=reached)[runs["alpha"].between(*NEAR)]
     accuracy = near.groupby(["problem", "seed"])["value"]
-    return _paired(accuracy.min() - accuracy.max(), f"alpha from {NEAR[0]} to {NEAR[1]}")
+    return paired(accuracy.min() - accuracy.max(), f"alpha from {NEAR[0]} to {NEAR[1]}")
 
 
 CLAIMS = [

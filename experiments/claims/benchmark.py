@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from experiments.claims.verdict import Claim, Evidence, Measure, Measured, bootstrap
+from experiments.claims.verdict import Claim, Evidence, Measure, Measured, paired
 from experiments.tables.benchmark import best
 
 SCHEDULED = ["sgd-step", "adam-step", "rmsprop-step"]
@@ -14,11 +14,7 @@ CONSTANT = ["sgd", "adam", "rmsprop"]
 
 def _normal_case(evidence: Evidence) -> Measured | None:
     runs = evidence.table("benchmark", "runs")
-    shares = runs.loc[runs["entry"] == "pal", "parabola_share"].dropna().to_numpy()
-    if len(shares) == 0:
-        return None
-    low, high = bootstrap([np.array([share]) for share in shares])
-    return Measured(float(shares.mean()), low, high, len(shares), "mean share of steps over PAL's runs")
+    return paired(runs.loc[runs["entry"] == "pal", "parabola_share"], "mean share of steps over PAL's runs")
 
 
 def chosen(runs: pd.DataFrame, entry: str, criterion: str) -> pd.DataFrame:
@@ -45,17 +41,8 @@ def _advantage(
         strongest = pd.Series(
             {index: others.loc[index, rival[index[0]]] for index in others.index}  # pyright: ignore[reportIndexIssue]
         )
-        difference = (sign * (pal - strongest)).dropna()
-        if difference.empty:
-            return None
-        groups = [np.array([value]) for value in difference]
         names = ", ".join(f"{name} on {problem}" for problem, name in rival.items())
-        return Measured(
-            float(difference.mean()),
-            *bootstrap(groups),
-            len(difference),
-            f"{explanation}; best rival: {names}",
-        )
+        return paired(sign * (pal - strongest), f"{explanation}; best rival: {names}")
 
     return measure
 
@@ -75,10 +62,8 @@ def _sensitivity(evidence: Evidence) -> Measured | None:
     rivals = [name for name in (*CONSTANT, *SCHEDULED, "sls", "alig", "sgdhd", "cocob") if name in table]
     if "pal" not in table or not rivals:
         return None
-    difference = (table[rivals].median(axis=1) - table["pal"]).dropna()
-    groups = [np.array([value]) for value in difference]
     explanation = f"median spread of {len(rivals)} rivals minus PAL's, in accuracy"
-    return Measured(float(difference.mean()), *bootstrap(groups), len(difference), explanation)
+    return paired(table[rivals].median(axis=1) - table["pal"], explanation)
 
 
 LOG_LOSS = "difference of log10 training loss (0.3 is a factor of 2)"

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from experiments.claims.verdict import Claim, Evidence, Measured, bootstrap
+from experiments.claims.verdict import Claim, Evidence, Measured, paired
 
 FLOOR = 1e-12
 """Training losses below count as this: they are rounding."""
@@ -17,11 +17,10 @@ def _advantage(evidence: Evidence) -> Measured | None:
     rivals = [name for name in table.columns if name != "pal"]
     if "pal" not in table or not rivals:
         return None
-    difference = (table[rivals].median(axis=1) - table["pal"]).dropna()
-    groups = [np.array([value]) for value in difference]
+    difference = table[rivals].median(axis=1) - table["pal"]
     worst = difference.groupby("problem").mean()
     words = f"median of {', '.join(map(str, rivals))}; least on {worst.idxmin()}: {worst.min():.2f}"
-    return Measured(float(difference.mean()), *bootstrap(groups), len(difference), words)
+    return paired(difference, words)
 
 
 CLAIMS = [

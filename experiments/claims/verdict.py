@@ -96,10 +96,21 @@ def judge(claim: Claim, evidence: Evidence) -> dict[str, Any]:
 
 
 def verdict(measured: Measured, threshold: float) -> Verdict:
-    """Which side of the threshold the whole interval is on."""
+    """Which side of the threshold the whole interval is on; of a single number nobody knows how far it varies."""
+    if measured.n < 2:
+        return "undecided"
     if measured.low > threshold:
         return "supported"
     return "contradicted" if measured.high < threshold else "undecided"
+
+
+def paired(values: pd.Series, explanation: str) -> Measured | None:
+    """Mean of values that stand for themselves, one per training or pair of trainings; None if there is none."""
+    numbers = values.dropna().to_numpy(dtype=float)
+    if not len(numbers):
+        return None
+    interval = bootstrap([np.array([number]) for number in numbers])
+    return Measured(float(numbers.mean()), *interval, len(numbers), explanation)
 
 
 def bootstrap(

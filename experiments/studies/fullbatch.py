@@ -22,12 +22,14 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from experiments.batchline import dot
 from experiments.config import RunConfig, Strict, resolve
 from experiments.errors import UserError
 from experiments.plans import Trainings
 from experiments.trainer import l2_term
-from experiments.training import Record, Trainer, train
+from experiments.training import Record, Trainer
 from experiments.untouched import untouched
+from experiments.watched import watched
 from pal.closure import BatchLoss
 from pal.line import Line
 from pal.randomness import Randomness
@@ -106,34 +108,21 @@ def plan(settings: Settings) -> list[RunConfig]:
 def run(config: RunConfig, record: Record) -> dict[str, Any]:
     """Train with SGD and measure lines on the way; the trace gets one row of each array per line.
 
-    Arrays: fullbatch/at [n] (step number), fullbatch/distance, batch and full [n, points] (losses; rows end in NaN
-    where other lines have more points), fullbatch/norm [n] (of the direction), and for both losses loss0, loss_mu and
-    slope, such as fullbatch/batch_slope [n].
+    Arrays: lines/at [n] (step number), lines/distance, batch and full [n, points] (losses; rows end in NaN where other
+    lines have more points), lines/norm [n] (of the direction), and for both losses loss0, loss_mu and slope, such as
+    lines/batch_slope [n].
     """
     measure = Measure.model_validate(config.measure)
-    measured: list[dict[str, Any]] = []
     epoch: list[Batch] = []
 
-    def look(step: int, trainer: Trainer) -> None:
-        nonlocal measured
-        measured = trainer.notes
-        if step % measure.every == 0:
-            if not epoch:
-                epoch.extend(trainer.loader.batch(number) for number in range(trainer.loader.steps_per_epoch))
-            measured.append({"at": step} | measured_line(trainer, epoch, measure))
+    def look(step: int, trainer: Trainer) -> dict[str, Any] | None:
+        if step % measure.every:
+            return None
+        if not epoch:
+            epoch.extend(trainer.loader.batch(number) for number in range(trainer.loader.steps_per_epoch))
+        return measured_line(trainer, epoch, measure)
 
-    result = train(config, record, look)
-    for name in measured[0] if measured else ():
-        record.array(f"fullbatch/{name}", padded([line[name] for line in measured]))
-    return result | {"lines": len(measured)}
-
-
-def padded(rows: Sequence[Any]) -> np.ndarray:
-    """Numbers as they are; lists of different lengths as rows that end in NaN."""
-    if not isinstance(rows[0], list):
-        return np.asarray(rows)
-    longest = max(map(len, rows))
-    return np.asarray([row + [math.nan] * (longest - len(row)) for row in rows])
+    return watched(config, record, look)
 
 
 class FullBatch:
@@ -177,14 +166,6 @@ class FullBatch:
 
     def _along(self, direction: Sequence[Tensor], loss: Tensor) -> float:
         return dot(torch.autograd.grad(loss, self._params), direction)
-
-
-def dot(first: Sequence[Tensor], second: Sequence[Tensor]) -> float:
-    """Inner product over all tensors, summed in float64."""
-    return math.fsum(
-        torch.dot(one.reshape(-1).double(), other.reshape(-1).double()).item()
-        for one, other in zip(first, second, strict=True)
-    )
 
 
 def measured_line(trainer: Trainer, epoch: Sequence[Batch], measure: Measure) -> dict[str, Any]:

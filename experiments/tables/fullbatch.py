@@ -109,7 +109,7 @@ def _run_rows(run: "FinishedRun") -> list[dict[str, Any]]:
 
 
 def _lines(run: "FinishedRun") -> dict[str, np.ndarray]:
-    prefix = "fullbatch/"
+    prefix = "lines/"
     return {name.removeprefix(prefix): run.trace[name] for name in run.trace if name.startswith(prefix)}
 
 

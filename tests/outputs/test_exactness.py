@@ -109,13 +109,20 @@ def test_a_training_that_diverges_counts_against_its_competitor(tmp_path, pal, e
         assert (row["verdict"], row["n"]) == (verdict, 3)
 
 
-def test_pal_is_compared_with_the_better_exact_search(tmp_path):
-    rows = (
-        trained("pal", *BETTER) + trained("exact", *WORSE) + trained("exact-adapted", [0.05] * 3, [0.95] * 3)
-    )
+def test_exact_searches_are_compared_with_pal_along_the_same_kind_of_direction(tmp_path):
+    """PAL wins by 0.3 without and loses by 0.3 with direction adaptation: on average nothing."""
+    rows = trained("pal", *BETTER) + trained("exact", *WORSE)
+    rows += trained("pal-adapted", *WORSE) + trained("exact-adapted", *BETTER)
     row = judge(exactness.CLAIMS[0], evidence(tmp_path, "exactness", rows))
-    assert row["verdict"] == "contradicted"
-    assert "exact-adapted on p" in row["explanation"]
+    assert row["measured"] == pytest.approx(0, abs=1e-12)
+    assert row["verdict"] == "undecided"
+    assert "pal 0.301, pal-adapted -0.301" in row["explanation"]
+
+
+def test_a_single_training_decides_nothing(tmp_path):
+    rows = trained("pal", [0.1], [0.9]) + trained("exact", [0.2], [0.8])
+    row = judge(exactness.CLAIMS[0], evidence(tmp_path, "exactness", rows))
+    assert (row["measured"], row["verdict"], row["n"]) == (pytest.approx(np.log10(2)), "undecided", 1)
 
 
 def swept(accuracies, angles=(80, 88, 95), errors=(0.2, 0.1, 0.3)):
