@@ -6,6 +6,7 @@ SLURM      ?=
 FORCE      ?=
 ONLY       ?=
 TIME_LIMIT ?=
+SAMPLE     ?= 5
 
 .DEFAULT_GOAL := help
 SHELL := bash
@@ -56,6 +57,10 @@ endif
 
 dry-run: $(ENVIRONMENT)  ## how many runs are left, and how long they will take (PROFILE=quick, ONLY='digits-*,pal,seed=0')
 	@python -m experiments study --profile $(PROFILE) --dry-run $(if $(ONLY),--only '$(ONLY)')
+
+.PHONY: verify
+verify: $(ENVIRONMENT) $(PIPELINE)  ## after a change of code that changes no result: keep the results (PROFILE=quick, SAMPLE=5)
+	@python -m experiments verify --profile $(PROFILE) --sample $(SAMPLE)
 
 results/%/dvc.yaml: dvc.yaml profiles/%.yaml
 	@mkdir -p $(@D) && cp dvc.yaml $@

@@ -36,6 +36,11 @@ seed (seed=0). * stands for anything. Interrupted, the same command continues.
 Exit codes: 0 done, 1 a run failed (its log is named), 2 a mistake of yours, 75 not finished within the time limit.
 """
 
+VERIFY_HELP = """\
+Repeats the first steps of some finished runs of a profile with today's code and compares them with the recorded ones.
+Only if they agree, the results count as made by today's code, and nothing is run again.
+"""
+
 UNITS = {"s": 1, "min": 60, "m": 60, "h": 3600, "d": 86400}
 """Seconds of the units of time."""
 
@@ -117,7 +122,13 @@ def parser() -> argparse.ArgumentParser:
     notebook.add_argument("name", help="file name in notebooks/ without its ending")
     report = add("report", _report, "make the front page of the report")
     forget = add("forget", _forget, "delete the finished runs of a profile")
-    for command in (study, claims, notebook, report, forget):
+    verify = add(
+        "verify", _verify, "keep results that today's code would make again", description=VERIFY_HELP
+    )
+    verify.add_argument(
+        "--sample", type=_positive, default=5, help="runs of each study that are repeated (5)"
+    )
+    for command in (study, claims, notebook, report, forget, verify):
         command.add_argument("--profile", default="quick", help="file in profiles/ (quick)")
 
     runs = add("runs", _runs, "list runs", description=RUNS_HELP, formatter_class=_Raw)
@@ -221,6 +232,13 @@ def _forget(arguments: argparse.Namespace) -> int:
     from experiments import batch
 
     return batch.forget(arguments.profile)
+
+
+def _verify(arguments: argparse.Namespace) -> int:
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # deterministic matrix products
+    from experiments import verify
+
+    return verify.main(arguments.profile, arguments.sample)
 
 
 WIDE = 170

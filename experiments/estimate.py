@@ -4,7 +4,6 @@ Timed are the first steps of the real run, with what its study measures on the w
 the beginning is therefore estimated too long.
 """
 
-import math
 import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
@@ -17,6 +16,7 @@ from rich.table import Table
 
 from experiments import display, launcher, runs, studies
 from experiments.config import RunConfig, device_of
+from experiments.glimpse import Enough, Glimpse
 from experiments.runs import FinishedRun
 
 STEPS = 4
@@ -89,12 +89,8 @@ def time_steps(config: RunConfig) -> Predict:
     return seconds
 
 
-class Enough(KeyboardInterrupt):
-    """All steps that were to be timed are taken."""
-
-
-class Stopwatch:
-    """A record that keeps nothing but the moments at which steps ended.
+class Stopwatch(Glimpse):
+    """Notes the moments at which steps ended.
 
     Args:
         device: Of the run; its queue is emptied before the clock is read.
@@ -115,19 +111,4 @@ class Stopwatch:
         self.moments.append(time.perf_counter())
         if len(self.moments) > STEPS:
             raise Enough
-        return math.inf
-
-    def load_checkpoint(self) -> None:
-        """There is none."""
-
-    def save_checkpoint(self, state: dict[str, Any]) -> None:
-        """Never due."""
-
-    def metric(self, name: str, value: float, step: int) -> None:
-        """Not kept."""
-
-    def array(self, name: str, values: np.ndarray) -> None:
-        """Not kept."""
-
-    def progress(self, step: int, words: str) -> None:
-        """Not shown."""
+        return super().checkpoint_seconds

@@ -176,8 +176,8 @@ def _attempt(config: RunConfig, partial: Path, body: Body, recorder: Callable[[A
     shutil.rmtree(partial / "record", ignore_errors=True)
 
     def main(run: Any) -> dict[str, Any]:
-        started = time.perf_counter()
         run.info["provenance"] = provenance(config)
+        started = time.perf_counter()
         record = recorder(run)
         try:
             result = body(config, record)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from experiments import traces
 from experiments.errors import UserError
 from experiments.source import REPOSITORY
 from experiments.tables.common import Tables, provenance, times
@@ -26,7 +27,11 @@ def folder(profile: str, study: str, root: Path = REPOSITORY) -> Path:
 
 def write(study: str, profile: str, finished: Sequence["FinishedRun"], root: Path = REPOSITORY) -> list[Path]:
     """Make and write all tables of a study; each file is replaced whole."""
-    tables = made(study, finished) | {"times": times(finished), "provenance": provenance(finished)}
+    tables = made(study, finished) | {
+        "times": times(finished),
+        "provenance": provenance(finished),
+        "traces": traces.table(study, finished),
+    }
     place = folder(profile, study, root)
     place.mkdir(parents=True, exist_ok=True)
     return [replace(table, place / f"{name}.csv") for name, table in sorted(tables.items())]

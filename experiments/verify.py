@@ -1,0 +1,239 @@
+"""Does today's code still do what the code did that made the results? If so, they need not be made again.
+
+The key of a run and the dependencies of a stage contain the code, so that no change of it goes unnoticed; but a renamed
+function should not cost weeks. `verify` repeats the first steps of some finished runs with today's code and compares
+them with the recorded ones: bit by bit where device, torch and threads are the same, else to within `TOLERANCE`. Only
+if all agree, runs of the same configs get today's keys and the stage is marked as up to date. What shows only later
+than in the first steps stays unseen.
+"""
+
+import json
+import math
+import random
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from experiments import display, launcher, profiles, runs, studies, tables, traces, tracking
+from experiments.config import RunConfig
+from experiments.errors import UserError
+from experiments.glimpse import Enough, Glimpse
+from experiments.provenance import provenance
+from experiments.runs import FinishedRun
+from experiments.source import REPOSITORY
+from experiments.tables.common import identity
+from experiments.traces import Head
+
+TOLERANCE = 2e-3
+"""Relative, for loss and step where another device, torch or number of threads rounds differently."""
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """The first steps of a run whose results are there.
+
+    Attributes:
+        config: The run.
+        head: What it did.
+        environment: What it was made with.
+    """
+
+    config: RunConfig
+    head: Head
+    environment: dict[str, Any]
+
+
+def main(profile: str, sample: int) -> int:
+    """Verify every study of a profile that has results; 1 if any run does something else today.
+
+    Args:
+        profile: Its name.
+        sample: Runs of each study that are repeated; more, if there are more optimizers.
+
+    Raises:
+        UserError: If the profile has no results.
+    """
+    known = {study: recorded(profile, study) for study in profiles.load(profile)}
+    if not any(known.values()):
+        raise UserError(f"profile {profile!r} has no results; `make reproduce PROFILE={profile}` makes them")
+    agree = [_study(profile, study, several, sample) for study, several in known.items() if several]
+    return 0 if all(agree) else 1
+
+
+def recorded(profile: str, study: str) -> list[Recorded]:
+    """The finished runs of a plan, under whatever key; where there are none, those in the study's traces.csv."""
+    plan = profiles.plan(profile, study)
+    there = runs.finished(plan) + earlier(plan)
+    if there:
+        return [
+            Recorded(run.config, traces.head(run.trace), _environment(run.info["provenance"]))
+            for run in there
+        ]
+    if not (tables.folder(profile, study) / "traces.csv").is_file():
+        return []
+    configs = {config.model_dump_json(): config for config in plan}
+    rows = tables.read(profile, study, "traces").to_dict("records")
+    return [
+        Recorded(configs[row["config"]], json.loads(row["head"]), _environment(row))
+        for row in rows
+        if row["config"] in configs
+    ]
+
+
+def earlier(plan: Sequence[RunConfig]) -> list[FinishedRun]:
+    """Runs of these configs that are finished under another key: earlier code made them."""
+    wanted = {config.key(): config for config in plan}
+    by_config = {_text(config.model_dump()): config for config in plan}
+    found: dict[str, FinishedRun] = {}
+    for folder in sorted(tracking.root().glob("[0-9a-f]*")):
+        if folder.name not in wanted:
+            values = json.loads((folder / "config.json").read_text())
+            config = by_config.get(_text({name: value for name, value in values.items() if name != "key"}))
+            if config is not None and not (tracking.root() / config.key()).exists():
+                found[config.key()] = FinishedRun(folder.name, config, folder)
+    return list(found.values())
+
+
+def _text(values: Mapping[str, Any]) -> str:
+    return json.dumps(values, sort_keys=True)
+
+
+def _environment(values: Mapping[Any, Any]) -> dict[str, Any]:
+    return {name: values[name] for name in traces.ENVIRONMENT}
+
+
+def _study(profile: str, study: str, several: Sequence[Recorded], sample: int) -> bool:
+    """Repeat some runs; if all agree, keep the results of the study."""
+    chosen = choose(several, sample)
+    launcher.load_data([one.config for one in chosen])
+    with display.progress(f"{study}: first steps of {len(chosen)} runs") as show:
+        for place, one in enumerate(chosen):
+            show(place, len(chosen), one.config.name)
+            found = difference(one)
+            if found is not None:
+                _say(f"{study}: {one.config.name}: {found}. The results of this study are not up to date.")
+                return False
+        show(len(chosen), len(chosen), "")
+    _keep(profile, study)
+    return True
+
+
+def choose(several: Sequence[Recorded], sample: int) -> list[Recorded]:
+    """Some of the runs, the same every time: of each optimizer one, and further ones up to `sample`."""
+    mixed = sorted(several, key=lambda one: one.config.model_dump_json())
+    random.Random(0).shuffle(mixed)
+    first = {one.config.optimizer: one for one in reversed(mixed)}
+    others = [one for one in mixed if one is not first[one.config.optimizer]]
+    return [*first.values(), *others][: max(sample, len(first))]
+
+
+def difference(one: Recorded) -> str | None:
+    """Where today's first steps differ from the recorded ones, in words; None if they agree."""
+    torch.set_num_threads(int(one.environment["threads"]))
+    today = repeat(one.config)
+    same = _environment(provenance(one.config)) == one.environment
+    for name in one.head if same else ("train_loss", "step"):
+        for step, (then, now) in enumerate(zip(one.head[name], today.get(name, []), strict=False)):
+            if not _equal(then, now, 0.0 if same else TOLERANCE):
+                what = "line" if "/" in name else "step"
+                return f"{name} of {what} {step} was {then}, with today's code it is {now}"
+        if len(one.head[name]) != len(today.get(name, [])):
+            return f"{name} had {len(one.head[name])} rows, with today's code {len(today.get(name, []))}"
+    return None
+
+
+def _equal(then: Any, now: Any, tolerance: float) -> bool:
+    first, second = np.asarray(then, float), np.asarray(now, float)
+    if first.shape != second.shape:
+        return False
+    return np.allclose(first, second, rtol=tolerance, atol=0.0, equal_nan=True)
+
+
+class Beginning(Glimpse):
+    """Keeps the trace of the first steps.
+
+    Attributes:
+        arrays: As the run's trace would have them.
+    """
+
+    def __init__(self) -> None:
+        self.arrays: dict[str, np.ndarray] = {}
+
+    @property
+    def checkpoint_seconds(self) -> float:
+        """A checkpoint is due after each step."""
+        return -math.inf
+
+    def save_checkpoint(self, state: dict[str, Any]) -> None:
+        """End the run after the last step that counts."""
+        if state["step"] < traces.STEPS:
+            return
+        from experiments.watched import padded
+
+        self.arrays = {name: values[: state["step"]].cpu().numpy() for name, values in state["trace"].items()}
+        notes = state["notes"]
+        for name in notes[0] if notes else ():
+            self.arrays[f"lines/{name}"] = padded([line[name] for line in notes])
+        raise Enough
+
+    def array(self, name: str, values: np.ndarray) -> None:
+        """The whole trace of a run that is over before."""
+        self.arrays[name] = values
+
+
+def repeat(config: RunConfig) -> Head:
+    """Take the first steps of a run here and now."""
+    record = Beginning()
+    with suppress(Enough):
+        studies.get(config.study).run(config, record)
+    return traces.head(record.arrays)
+
+
+def _keep(profile: str, study: str) -> None:
+    """Give the runs of earlier code today's keys; mark the stage as up to date if all its results are there."""
+    plan = profiles.plan(profile, study)
+    adopted = earlier(plan)
+    for run in adopted:
+        run.directory.rename(tracking.root() / run.config.key())
+    finished = runs.finished(plan)
+    if len(finished) == len(plan):
+        tables.write(study, profile, finished)
+    elif not _tables_are_whole(profile, study, plan):
+        _say(
+            f"{study}: agrees; {len(finished)} of {len(plan)} runs are there, `make reproduce` does the others"
+        )
+        return
+    _commit(profile, study)
+    _say(f"{study}: agrees; its results count as up to date")
+
+
+def _tables_are_whole(profile: str, study: str, plan: Sequence[RunConfig]) -> bool:
+    """Whether the tables have every run of the plan, and today's code would make the same tables of them."""
+    if not (tables.folder(profile, study) / "traces.csv").is_file():
+        return False
+    code = set(tables.read(profile, study, "traces")["tables_code"])
+    columns = ["problem", "entry", "setting", "seed"]
+    there = tables.read(profile, study, "times")[columns].astype(str)
+    wanted = [identity(FinishedRun("", config, Path())) for config in plan]
+    rows = sorted(tuple(str(row[name]) for name in columns) for row in wanted)
+    return code == {traces.tables_code(study)} and rows == sorted(there.itertuples(index=False, name=None))
+
+
+def _commit(profile: str, study: str) -> None:
+    """Tell DVC that the results of a study belong to the files as they are."""
+    pipeline = "dvc.yaml" if profile == "quick" else f"results/{profile}/dvc.yaml"
+    command = [sys.executable, "-m", "dvc", "commit", "--force", "--quiet", f"{pipeline}:study@{study}"]
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
+    if done.returncode:
+        raise UserError(f"dvc commit of study@{study} failed: {done.stderr.strip() or done.stdout.strip()}")
+
+
+def _say(words: str) -> None:
+    print(words, file=sys.stderr, flush=True)  # noqa: T201
