@@ -9,17 +9,12 @@ from typing import Any
 
 import pandas as pd
 
-from experiments import tables
+from experiments import files, tables
 from experiments.errors import UserError, nearest
 from experiments.source import REPOSITORY
 
 TIMEOUT = 600
 """Seconds that one cell of a notebook may take."""
-
-
-def figures(profile: str, notebook: str, root: Path = REPOSITORY) -> Path:
-    """Where a notebook leaves its figures."""
-    return root / "figures" / profile / notebook
 
 
 def page(profile: str, name: str, root: Path = REPOSITORY) -> Path:
@@ -42,7 +37,7 @@ def notebook(name: str, profile: str, root: Path = REPOSITORY) -> Path:
     if name not in known:
         raise UserError(f"there is no notebook {name!r} in notebooks/; {nearest(name, known)}")
     executed = _execute(REPOSITORY / "notebooks" / f"{name}.ipynb", profile, root)
-    return _write(page(profile, name, root), _html(name, executed))
+    return files.write_whole(page(profile, name, root), _html(name, executed))
 
 
 def _execute(source: Path, profile: str, root: Path) -> Any:
@@ -92,7 +87,7 @@ def index(profile: str, root: Path = REPOSITORY) -> Path:
         "<h2>What this stands on</h2>",
         *(_provenance(path) for path in sorted((root / "results" / profile).glob("*/provenance.csv"))),
     ]
-    return _write(page(profile, "index", root), _document(f"PAL: {profile}", "\n".join(parts)))
+    return files.write_whole(page(profile, "index", root), _document(f"PAL: {profile}", "\n".join(parts)))
 
 
 def _summary(verdicts: pd.DataFrame) -> str:
@@ -166,12 +161,3 @@ def _document(title: str, body: str) -> str:
         f'<meta name="viewport" content="width=device-width, initial-scale=1"><style>{STYLE}</style></head>\n'
         f"<body>\n{body}\n</body></html>\n"
     )
-
-
-def _write(path: Path, text: str) -> Path:
-    """Write a file, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    fresh = path.with_suffix(".new")
-    fresh.write_text(text)
-    fresh.replace(path)
-    return path

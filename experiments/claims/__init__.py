@@ -8,7 +8,7 @@ import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
-from experiments import tables
+from experiments import files, tables
 from experiments.claims import adaptation, benchmark, exactness, fullbatch, interpolation, lines
 from experiments.claims.verdict import Evidence, judge
 from experiments.errors import UserError
@@ -35,9 +35,8 @@ def main(profile: str) -> int:
     """Judge every claim and write claims.csv and, for `dvc metrics`, metrics.json in results/<profile>/."""
     verdicts = judged(profile)
     tables.replace(verdicts, tables.verdicts(profile))
-    fresh = tables.verdicts(profile).with_name("metrics.new")
-    fresh.write_text(json.dumps(metrics(verdicts), indent=2) + "\n")
-    fresh.replace(fresh.with_suffix(".json"))
+    text = json.dumps(metrics(verdicts), indent=2) + "\n"
+    files.write_whole(tables.verdicts(profile).with_name("metrics.json"), text)
     return 0
 
 

@@ -4,7 +4,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from experiments.claims.verdict import Claim, Evidence, Measure, Measured, bootstrap
+from experiments.claims.verdict import Claim, Evidence, Measure, Measured
+from experiments.statistics import interval
 
 
 def _of_lines(column: str, explanation: str, statistic: Callable[[np.ndarray], float] = np.mean) -> Measure:
@@ -17,7 +18,7 @@ def _of_lines(column: str, explanation: str, statistic: Callable[[np.ndarray], f
             return None
         groups = [group["value"].to_numpy() for _, group in values.groupby(["problem", "seed"])]
         whole = np.concatenate(groups)
-        return Measured(float(statistic(whole)), *bootstrap(groups, statistic), len(whole), explanation)
+        return Measured(float(statistic(whole)), *interval(groups, statistic), len(whole), explanation)
 
     return measure
 

@@ -4,7 +4,7 @@ A verdict needs the whole 95 % interval on one side of the claim's threshold; an
 seeds that is often the honest answer.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -14,9 +14,9 @@ import pandas as pd
 
 from experiments import tables
 from experiments.source import REPOSITORY
+from experiments.statistics import interval
 
 Verdict = Literal["supported", "contradicted", "undecided", "not measured"]
-RESAMPLES = 10_000
 
 
 class Measured(NamedTuple):
@@ -109,16 +109,5 @@ def paired(values: pd.Series, explanation: str) -> Measured | None:
     numbers = values.dropna().to_numpy(dtype=float)
     if not len(numbers):
         return None
-    interval = bootstrap([np.array([number]) for number in numbers])
-    return Measured(float(numbers.mean()), *interval, len(numbers), explanation)
-
-
-def bootstrap(
-    groups: Sequence[np.ndarray], statistic: Callable[[np.ndarray], float] = np.mean
-) -> tuple[float, float]:
-    """95 % percentile interval of a statistic, resampling whole groups (such as all lines of one training)."""
-    random = np.random.default_rng(0)
-    draws = random.integers(len(groups), size=(RESAMPLES, len(groups)))
-    values = [statistic(np.concatenate([groups[index] for index in draw])) for draw in draws]
-    low, high = np.quantile(values, [0.025, 0.975])
-    return float(low), float(high)
+    low, high = interval([np.array([number]) for number in numbers])
+    return Measured(float(numbers.mean()), low, high, len(numbers), explanation)

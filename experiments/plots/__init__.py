@@ -2,8 +2,10 @@
 
 from experiments.plots.adaptation import step_adaptation
 from experiments.plots.benchmark import comparison
+from experiments.plots.clock import wall_clock
 from experiments.plots.exactness import exact_training
 from experiments.plots.fullbatch import fullbatch_lines, fullbatch_strategies
+from experiments.plots.grids import schedules, sensitivity
 from experiments.plots.interpolation import interpolation
 from experiments.plots.lines import fit_errors, line_shape, loss_lines, wide_lines
 from experiments.plots.style import save
@@ -19,7 +21,10 @@ __all__ = [
     "line_shape",
     "loss_lines",
     "save",
+    "schedules",
+    "sensitivity",
     "step_adaptation",
     "verdicts",
+    "wall_clock",
     "wide_lines",
 ]

@@ -36,7 +36,7 @@ def comparison(runs: pd.DataFrame, curves: pd.DataFrame, best: pd.DataFrame, pro
     for row, (column, criterion, words, log) in enumerate(CURVES):
         _curves(axes[row, 0], curves, best[best["criterion"] == criterion], entries, colour, column)
         axes[row, 0].set(xlabel="step", ylabel=words, yscale="log" if log else "linear")
-    _from_the_median(axes[1, 0], curves, "val_accuracy")
+    from_the_median(axes[1, 0], curves, "val_accuracy")
     _boxes(
         axes[0, 1], runs, entries, colour, "min_train_loss", "lowest training loss, all settings", log=True
     )
@@ -87,7 +87,7 @@ def _curves(
             )
 
 
-def _from_the_median(axes: Axes, curves: pd.DataFrame, column: str) -> None:
+def from_the_median(axes: Axes, curves: pd.DataFrame, column: str) -> None:
     """Show accuracies from where they differ: the first evaluations would squeeze the rest."""
     values = curves[column].dropna()
     if len(values):

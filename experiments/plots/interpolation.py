@@ -6,16 +6,14 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from experiments.plots.style import STYLE, colours, in_order, label, new_figure
+from experiments.plots.style import STYLE, colours, in_order, label, panels
 
 
 @mpl.rc_context(STYLE)
 def interpolation(curves: pd.DataFrame) -> Figure:
     """Training loss of each optimizer's best setting: geometric mean over seeds, with their range, for each problem."""
     problems = sorted(curves["problem"].unique())
-    columns = min(3, len(problems))
-    rows = -(-len(problems) // columns)
-    figure, grid = new_figure(7.2, 2.5 * rows + 0.5, nrows=rows, ncols=columns, squeeze=False)
+    figure, grid = panels(len(problems), 3, 2.5)
     entries = in_order(curves["entry"])
     colour = colours(entries)
     for axes, problem in zip(grid.flat, problems, strict=False):
@@ -31,8 +29,6 @@ def interpolation(curves: pd.DataFrame) -> Figure:
                 values.index, values["min"], values["max"], color=colour[entry], alpha=0.12, lw=0
             )
         axes.set(yscale="log", xlabel="step", title=problem)
-    for axes in grid.flat[len(problems) :]:
-        axes.set_visible(False)
     for axes in grid[:, 0]:
         axes.set_ylabel("training loss")
     handles = [Line2D([], [], color=colour[entry], label=label(entry)) for entry in entries]

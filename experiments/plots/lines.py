@@ -1,6 +1,7 @@
 """Measured lines, and how their shape changes during training."""
 
 from collections.abc import Callable
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -9,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from experiments.plots.style import STYLE, new_figure
+from experiments.plots.style import STYLE, new_figure, panels
 
 MEASURED = Line2D([], [], color="#1f5fbf", lw=2, label="measured")
 STEP = Line2D([], [], color="#d62728", lw=1, label="PAL's step")
@@ -50,9 +51,7 @@ def _panels(
     """A panel for each drawn line: its points, PAL's step, and what `more` adds."""
     points = points[(points["problem"] == problem) & (points["view"] == view)]
     drawn = sorted(points["at"].unique())
-    columns = 4
-    rows = -(-len(drawn) // columns)
-    figure, grid = new_figure(7.2, 1.75 * rows + 0.6, nrows=rows, ncols=columns, squeeze=False)
+    figure, grid = panels(len(drawn), 4, 1.75)
     for axes, at in zip(grid.flat, drawn, strict=False):
         measured = points[points["at"] == at]
         whose = (lines["problem"] == problem) & (lines["at"] == at)
@@ -63,8 +62,6 @@ def _panels(
         axes.set_title(f"step {int(at)}", pad=3)
         axes.tick_params(labelsize=7)
         axes.locator_params(nbins=4)
-    for axes in grid.flat[len(drawn) :]:
-        axes.set_visible(False)
     for axes in grid[:, 0]:
         axes.set_ylabel("batch loss")
     for axes in grid[-1]:
@@ -101,8 +98,7 @@ def fit_errors(lines: pd.DataFrame) -> Figure:
     figure, grid = new_figure(7.2, 2.9, ncols=len(problems), squeeze=False, sharey=True)
     for axes, problem in zip(grid[0], problems, strict=True):
         of_problem = lines[lines["problem"] == problem].assign(place=lambda table: table["at"] + 1)
-        edges = np.geomspace(1, of_problem["place"].max() + 1, 13)
-        groups = of_problem.groupby(np.digitize(of_problem["place"], edges))
+        groups = _neighbours(of_problem)
         for name, _, colour, dash in FITS:
             axes.plot(of_problem["place"], of_problem[name], "o", color=colour, ms=2, alpha=0.25, mew=0)
             axes.plot(groups["place"].median(), groups[name].median(), color=colour, ls=dash, lw=1.8)
@@ -164,7 +160,12 @@ def _over_training(axes: Axes, lines: pd.DataFrame, column: str) -> None:
     binary = column == "locally_convex"
     if not binary:
         axes.plot(values["place"], values[column], "o", color="#1f5fbf", ms=2.5, alpha=0.3, mew=0)
-    edges = np.geomspace(1, values["place"].max() + 1, 13)
-    groups = values.groupby(np.digitize(values["place"], edges))
+    groups = _neighbours(values)
     middle = groups[column].mean() if binary else groups[column].median()
     axes.plot(groups["place"].median(), middle, "-o", color="#111111", lw=1.8, ms=3)
+
+
+def _neighbours(lines: pd.DataFrame) -> Any:
+    """Lines in 12 bins of the logarithm of the step."""
+    edges = np.geomspace(1, lines["place"].max() + 1, 13)
+    return lines.groupby(np.digitize(lines["place"], edges))

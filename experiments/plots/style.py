@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import FormatStrFormatter, LogLocator, NullFormatter
@@ -112,6 +113,23 @@ def new_figure(width: float, height: float, **layout: Any) -> tuple[Figure, Any]
     """A figure of its own, outside pyplot's list of open ones."""
     figure = Figure(figsize=(width, height))
     return figure, figure.subplots(**layout)
+
+
+def panels(count: int, columns: int, height: float, **layout: Any) -> tuple[Figure, np.ndarray]:
+    """A figure of the width of a page with so many axes, row by row, and a grid of them whose rest is not shown.
+
+    Args:
+        count: Number of axes.
+        columns: Of the grid, at most.
+        height: Of a row, inches.
+        layout: Of `Figure.subplots`.
+    """
+    columns = min(columns, count)
+    rows = -(-count // columns)
+    figure, grid = new_figure(7.2, height * rows + 0.6, nrows=rows, ncols=columns, squeeze=False, **layout)
+    for axes in grid.flat[count:]:
+        axes.set_visible(False)
+    return figure, grid
 
 
 def plain_log(axis: Axis) -> None:

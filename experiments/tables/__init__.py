@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from experiments import traces
+from experiments import files, traces
 from experiments.errors import UserError
 from experiments.source import REPOSITORY
 from experiments.tables.common import Tables, provenance, times
@@ -33,7 +33,6 @@ def write(study: str, profile: str, finished: Sequence["FinishedRun"], root: Pat
         "traces": traces.table(study, finished),
     }
     place = folder(profile, study, root)
-    place.mkdir(parents=True, exist_ok=True)
     return [replace(table, place / f"{name}.csv") for name, table in sorted(tables.items())]
 
 
@@ -52,10 +51,7 @@ def verdicts(profile: str, root: Path = REPOSITORY) -> Path:
 
 def replace(table: pd.DataFrame, path: Path) -> Path:
     """Write a table, whole or not at all."""
-    fresh = path.with_suffix(".new")
-    table.to_csv(fresh, index=False, float_format="%.9g", lineterminator="\n")
-    fresh.replace(path)
-    return path
+    return files.write_whole(path, table.to_csv(index=False, float_format="%.9g", lineterminator="\n"))
 
 
 def made(study: str, finished: Sequence["FinishedRun"]) -> Tables:

@@ -30,13 +30,14 @@ def identity(run: "FinishedRun") -> dict[str, Any]:
 
 
 def times(finished: Sequence["FinishedRun"]) -> pd.DataFrame:
-    """Wall time of every run."""
+    """Wall time and key of every run."""
     rows = [
         identity(run)
         | {
             "seconds": run.seconds,
             "steps": run.result["steps"],
             "ms_per_step": 1000 * run.seconds / run.result["steps"],
+            "key": run.key,
         }
         for run in finished
     ]

@@ -45,6 +45,7 @@ def benchmark():
                         "status": "diverged" if diverged else "completed",
                         "min_train_loss": np.nan if diverged else loss,
                         "best_val_accuracy": accuracy,
+                        "final_val_accuracy": np.nan if diverged else accuracy,
                         "test_accuracy": np.nan if diverged else accuracy,
                     }
                 )
@@ -97,6 +98,29 @@ def lines():
     return pd.DataFrame(rows), pd.concat(points, ignore_index=True)
 
 
+def times():
+    return pd.DataFrame([{"problem": "p", "entry": entry, "ms_per_step": 2.0} for entry in ENTRIES])
+
+
+def test_the_time_axis_is_steps_times_the_time_of_a_step(benchmark):
+    figure = plots.wall_clock(*benchmark[1:], times(), "p")
+    over_steps, over_time = figure.axes[0], figure.axes[1]
+    for one, other in zip(over_steps.lines, over_time.lines, strict=True):
+        np.testing.assert_allclose(np.asarray(other.get_xdata()), 0.002 * np.asarray(one.get_xdata()))
+
+
+def test_every_swept_hyper_parameter_has_a_panel_and_a_fixed_one_has_none():
+    rows = [
+        {"problem": "p", "entry": entry, "setting": f"lr={lr:g} momentum=0.9", "final_val_accuracy": value}
+        for entry in ("pal", "sgd")
+        for lr, value in ((0.1, 0.9), (0.01, None))
+    ]
+    axes = [axes for axes in plots.sensitivity(pd.DataFrame(rows), "p").axes if axes.get_visible()]
+    assert [(one.get_title(), one.get_xlabel()) for one in axes] == [("PAL", "lr"), ("SGD", "lr")]
+    means = dict(zip(*axes[0].lines[1].get_data(), strict=True))
+    assert means == {0.1: 0.9, 0.01: 0.0}
+
+
 def test_the_same_tables_give_the_same_bytes(benchmark, lines, tmp_path):
     for name, draw in {
         "comparison": lambda: plots.comparison(*benchmark, "p"),
@@ -104,6 +128,9 @@ def test_the_same_tables_give_the_same_bytes(benchmark, lines, tmp_path):
         "line-shape": lambda: plots.line_shape(lines[0]),
         "wide-lines": lambda: plots.wide_lines(*lines, "p"),
         "fit-errors": lambda: plots.fit_errors(lines[0]),
+        "sensitivity": lambda: plots.sensitivity(benchmark[0], "p"),
+        "schedules": lambda: plots.schedules(benchmark[1], "p"),
+        "wall-clock": lambda: plots.wall_clock(*benchmark[1:], times(), "p"),
     }.items():
         first, second = (plots.save(draw(), tmp_path / run / name) for run in ("first", "second"))
         assert [file.suffix for file in first] == [".png", ".pdf"]

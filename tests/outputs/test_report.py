@@ -7,7 +7,7 @@ import nbformat
 import pandas as pd
 import pytest
 
-from experiments import claims, report, tables
+from experiments import book, claims, report, tables
 from experiments.errors import UserError
 from experiments.source import REPOSITORY
 
@@ -39,7 +39,7 @@ def results(tmp_path):
         (path.parent / study).mkdir(parents=True)
         (path.parent / study / "provenance.csv").write_text("problem,commit,torch\ndigits,abc123,2.15\n")
     table.to_csv(path, index=False)
-    picture = report.figures("quick", "lines", tmp_path) / "shape.png"
+    picture = book.figures("quick", "lines", tmp_path) / "shape.png"
     picture.parent.mkdir(parents=True)
     picture.write_bytes(b"")
     return tmp_path
@@ -67,7 +67,7 @@ def test_a_notebook_becomes_a_page_that_needs_no_network(results):
     assert "Losses are &lt;convex&gt;." in text
     assert "data:image/png;base64," in text
     assert not re.search(r"""(?:src|href)=["']?(?:https?:)?//""", text)
-    assert (report.figures("quick", "claims", results) / "verdicts.pdf").stat().st_size > 1000
+    assert (book.figures("quick", "claims", results) / "verdicts.pdf").stat().st_size > 1000
     assert [path.name for path in page.parent.iterdir()] == ["claims.html"]
 
 
