@@ -120,7 +120,7 @@ def parser() -> argparse.ArgumentParser:
     claims.add_argument("--show", action="store_true", help="only show the verdicts already there")
     notebook = add("notebook", _notebook, "execute a notebook: its figures and its page of the report")
     notebook.add_argument("name", help="file name in notebooks/ without its ending")
-    report = add("report", _report, "make the front page of the report")
+    report = add("report", _report, "make the front page of the report, and REPORT.md")
     forget = add("forget", _forget, "delete the finished runs of a profile")
     verify = add(
         "verify", _verify, "keep results that today's code would make again", description=VERIFY_HELP
@@ -222,9 +222,10 @@ def _notebook(arguments: argparse.Namespace) -> int:
 
 
 def _report(arguments: argparse.Namespace) -> int:
-    from experiments import report
+    from experiments import markdown, report
 
     report.index(arguments.profile)
+    markdown.write(arguments.profile)
     return 0
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from experiments import files, tables
+from experiments import files, markdown, tables
 from experiments.errors import UserError, nearest
 from experiments.source import REPOSITORY
 
@@ -78,7 +78,7 @@ def index(profile: str, root: Path = REPOSITORY) -> Path:
     verdicts = pd.read_csv(tables.verdicts(profile, root))
     parts = [
         f"<h1>PAL: the replication, profile <em>{html.escape(profile)}</em></h1>",
-        f"<p>{html.escape(_summary(verdicts))}</p>",
+        f"<p>{html.escape(markdown.summary(verdicts))}</p>",
         _claims(verdicts),
         "<h2>Read on</h2>",
         _links(profile, root),
@@ -88,12 +88,6 @@ def index(profile: str, root: Path = REPOSITORY) -> Path:
         *(_provenance(path) for path in sorted((root / "results" / profile).glob("*/provenance.csv"))),
     ]
     return files.write_whole(page(profile, "index", root), _document(f"PAL: {profile}", "\n".join(parts)))
-
-
-def _summary(verdicts: pd.DataFrame) -> str:
-    counts = verdicts["verdict"].value_counts()
-    words = ", ".join(f"{count} {verdict}" for verdict, count in counts.items())
-    return f"{len(verdicts)} claims: {words}."
 
 
 def _claims(verdicts: pd.DataFrame) -> str:

@@ -6,8 +6,9 @@ import re
 import nbformat
 import pandas as pd
 import pytest
+from matplotlib.figure import Figure
 
-from experiments import book, claims, report, tables
+from experiments import book, claims, markdown, report, tables
 from experiments.errors import UserError
 from experiments.source import REPOSITORY
 
@@ -18,6 +19,7 @@ VERDICT = {
     "source": "abstract",
     "test": "share of lines",
     "threshold": 0.5,
+    "study": "lines",
     "figure": "lines/",
     "measured": 0.91,
     "low": 0.8,
@@ -99,4 +101,33 @@ def test_metrics_are_what_was_measured_and_how_many_claims_have_which_verdict():
     assert claims.metrics(pd.DataFrame([VERDICT, missing])) == {
         "verdicts": {"supported": 1, "not measured": 1},
         "measured": {"one": 0.91},
+    }
+
+
+def test_the_markdown_report_has_every_claim_with_its_verdict_and_links_that_lead_somewhere(results):
+    text = markdown.write("quick", results).read_text()
+    assert "| Losses are <convex>. | 0.91 (0.8 to 0.99) | above 0.5 | 12 | **supported** |" in text
+    assert "### two: not measured" in text
+    assert "2 claims: 1 supported, 1 not measured." in text
+    assert "../../figures/quick/lines/shape.png" in text
+
+
+def test_beside_a_figure_stands_what_it_was_made_of(tmp_path):
+    place = tables.folder("quick", "lines", tmp_path)
+    for name, rows in {
+        "lines": {"at": [0, 1]},
+        "times": {"key": ["b2", "a1"], "seconds": [1.0, 2.0]},
+        "provenance": {"commit": ["abc123", None], "runs": [1, 1]},
+    }.items():
+        tables.replace(pd.DataFrame(rows), place / f"{name}.csv")
+    notes = book.Book("shapes", "quick", tmp_path)
+    notes.table("lines", "lines")
+    notes.show(Figure(), "empty")
+    folder = book.figures("quick", "shapes", tmp_path)
+    assert sorted(path.name for path in folder.iterdir()) == ["empty.json", "empty.pdf", "empty.png"]
+    assert json.loads((folder / "empty.json").read_text()) == {
+        "profile": "quick",
+        "tables": ["results/quick/lines/lines.csv"],
+        "commits": ["abc123"],
+        "runs": {"lines": ["a1", "b2"]},
     }
