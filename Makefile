@@ -7,6 +7,7 @@ FORCE      ?=
 ONLY       ?=
 TIME_LIMIT ?=
 SAMPLE     ?= 5
+PORT       ?= 9000
 
 .DEFAULT_GOAL := help
 SHELL := bash
@@ -65,6 +66,10 @@ verify: $(ENVIRONMENT) $(PIPELINE)  ## after a change of code that changes no re
 results/%/dvc.yaml: dvc.yaml profiles/%.yaml
 	@mkdir -p $(@D) && cp dvc.yaml $@
 	@printf 'profile: %s\nroot: ../..\n' $* > $(@D)/params.yaml
+
+.PHONY: omniboard
+omniboard: $(ENVIRONMENT)  ## look at all runs in the browser (PORT=9000; MONGO_URL=... for a MongoDB of your own)
+	@python -m experiments omniboard --port $(PORT)
 
 # -- checks --------------------------------------------------------------------------------------------------
 .PHONY: test test-all test-slurm lint format wheel-check bench

@@ -139,6 +139,11 @@ def parser() -> argparse.ArgumentParser:
     runs.add_argument("--sort", metavar="FIELD", default="started", help="order of the runs (started)")
     runs.add_argument("--limit", type=_positive, default=40, help="how many are shown (40)")
     runs.add_argument("--csv", action="store_true", help="all of them, with every field, as CSV")
+    add("sync", _sync, "bring all runs into the MongoDB at $MONGO_URL")
+    omniboard = add("omniboard", _omniboard, "look at all runs in Omniboard (docs/tracking.md)")
+    omniboard.add_argument(
+        "--port", type=_positive, default=9000, help="of Omniboard's page on this machine (9000)"
+    )
     add("problems", _problems, "list data sets and networks")
     data = add("data", _data, "fetch and check data sets, or list what is there")
     data.add_argument("names", nargs="*", help="data sets to fetch; none: list all")
@@ -263,6 +268,26 @@ def _runs(arguments: argparse.Namespace) -> int:
     else:
         _print(listing.as_table(table, arguments.limit))
     return 0
+
+
+def _sync(arguments: argparse.Namespace) -> int:  # noqa: ARG001
+    from experiments import mongo
+
+    url = os.environ.get("MONGO_URL")
+    if not url:
+        raise UserError(
+            "MONGO_URL is not set; it names the database, such as mongodb://127.0.0.1:27017/sacred"
+        )
+    with mongo.connect(url) as database:
+        new, total = mongo.sync(database)
+    print(f"{new} runs brought in, {total} are there")  # noqa: T201
+    return 0
+
+
+def _omniboard(arguments: argparse.Namespace) -> int:
+    from experiments import omniboard
+
+    return omniboard.main(arguments.port)
 
 
 def _problems(arguments: argparse.Namespace) -> int:  # noqa: ARG001

@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from experiments import mongo
 from experiments.config import RunConfig
 from experiments.places import root
 from experiments.provenance import provenance
@@ -202,7 +203,8 @@ def _observe(config: RunConfig, partial: Path, main: Callable[[Any], dict[str, A
     experiment.add_config(config.model_dump() | {"key": config.key()})
     experiment.observers.append(FileStorageObserver(partial, copy_sources=False))
     experiment.main(lambda _run: main(_run))
-    experiment.run(options={"--id": "record"})
+    with mongo.mirrored(partial / "record", config.key()):
+        experiment.run(options={"--id": "record"})
 
 
 def _keep_failed(key: str, partial: Path, reason: str) -> Path:

@@ -1,0 +1,289 @@
+"""Run directories as documents of a MongoDB, in the form of Sacred's own observer: what Omniboard shows.
+
+The run directories stay the truth. Everything in the database is made of them, under names made of the run's key, so
+that bringing a run in twice changes nothing and a lost database costs nothing.
+"""
+
+import hashlib
+import json
+import os
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import gridfs
+import numpy as np
+import pymongo
+from bson import ObjectId
+from pymongo.database import Database
+from pymongo.errors import ConfigurationError, InvalidURI, PyMongoError
+
+from experiments.errors import UserError
+from experiments.places import root
+
+FORMAT = "MongoObserver-0.7.0"
+"""What Sacred 0.8 writes into every run."""
+
+DATABASE = "sacred"
+"""Name of the database where the address names none."""
+
+POINTS = 1_000
+"""Of a metric, at most; more are thinned evenly, the last one stays."""
+
+TIMEOUT = 2.0
+"""Seconds after which a database counts as absent."""
+
+MIRROR_SECONDS = 5.0
+"""Time between two looks at a run that is under way."""
+
+RETRY_SECONDS = 30.0
+"""Time for which an absent database is left alone."""
+
+FILES = ("trace.npz", "config.json", "info.json")
+"""Files of a run that become artifacts."""
+
+RESULTS = ("status", "final_train_loss", "best_val_accuracy", "final_val_accuracy", "test_accuracy")
+COLUMNS = {
+    "problem": "config.problem",
+    "optimizer": "config.entry",
+    "settings": "config.setting",
+    "seed": "config.seed",
+    "training loss": "config.result.final_train_loss",
+    "best validation accuracy": "config.result.best_val_accuracy",
+    "test accuracy": "config.result.test_accuracy",
+    "outcome": "config.result.status",
+}
+"""Columns of Omniboard's table besides its own, and where they are in a run."""
+
+
+@dataclass(frozen=True)
+class Documents:
+    """What the database holds of one run.
+
+    Attributes:
+        run: The document of collection `runs`.
+        metrics: Those of collection `metrics`.
+        files: Artifacts by their id.
+    """
+
+    run: dict[str, Any]
+    metrics: list[dict[str, Any]]
+    files: dict[ObjectId, Path]
+
+
+def documents(folder: Path, key: str) -> Documents:
+    """The documents of a run directory; raises OSError or ValueError if its files are not there or half-written."""
+    config, run = _json(folder / "config.json"), _json(folder / "run.json")
+    # A run that has just begun has neither of these yet.
+    info, metrics = (
+        _json(path) if (path := folder / f"{name}.json").exists() else {} for name in ("info", "metrics")
+    )
+    number, result = number_of(key), run.get("result") or {}
+    series = [_metric(number, key, name, values) for name, values in sorted(metrics.items())]
+    files = {_id(key, name): folder / name for name in FILES if (folder / name).exists()}
+    text = folder / "cout.txt"
+    document = {name: run.get(name) for name in ("command", "host", "status", "meta", "fail_trace")} | {
+        "_id": number,
+        "format": FORMAT,
+        "experiment": dict(run["experiment"], sources=[], name="/".join(map(str, _name(config)))),
+        "config": _flat(config) | {"result": {name: result.get(name) for name in RESULTS}},
+        "info": info | {"metrics": [{"name": each["name"], "id": str(each["_id"])} for each in series]},
+        "result": result.get("best_val_accuracy"),
+        "captured_out": text.read_text(errors="replace") if text.exists() else "",
+        "artifacts": [{"name": path.name, "file_id": file_id} for file_id, path in files.items()],
+        "resources": [],
+    }
+    document |= {name: _moment(run.get(name)) for name in ("start_time", "stop_time", "heartbeat")}
+    marks = {"diverged"} if result.get("status") == "diverged" else set()
+    document["omniboard"] = {"tags": [str(config["study"]), *sorted(marks)], "notes": ""}
+    return Documents(document, series, files)
+
+
+def number_of(key: str) -> int:
+    """A run's number: Omniboard takes no other names, and JavaScript no more than 53 bits."""
+    return int(key[:13], 16)
+
+
+def _name(config: dict[str, Any]) -> tuple[Any, ...]:
+    return config["study"], config["problem"], config["entry"]
+
+
+def _flat(config: dict[str, Any]) -> dict[str, Any]:
+    """The config with the settings beside the other fields; `setting` is all of them as one text."""
+    settings = config.get("settings") or {}
+    numbers = {name: value for name, value in settings.items() if value is not None}
+    text = " ".join(
+        f"{name}={value:g}" if isinstance(value, float) else f"{name}={value}"
+        for name, value in numbers.items()
+    )
+    others = {name: value for name, value in config.items() if name != "settings"}
+    return (
+        {f"settings_{name}" if name in others else name: value for name, value in settings.items()}
+        | others
+        | {"setting": text}
+    )
+
+
+def _metric(number: int, key: str, name: str, values: dict[str, Any]) -> dict[str, Any]:
+    count = len(values["values"])
+    kept = np.unique(np.linspace(0, count - 1, min(count, POINTS)).round().astype(int)).tolist()
+    return {
+        "_id": _id(key, name),
+        "run_id": number,
+        "name": name,
+        "steps": [values["steps"][index] for index in kept],
+        "values": [values["values"][index] for index in kept],
+        "timestamps": [_moment(values["timestamps"][index]) for index in kept],
+    }
+
+
+def _id(key: str, name: str) -> ObjectId:
+    return ObjectId(hashlib.sha256(f"{key}/{name}".encode()).hexdigest()[:24])
+
+
+def _moment(text: str | None) -> datetime | None:
+    """BSON knows milliseconds."""
+    if text is None:
+        return None
+    moment = datetime.fromisoformat(text)
+    return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
+
+
+def _json(path: Path) -> dict[str, Any]:
+    return json.loads(path.read_text())
+
+
+@contextmanager
+def connect(url: str) -> Iterator[Database[Any]]:
+    """The database at an address.
+
+    Raises:
+        UserError: If the address is none, nobody answers, or another Sacred wrote what is there.
+    """
+    try:
+        client: pymongo.MongoClient[Any] = pymongo.MongoClient(
+            url, serverSelectionTimeoutMS=int(1000 * TIMEOUT)
+        )
+    except (InvalidURI, ConfigurationError, ValueError) as error:
+        raise UserError(
+            f"MONGO_URL is {url!r}; it must look like mongodb://host:27017/sacred ({error})"
+        ) from None
+    with client:
+        database = client.get_default_database(DATABASE)
+        try:
+            other = database.runs.find_one({"format": {"$ne": FORMAT}}, {"format": True})
+        except PyMongoError as error:
+            raise UserError(
+                f"no MongoDB answers at {url!r} within {TIMEOUT:g} s ({type(error).__name__})"
+            ) from None
+        if other is not None:
+            raise UserError(
+                f"the database at {url!r} holds runs of another Sacred (format {other.get('format')!r}, here "
+                f"{FORMAT!r}); name another database in MONGO_URL, such as mongodb://host:27017/pal"
+            )
+        yield database
+
+
+def sync(database: Database[Any]) -> tuple[int, int]:
+    """Bring in all finished and failed runs; returns how many were new or newer, and how many there are."""
+    prepare(database)
+    known = {each["_id"]: each for each in database.runs.find({}, {"heartbeat": True, "status": True})}
+    folders = [path for place in (root() / ".failed", root()) for path in sorted(place.glob("[0-9a-f]*"))]
+    changed = 0
+    for folder in folders:
+        try:
+            found = documents(folder, folder.name)
+        except (OSError, ValueError):  # an attempt that died before Sacred wrote anything
+            continue
+        if not _same(known.get(found.run["_id"]), found.run):
+            store(database, found)
+            known[found.run["_id"]] = found.run
+            changed += 1
+    return changed, len(known)
+
+
+def _same(known: dict[str, Any] | None, run: dict[str, Any]) -> bool:
+    return known is not None and all(known.get(name) == run[name] for name in ("heartbeat", "status"))
+
+
+def prepare(database: Database[Any]) -> None:
+    """Indexes that Omniboard's queries need, and the columns of its table, once."""
+    database.metrics.create_index([("run_id", 1), ("name", 1)])
+    for path in COLUMNS.values():
+        database.runs.create_index(path)
+    columns = database["omniboard.custom.columns"]
+    for name, path in COLUMNS.items():
+        columns.update_one({"config_path": path}, {"$setOnInsert": {"name": name}}, upsert=True)
+
+
+def store(database: Database[Any], found: Documents) -> None:
+    """Write a run, its metrics and artifacts; a person's tags and notes stay as they are."""
+    files = gridfs.GridFS(database)
+    for file_id, path in found.files.items():
+        _put(files, file_id, path)
+    for metric in found.metrics:
+        database.metrics.replace_one({"_id": metric["_id"]}, metric, upsert=True)
+    run = {name: value for name, value in found.run.items() if name not in ("_id", "omniboard")}
+    change = {"$set": run, "$setOnInsert": {"omniboard": found.run["omniboard"]}}
+    if "diverged" in found.run["omniboard"]["tags"] and database.runs.find_one({"_id": found.run["_id"]}):
+        change = {"$set": run, "$addToSet": {"omniboard.tags": "diverged"}}
+    database.runs.update_one({"_id": found.run["_id"]}, change, upsert=True)
+
+
+def _put(files: gridfs.GridFS, file_id: ObjectId, path: Path) -> None:
+    content = path.read_bytes()
+    if files.exists(file_id):
+        if files.get(file_id).read() == content:
+            return
+        files.delete(file_id)
+    files.put(content, _id=file_id, filename=path.name)
+
+
+@contextmanager
+def mirrored(folder: Path, key: str) -> Iterator[None]:
+    """With $MONGO_URL set, show a run in the database while it is under way.
+
+    A thread of its own looks at the run's directory; whatever happens to the database, the run waits for it at most
+    once, at the end, for `TIMEOUT` seconds and a little, and its directory is complete: the next sync brings it in.
+    """
+    url = os.environ.get("MONGO_URL")
+    if not url:
+        yield
+        return
+    over = threading.Event()
+    thread = threading.Thread(target=_mirror, args=(url, folder, key, over), daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join(2 * TIMEOUT)
+
+
+class _Absence:
+    """Whether a database was absent a moment ago: then it is left alone for a while, in all runs of this process."""
+
+    until = 0.0
+
+
+def _mirror(url: str, folder: Path, key: str, over: threading.Event) -> None:
+    last = False
+    while not last:
+        last = over.wait(MIRROR_SECONDS)
+        if time.monotonic() < _Absence.until:
+            continue
+        try:
+            with connect(url) as database:
+                store(database, documents(folder, key))
+        except (UserError, PyMongoError) as error:
+            words = f"MONGO_URL: {error}; the run goes on, the next sync brings it in"
+            print(words, file=sys.__stderr__)
+            _Absence.until = time.monotonic() + RETRY_SECONDS
+        except (OSError, ValueError):  # Sacred is about to write these files
+            pass

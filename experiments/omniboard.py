@@ -1,0 +1,136 @@
+"""`make omniboard`: a database, the runs in it, and Omniboard before it, all on this machine alone.
+
+Omniboard 2.16.1 is no longer maintained: it listens on all interfaces (`loopback.cjs` keeps it at home), takes the next
+port if its own is in use, and ends at a missing file, so that it is started again.
+"""
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+
+from experiments import mongo
+from experiments.errors import UserError
+from experiments.places import root
+from experiments.source import REPOSITORY
+
+HOST = "127.0.0.1"
+DATABASE_PORT = 27117
+FOLDER = REPOSITORY / "tools" / "omniboard"
+START_SECONDS = 30.0
+"""Time that the database has to answer."""
+
+
+def main(port: int) -> int:
+    """Serve until Ctrl-C.
+
+    Raises:
+        UserError: If Node.js or the database server is missing, a port is in use, or $MONGO_URL leads nowhere.
+    """
+    _require_free(port)
+    _install()
+    with _database() as url:
+        with mongo.connect(url) as database:
+            new, total = mongo.sync(database)
+            name = database.name
+        Console().print(
+            f"{total} runs, {new} of them new. Omniboard: [bold]http://{HOST}:{port}/{name}[/] (Ctrl-C ends it)",
+            soft_wrap=True,
+        )
+        _serve(url if url.count("/") > 2 else f"{url}/{name}", port)
+    return 0
+
+
+def _require_free(port: int) -> None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError:
+            raise UserError(
+                f"port {port} of {HOST} is in use; choose another: make omniboard PORT={port + 1}"
+            ) from None
+
+
+def _install() -> None:
+    """Omniboard as the lock file names it, once."""
+    if shutil.which("node") is None or shutil.which("npm") is None:
+        raise UserError(
+            "Omniboard needs Node.js with npm, which is not there; install it (apt install nodejs npm)"
+        )
+    if (FOLDER / "node_modules" / ".ready").exists():
+        return
+    Console().print("Installing Omniboard (once, about 500 MB) ...")
+    done = subprocess.run(
+        ["npm", "ci", "--no-audit", "--no-fund", "--loglevel=error"],
+        cwd=FOLDER,
+        capture_output=True,
+        text=True,
+    )
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
+        raise UserError(f"npm could not install Omniboard into {FOLDER}: {last}")
+    (FOLDER / "node_modules" / ".ready").touch()
+
+
+@contextmanager
+def _database() -> Iterator[str]:
+    """Address of the database: $MONGO_URL, or a server of our own while this lasts, its files under the runs."""
+    if url := os.environ.get("MONGO_URL"):
+        yield url
+        return
+    server = shutil.which("secantusd-py")
+    if server is None:
+        raise UserError(
+            "the database server is missing (pip install secantusdb==0.7.0b3); or set MONGO_URL to a MongoDB"
+        )
+    _require_free(DATABASE_PORT)
+    place = root() / ".mongo"
+    place.mkdir(parents=True, exist_ok=True)
+    with (place / "server.log").open("a") as log:
+        process = subprocess.Popen(
+            server_command(server, DATABASE_PORT, str(place / "data")), stdout=log, stderr=log
+        )
+    try:
+        yield _when_it_answers(process, f"mongodb://{HOST}:{DATABASE_PORT}/{mongo.DATABASE}")
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def server_command(server: str, port: int, folder: str) -> list[str]:
+    """How the database is started; without --sync-on-commit it loses what it has confirmed when it is killed."""
+    return [server, "--host", HOST, "--port", str(port), "--storage-path", folder, "--sync-on-commit"]
+
+
+def _when_it_answers(process: "subprocess.Popen[bytes]", url: str) -> str:
+    end = time.monotonic() + START_SECONDS
+    while process.poll() is None and time.monotonic() < end:
+        try:
+            with mongo.connect(url):
+                return url
+        except UserError as error:
+            if "no MongoDB answers" not in str(error):
+                raise
+    raise UserError(f"the database server did not start; its words are in {root() / '.mongo' / 'server.log'}")
+
+
+def _serve(url: str, port: int) -> None:
+    """Run Omniboard again and again until Ctrl-C."""
+    environment = dict(os.environ, PORT=str(port), NODE_OPTIONS=f"--require {FOLDER / 'loopback.cjs'}")
+    command = ["node", str(FOLDER / "node_modules" / ".bin" / "omniboard"), "--mu", url]
+    while True:
+        with subprocess.Popen(command, cwd=FOLDER, env=environment, stdout=subprocess.DEVNULL) as process:
+            try:
+                process.wait()
+            except KeyboardInterrupt:
+                process.terminate()
+                return
+        print("Omniboard ended; it is started again", file=sys.stderr)  # noqa: T201
+        time.sleep(1.0)

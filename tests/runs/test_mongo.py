@@ -1,0 +1,221 @@
+"""Runs in a real database server: everything of the directories is there, and no trouble with it reaches a run."""
+
+import json
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+
+import gridfs
+import numpy as np
+import pytest
+from small_runs import short, until
+
+from experiments import mongo, omniboard, tracking
+from experiments.errors import UserError
+from experiments.studies import single
+
+SERVER = shutil.which("secantusd-py")
+pytestmark = pytest.mark.skipif(SERVER is None, reason="secantusd-py is not installed")
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+class Server:
+    """A database server that can be killed and started again."""
+
+    def __init__(self, folder):
+        self.port, self.folder = free_port(), folder
+        self.url = f"mongodb://127.0.0.1:{self.port}/test"
+
+    def start(self):
+        command = omniboard.server_command(SERVER, self.port, str(self.folder))
+        self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        until(self.answers)
+
+    def answers(self):
+        try:
+            with mongo.connect(self.url):
+                return True
+        except UserError:
+            return False
+
+    def statuses(self):
+        with mongo.connect(self.url) as database:
+            return [run["status"] for run in database.runs.find()]
+
+    def kill(self):
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait()
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    found = Server(tmp_path_factory.mktemp("database") / "data")
+    found.start()
+    yield found
+    found.kill()
+
+
+@pytest.fixture
+def database(server):
+    with mongo.connect(server.url) as found:
+        yield found
+        found.client.drop_database(found.name)
+
+
+@pytest.fixture(autouse=True)
+def at_once(monkeypatch):
+    monkeypatch.setattr(mongo, "MIRROR_SECONDS", 0.1)
+    monkeypatch.setattr(mongo._Absence, "until", 0.0)
+
+
+def broken(config, record):
+    sys.stdout.write("this is where it went wrong")
+    raise RuntimeError("no reason")
+
+
+def test_the_database_holds_what_the_run_directories_hold(database, runs_root):
+    configs = [short(seed=seed) for seed in range(2)] + [short(optimizer="sgd", settings={"lr": 0.01})]
+    folders = [tracking.execute(config, single.run) for config in configs]
+    assert mongo.sync(database) == (3, 3)
+    files = gridfs.GridFS(database)
+    for config, folder in zip(configs, folders, strict=True):
+        run = database.runs.find_one({"_id": mongo.number_of(config.key())})
+        assert run["status"] == "COMPLETED"
+        assert run["experiment"]["name"] == f"single/digits-cnn/{config.entry}"
+        for name, value in (config.model_dump(exclude={"settings", "measure"}) | config.settings).items():
+            assert run["config"][name] == value
+        result = json.loads((folder / "run.json").read_text())["result"]
+        assert run["config"]["result"]["final_train_loss"] == result["final_train_loss"]
+        written = json.loads((folder / "metrics.json").read_text())
+        stored = {each["name"]: each for each in database.metrics.find({"run_id": run["_id"]})}
+        assert set(stored) == set(written) == {each["name"] for each in run["info"]["metrics"]}
+        for name, series in written.items():
+            assert stored[name]["values"] == series["values"]
+            assert stored[name]["steps"] == series["steps"]
+        for artifact in run["artifacts"]:
+            assert files.get(artifact["file_id"]).read() == (folder / artifact["name"]).read_bytes()
+        assert {artifact["name"] for artifact in run["artifacts"]} == set(mongo.FILES)
+
+
+def test_syncing_twice_changes_nothing_and_keeps_what_a_person_wrote(database):
+    tracking.execute(short(), single.run)
+    mongo.sync(database)
+    database.runs.update_one({}, {"$set": {"omniboard.notes": "look at this"}})
+    before = [*database.runs.find(), *database.metrics.find(), *database["fs.files"].find()]
+    assert mongo.sync(database) == (0, 1)
+    assert [*database.runs.find(), *database.metrics.find(), *database["fs.files"].find()] == before
+    mongo.store(database, mongo.documents(tracking.root() / short().key(), short().key()))
+    assert database.runs.find_one()["omniboard"] == {"tags": ["single"], "notes": "look at this"}
+    assert database.runs.count_documents({}) == 1
+
+
+def test_a_failed_run_is_there_with_its_output(database):
+    with pytest.raises(RuntimeError):
+        tracking.execute(short(), broken)
+    mongo.sync(database)
+    run = database.runs.find_one()
+    assert run["status"] == "FAILED"
+    assert "this is where it went wrong" in run["captured_out"]
+    assert "RuntimeError: no reason" in "".join(run["fail_trace"])
+
+
+def test_a_diverged_run_is_marked(database):
+    tracking.execute(short(optimizer="sgd", settings={"lr": 1e6}), single.run)
+    mongo.sync(database)
+    run = database.runs.find_one()
+    assert run["omniboard"]["tags"] == ["single", "diverged"]
+    assert run["config"]["result"]["status"] == "diverged"
+
+
+def test_long_metrics_are_thinned_and_keep_both_ends():
+    count = 12_345
+    moment = "2026-01-01T00:00:00.123456"
+    values = {"steps": list(range(count)), "values": [0.5] * count, "timestamps": [moment] * count}
+    found = mongo._metric(1, "key", "loss", values)
+    assert len(found["steps"]) == len(found["values"]) == mongo.POINTS
+    assert (found["steps"][0], found["steps"][-1]) == (0, count - 1)
+    assert np.diff(found["steps"]).max() <= 13
+
+
+def counting(record, steps):
+    for step in range(steps):
+        record.metric("loss", float(step), step)
+        time.sleep(0.01)
+    record.array("train_loss", np.zeros(1))
+    return {"steps": steps}
+
+
+def test_a_server_killed_during_a_live_run_loses_nothing(tmp_path, monkeypatch):
+    server = Server(tmp_path / "data")
+    server.start()
+    monkeypatch.setenv("MONGO_URL", server.url)
+    monkeypatch.setattr(mongo, "RETRY_SECONDS", 0.5)
+    seen = threading.Event()
+
+    def body(config, record):
+        until(lambda: server.statuses() == ["RUNNING"])
+        seen.set()
+        server.kill()
+        result = counting(record, 300)
+        server.start()
+        return result
+
+    folder = tracking.execute(short(), body)
+    assert seen.is_set()
+    with mongo.connect(server.url) as database:
+        mongo.sync(database)
+        assert database.runs.find_one()["status"] == "COMPLETED"
+        stored = database.metrics.find_one({"name": "loss"})["values"]
+    server.kill()
+    written = json.loads((folder / "metrics.json").read_text())["loss"]
+    assert stored == written["values"] == [float(n) for n in range(300)]
+
+
+def test_without_a_server_a_run_takes_no_longer_than_the_timeout(monkeypatch, capfd):
+    monkeypatch.setattr(mongo, "TIMEOUT", 0.3)
+    monkeypatch.setenv("MONGO_URL", f"mongodb://127.0.0.1:{free_port()}/test")
+    started = time.perf_counter()
+    for seed in range(3):
+        tracking.execute(short(seed=seed), lambda _, record: counting(record, 50))
+    # The database is asked once, beside the first run, and then left alone.
+    assert time.perf_counter() - started < 3 * 0.5 + 2 * mongo.TIMEOUT + 4
+    assert capfd.readouterr().err.count("no MongoDB answers") == 1
+
+
+def test_what_is_wrong_with_a_database_is_one_sentence(database, server, monkeypatch):
+    with pytest.raises(UserError, match="it must look like mongodb://host:27017/sacred"):
+        mongo.connect("http://localhost").__enter__()
+    monkeypatch.setattr(mongo, "TIMEOUT", 0.2)
+    with pytest.raises(UserError, match=r"no MongoDB answers at 'mongodb://127\.0\.0\.1:1/x' within 0\.2 s"):
+        mongo.connect("mongodb://127.0.0.1:1/x").__enter__()
+    monkeypatch.setattr(mongo, "TIMEOUT", 2.0)
+    database.runs.insert_one({"_id": 1, "format": "MongoObserver-0.2.0"})
+    with pytest.raises(UserError, match=r"another Sacred \(format 'MongoObserver-0\.2\.0'"):
+        mongo.connect(server.url).__enter__()
+
+
+def test_a_port_in_use_and_missing_programs_are_one_sentence(monkeypatch):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(UserError, match=rf"port {port} of 127\.0\.0\.1 is in use; choose another"):
+            omniboard.main(port)
+    monkeypatch.setattr(shutil, "which", lambda _: None)
+    with pytest.raises(UserError, match=r"needs Node\.js"):
+        omniboard.main(free_port())
+
+
+def test_the_server_listens_at_home_only(server):
+    listening = subprocess.run(["ss", "-ltn"], capture_output=True, text=True, check=True).stdout
+    places = [line.split()[3] for line in listening.splitlines() if f":{server.port} " in line]
+    assert places == [f"127.0.0.1:{server.port}"]
