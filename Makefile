@@ -72,7 +72,7 @@ omniboard: $(ENVIRONMENT)  ## look at all runs in the browser (PORT=9000; MONGO_
 	@python -m experiments omniboard --port $(PORT)
 
 # -- checks --------------------------------------------------------------------------------------------------
-.PHONY: test test-all test-slurm lint format wheel-check bench
+.PHONY: test test-all test-slurm test-omniboard lint format wheel-check bench
 test: lint  ## lint, types and all tests that suit every change
 	@python -m pytest --numprocesses 2 --dist worksteal -m 'not large' --quiet
 
@@ -81,6 +81,10 @@ test-all: lint  ## the same and the slow tests
 
 test-slurm: $(ENVIRONMENT)  ## the quick benchmark on a real SLURM controller on this machine, from Debian's packages
 	@tests/slurm/with_slurm.sh python -m pytest tests/slurm --quiet
+
+test-omniboard: $(ENVIRONMENT)  ## Omniboard in a real browser, from installing it to looking at a run (needs Node.js and Chromium)
+	@cd tools/omniboard && { test -e node_modules/playwright-core || npm ci --no-audit --no-fund --loglevel=error; } && touch node_modules/.ready
+	@python -m pytest tests/omniboard --quiet
 
 lint: $(ENVIRONMENT)  ## ruff and types
 	@ruff check --quiet . && ruff format --quiet --check .

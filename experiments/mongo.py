@@ -88,16 +88,14 @@ def documents(folder: Path, key: str) -> Documents:
     series = [_metric(number, key, name, values) for name, values in sorted(metrics.items())]
     files = {_id(key, name): folder / name for name in FILES if (folder / name).exists()}
     text = folder / "cout.txt"
-    document = {name: run.get(name) for name in ("command", "host", "status", "meta", "fail_trace")} | {
+    document = {name: run.get(name) for name in ("host", "status", "meta", "fail_trace")} | {
         "_id": number,
         "format": FORMAT,
         "experiment": dict(run["experiment"], sources=[], name="/".join(map(str, _name(config)))),
         "config": _flat(config) | {"result": {name: result.get(name) for name in RESULTS}},
         "info": info | {"metrics": [{"name": each["name"], "id": str(each["_id"])} for each in series]},
-        "result": result.get("best_val_accuracy"),
         "captured_out": text.read_text(errors="replace") if text.exists() else "",
         "artifacts": [{"name": path.name, "file_id": file_id} for file_id, path in files.items()],
-        "resources": [],
     }
     document |= {name: _moment(run.get(name)) for name in ("start_time", "stop_time", "heartbeat")}
     marks = {"diverged"} if result.get("status") == "diverged" else set()

@@ -123,7 +123,8 @@ def _when_it_answers(process: "subprocess.Popen[bytes]", url: str) -> str:
 
 def _serve(url: str, port: int) -> None:
     """Run Omniboard again and again until Ctrl-C."""
-    environment = dict(os.environ, PORT=str(port), NODE_OPTIONS=f"--require {FOLDER / 'loopback.cjs'}")
+    preload = f"--require {FOLDER / 'loopback.cjs'}"
+    environment = dict(os.environ, PORT=str(port), NODE_NO_WARNINGS="1", NODE_OPTIONS=preload)
     command = ["node", str(FOLDER / "node_modules" / ".bin" / "omniboard"), "--mu", url]
     while True:
         with subprocess.Popen(command, cwd=FOLDER, env=environment, stdout=subprocess.DEVNULL) as process:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import contextmanager
 
 import gridfs
 import numpy as np
@@ -56,12 +57,26 @@ class Server:
         self.process.wait()
 
 
+@contextmanager
+def started(folder):
+    found = Server(folder)
+    found.start()
+    try:
+        yield found
+    finally:
+        found.kill()
+
+
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
-    found = Server(tmp_path_factory.mktemp("database") / "data")
-    found.start()
-    yield found
-    found.kill()
+    with started(tmp_path_factory.mktemp("database") / "data") as found:
+        yield found
+
+
+@pytest.fixture
+def mortal(tmp_path):
+    with started(tmp_path / "data") as found:
+        yield found
 
 
 @pytest.fixture
@@ -154,28 +169,25 @@ def counting(record, steps):
     return {"steps": steps}
 
 
-def test_a_server_killed_during_a_live_run_loses_nothing(tmp_path, monkeypatch):
-    server = Server(tmp_path / "data")
-    server.start()
-    monkeypatch.setenv("MONGO_URL", server.url)
+def test_a_server_killed_during_a_live_run_loses_nothing(mortal, monkeypatch):
+    monkeypatch.setenv("MONGO_URL", mortal.url)
     monkeypatch.setattr(mongo, "RETRY_SECONDS", 0.5)
     seen = threading.Event()
 
     def body(config, record):
-        until(lambda: server.statuses() == ["RUNNING"])
+        until(lambda: mortal.statuses() == ["RUNNING"])
         seen.set()
-        server.kill()
+        mortal.kill()
         result = counting(record, 300)
-        server.start()
+        mortal.start()
         return result
 
     folder = tracking.execute(short(), body)
     assert seen.is_set()
-    with mongo.connect(server.url) as database:
+    with mongo.connect(mortal.url) as database:
         mongo.sync(database)
         assert database.runs.find_one()["status"] == "COMPLETED"
         stored = database.metrics.find_one({"name": "loss"})["values"]
-    server.kill()
     written = json.loads((folder / "metrics.json").read_text())["loss"]
     assert stored == written["values"] == [float(n) for n in range(300)]
 

@@ -1,0 +1,107 @@
+"""`make test-omniboard`: the quick way of a person through Omniboard, in a real browser."""
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.parse
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from experiments import omniboard
+from experiments.source import REPOSITORY
+
+PICTURES = REPOSITORY / "build" / "omniboard"
+RUN = ["run", "problem=digits-mlp", "optimizer=pal", "settings.mu=0.1", "steps=120", "evaluate_every=10"]
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory):
+    """Omniboard before the runs of $PAL_RUNS, or before two runs made for it."""
+    environment = dict(os.environ)
+    if "PAL_RUNS" not in environment:
+        environment["PAL_RUNS"] = str(tmp_path_factory.mktemp("runs"))
+        for words in (RUN, [*RUN[:-3], "optimizer=sgd", "settings.lr=0.1"]):
+            subprocess.run([sys.executable, "-m", "experiments", *words], env=environment, check=True)
+    port = free_port()
+    command = [sys.executable, "-m", "experiments", "omniboard", "--port", str(port)]
+    log = (tmp_path_factory.mktemp("log") / "omniboard.txt").open("w+")
+    process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
+    address, end = f"http://127.0.0.1:{port}/sacred", time.monotonic() + 600
+    while True:
+        try:
+            urllib.request.urlopen(address, timeout=5).close()
+            break
+        except OSError:
+            assert process.poll() is None, Path(log.name).read_text()
+            assert time.monotonic() < end, Path(log.name).read_text()
+            time.sleep(0.5)
+    yield address
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=60) == 0
+    log.close()
+
+
+@pytest.fixture(scope="module")
+def seen(address):
+    PICTURES.mkdir(parents=True, exist_ok=True)
+    command = ["node", str(omniboard.FOLDER / "look.cjs"), address, str(PICTURES), "digits-mlp/pal"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_the_table_lists_runs_with_our_columns(seen):
+    assert "digits-mlp/pal" in seen["table"].replace("\n", "")
+    assert re.search(r"\d+ experiments", seen["table"])
+
+
+def test_a_pal_run_has_config_metrics_output_and_artifacts(seen):
+    assert seen["curves"] >= 3
+    assert "problem" in seen["Config"]
+    assert "digits-mlp" in seen["Config"]
+    assert "trace.npz" in seen["Artifacts"]
+    assert len({seen[name] for name in ("Captured Out", "Artifacts", "Config")}) == 3
+    assert {path.stem for path in PICTURES.glob("*.png")} >= {
+        "runs",
+        "metrics-plot",
+        "captured-out",
+        "artifacts",
+        "config",
+    }
+
+
+def test_nothing_listens_or_asks_beyond_this_machine(address, seen):
+    assert seen["outside"] == []
+    listening = subprocess.run(["ss", "-ltn"], capture_output=True, text=True, check=True).stdout
+    ports = (urllib.parse.urlsplit(address).port, omniboard.DATABASE_PORT)
+    places = [line.split()[3] for line in listening.splitlines()[1:]]
+    ours = [place for place in places if int(place.rpartition(":")[2]) in ports]
+    assert len(ours) == 2
+    assert all(place.startswith("127.0.0.1:") for place in ours)
+
+
+def test_runs_are_sorted_by_a_result(address, seen):
+    fields = "_id,heartbeat,experiment,config,status,start_time,omniboard"
+    query = {"select": fields, "sort_by": "config.result.final_train_loss", "order_by": "1", "limit": "200"}
+    started = time.perf_counter()
+    with urllib.request.urlopen(f"{address}/api/v1/Runs?{urllib.parse.urlencode(query)}") as answer:
+        runs = json.load(answer)
+    times = {"first_page_s": seen["first_page_ms"] / 1000, "sorting_s": time.perf_counter() - started}
+    (PICTURES / "times.json").write_text(json.dumps(times))
+    losses = [run["config"]["result"]["final_train_loss"] for run in runs]
+    known = [loss for loss in losses if loss is not None]
+    assert known
+    assert known == sorted(known)
