@@ -10,13 +10,13 @@ forward passes alone (median of rounds that follow one another in one process): 
 import argparse
 import statistics
 import time
-from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from benchmarks.timing import seconds_of
 from experiments import models
 from experiments.studies.fullbatch import FullBatch
 from pal.line import Line
@@ -40,17 +40,6 @@ CASES = (
 )
 POINTS = 4
 """Of the line, in one round."""
-
-
-def seconds_of(call: Callable[[], object], device: torch.device) -> float:
-    """Time of one call."""
-    if device.type == "cuda":
-        torch.cuda.synchronize()
-    start = time.perf_counter()
-    call()
-    if device.type == "cuda":
-        torch.cuda.synchronize()
-    return time.perf_counter() - start
 
 
 def measured(case: Case, device: torch.device, seconds: float) -> tuple[float, float]:

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from benchmarks.timing import seconds_of
 from benchmarks.watching import Watched, held
 from experiments import models, optimizers
 from pal import PAL
@@ -143,17 +144,6 @@ def prepare(problem: Problem, make: Maker, device: torch.device, graphed: bool) 
     step = make(model, loss)
     copies = held(model, step, loss) / sum(param.nbytes for param in model.parameters())
     return Row(captured(step) if graphed else step, loss, lambda: y.random_(10), copies)
-
-
-def seconds_of(step: Step, device: torch.device) -> float:
-    """Time of one step."""
-    if device.type == "cuda":
-        torch.cuda.synchronize()
-    start = time.perf_counter()
-    step()
-    if device.type == "cuda":
-        torch.cuda.synchronize()
-    return time.perf_counter() - start
 
 
 def measure(rows: Sequence[Row], device: torch.device, seconds: float) -> list[list[float]]:

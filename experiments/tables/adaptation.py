@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from experiments.tables.benchmark import run_row
-from experiments.tables.common import Tables, in_rows
+from experiments.tables.common import Tables, in_rows, measured_lines
 
 if TYPE_CHECKING:
     from experiments.runs import FinishedRun
@@ -31,9 +31,8 @@ def adaptation(finished: Sequence["FinishedRun"]) -> Tables:
 
 
 def _lines(run: "FinishedRun") -> pd.DataFrame:
-    trace = {name.removeprefix("lines/"): run.trace[name] for name in run.trace if name.startswith("lines/")}
     columns: dict[str, Any] = {"problem": run.config.problem, "alpha": run.config.settings["alpha"]}
-    table = pd.DataFrame(columns | {"seed": run.config.seed} | trace)
+    table = pd.DataFrame(columns | {"seed": run.config.seed} | measured_lines(run))
     exact = table["exact"].where(table["exact"] > 0, np.nan)
     possible = (table["loss0"] - table["loss_exact"]).where(exact > 0, np.nan)
     return table.assign(

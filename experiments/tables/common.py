@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 
 if TYPE_CHECKING:
@@ -27,6 +28,12 @@ def identity(run: "FinishedRun") -> dict[str, Any]:
         "setting": setting(run),
         "seed": run.config.seed,
     }
+
+
+def measured_lines(run: "FinishedRun") -> dict[str, np.ndarray]:
+    """The arrays lines/<name> of a run by name, one row per line."""
+    trace, prefix = run.trace, "lines/"
+    return {name.removeprefix(prefix): trace[name] for name in trace if name.startswith(prefix)}
 
 
 def times(finished: Sequence["FinishedRun"]) -> pd.DataFrame:

@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 from scipy.interpolate import CubicSpline
 
-from experiments.tables.common import Tables, in_rows
+from experiments.tables.common import Tables, in_rows, measured_lines
 
 if TYPE_CHECKING:
     from experiments.runs import FinishedRun
@@ -96,7 +96,7 @@ def _pal(line: dict[str, Any], loss: str, mu: float) -> float:
 
 
 def _run_rows(run: "FinishedRun") -> list[dict[str, Any]]:
-    lines = _lines(run)
+    lines = measured_lines(run)
     assert run.config.measure is not None
     return [
         _whose(run) | {"at": int(lines["at"][index])} | row | {"key": run.key}
@@ -106,11 +106,6 @@ def _run_rows(run: "FinishedRun") -> list[dict[str, Any]]:
         ).all()
         for row in judged({name: values[index] for name, values in lines.items()}, run.config.measure["mu"])
     ]
-
-
-def _lines(run: "FinishedRun") -> dict[str, np.ndarray]:
-    prefix = "lines/"
-    return {name.removeprefix(prefix): run.trace[name] for name in run.trace if name.startswith(prefix)}
 
 
 def _whose(run: "FinishedRun") -> dict[str, Any]:
@@ -203,7 +198,7 @@ def _block_sums(values: np.ndarray, random: np.random.Generator) -> np.ndarray:
 
 def _points(run: "FinishedRun") -> pd.DataFrame:
     """Every point of some lines, spread evenly over the logarithm of the training."""
-    lines = _lines(run)
+    lines = measured_lines(run)
     wanted = np.unique(np.geomspace(1, len(lines["at"]), DRAWN).round().astype(int) - 1)
     columns = {name: lines[name][wanted].ravel() for name in ("distance", "batch", "full")}
     at = np.repeat(lines["at"][wanted], lines["distance"].shape[1])

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from experiments.shapes import fits, shape
-from experiments.tables.common import Tables, in_rows
+from experiments.tables.common import Tables, in_rows, measured_lines
 
 if TYPE_CHECKING:
     from experiments.runs import FinishedRun
@@ -40,7 +40,7 @@ def phases(lines: pd.DataFrame, finished: Sequence["FinishedRun"]) -> pd.DataFra
     not_convex and several_minima: shares of lines; not_normal: share of all steps without positive curvature and
     negative slope; the others: medians over lines.
     """
-    steps = {problem: group["steps"].iloc[0] for problem, group in _lengths(finished).groupby("problem")}
+    steps: dict[Any, int] = {run.config.problem: run.config.steps for run in finished}
     rows = [
         {"problem": problem, "phase": phase}
         | _phase(group, finished, problem, low * steps[problem], high * steps[problem])
@@ -48,10 +48,6 @@ def phases(lines: pd.DataFrame, finished: Sequence["FinishedRun"]) -> pd.DataFra
         for phase, (low, high) in PHASES.items()
     ]
     return pd.DataFrame(rows)
-
-
-def _lengths(finished: Sequence["FinishedRun"]) -> pd.DataFrame:
-    return pd.DataFrame([{"problem": run.config.problem, "steps": run.config.steps} for run in finished])
 
 
 def _phase(
@@ -75,10 +71,11 @@ def _phase(
 
 
 def _line_rows(run: "FinishedRun") -> list[dict[str, Any]]:
-    trace = {name.removeprefix("lines/"): run.trace[name] for name in run.trace if name.startswith("lines/")}
+    lines = measured_lines(run)
+    lines["learning_rate"] = run.trace["learning_rate"][lines["at"]]
     return [
-        _line_row(run, {name: values[index] for name, values in trace.items()})
-        for index in range(len(trace["at"]))
+        _line_row(run, {name: values[index] for name, values in lines.items()})
+        for index in range(len(lines["at"]))
     ]
 
 
@@ -96,7 +93,7 @@ def _line_row(run: "FinishedRun", line: dict[str, Any]) -> dict[str, Any]:
         | numbers
         | shape(line["distance"], line["loss"], reach, numbers["step"], parabola)
         | fits(line["window_distance"], line["window_loss"], parabola)
-        | {"learning_rate": float(run.trace["learning_rate"][int(line["at"])]), "key": run.key}
+        | {"learning_rate": float(line["learning_rate"]), "key": run.key}
     )
 
 

@@ -11,7 +11,7 @@ from experiments import tracking
 from experiments.config import RunConfig, resolve
 
 
-def short(**changes) -> RunConfig:
+def short(study="single", **changes) -> RunConfig:
     """A run of a second on a network with batch norm and dropout."""
     fields = {
         "problem": "digits-cnn",
@@ -20,7 +20,7 @@ def short(**changes) -> RunConfig:
         "evaluate_every": 5,
         "train_size": 256,
     }
-    return resolve("single", **fields | changes)
+    return resolve(study, **fields | changes)
 
 
 class Memory:

@@ -10,7 +10,6 @@ from torch import nn
 
 from experiments import studies, training
 from experiments.batchline import batch_line
-from experiments.config import resolve
 from experiments.trainer import Trainer
 from experiments.training import train
 
@@ -26,14 +25,7 @@ FIELDS = {
 
 
 def study_run(study):
-    fields = {
-        "problem": "digits-cnn",
-        "optimizer": "pal",
-        "steps": 24,
-        "evaluate_every": 5,
-        "train_size": 256,
-    }
-    return resolve(study, **fields | FIELDS[study])
+    return short(study, **FIELDS[study])
 
 
 def executed(config, record=None):
