@@ -45,7 +45,7 @@ MIRROR_SECONDS = 5.0
 RETRY_SECONDS = 30.0
 """Time for which an absent database is left alone."""
 
-FILES = ("trace.npz", "config.json", "info.json")
+FILES = ("trace.npz",)
 """Files of a run that become artifacts."""
 
 RESULTS = ("status", "final_train_loss", "best_val_accuracy", "final_val_accuracy", "test_accuracy")
@@ -193,14 +193,14 @@ def sync(database: Database[Any]) -> tuple[int, int]:
     prepare(database)
     known = {each["_id"]: each for each in database.runs.find({}, {"heartbeat": True, "status": True})}
     folders = [path for place in (root() / ".failed", root()) for path in sorted(place.glob("[0-9a-f]*"))]
-    changed = 0
+    files, changed = gridfs.GridFS(database), 0
     for folder in folders:
         try:
             found = documents(folder, folder.name)
         except (OSError, ValueError):  # an attempt that died before Sacred wrote anything
             continue
         if not _same(known.get(found.run["_id"]), found.run):
-            store(database, found)
+            store(database, files, found)
             known[found.run["_id"]] = found.run
             changed += 1
     return changed, len(known)
@@ -220,13 +220,14 @@ def prepare(database: Database[Any]) -> None:
         columns.update_one({"config_path": path}, {"$setOnInsert": {"name": name}}, upsert=True)
 
 
-def store(database: Database[Any], found: Documents) -> None:
+def store(database: Database[Any], files: gridfs.GridFS, found: Documents) -> None:
     """Write a run, its metrics and artifacts; a person's tags and notes stay as they are."""
-    files = gridfs.GridFS(database)
     for file_id, path in found.files.items():
         _put(files, file_id, path)
-    for metric in found.metrics:
-        database.metrics.replace_one({"_id": metric["_id"]}, metric, upsert=True)
+    if found.metrics:
+        database.metrics.bulk_write(
+            [pymongo.ReplaceOne({"_id": metric["_id"]}, metric, upsert=True) for metric in found.metrics]
+        )
     run = {name: value for name, value in found.run.items() if name not in ("_id", "omniboard")}
     change = {"$set": run, "$setOnInsert": {"omniboard": found.run["omniboard"]}}
     if "diverged" in found.run["omniboard"]["tags"] and database.runs.find_one({"_id": found.run["_id"]}):
@@ -278,7 +279,7 @@ def _mirror(url: str, folder: Path, key: str, over: threading.Event) -> None:
             continue
         try:
             with connect(url) as database:
-                store(database, documents(folder, key))
+                store(database, gridfs.GridFS(database), documents(folder, key))
         except (UserError, PyMongoError) as error:
             words = f"MONGO_URL: {error}; the run goes on, the next sync brings it in"
             print(words, file=sys.__stderr__)

@@ -128,7 +128,9 @@ def test_syncing_twice_changes_nothing_and_keeps_what_a_person_wrote(database):
     before = [*database.runs.find(), *database.metrics.find(), *database["fs.files"].find()]
     assert mongo.sync(database) == (0, 1)
     assert [*database.runs.find(), *database.metrics.find(), *database["fs.files"].find()] == before
-    mongo.store(database, mongo.documents(tracking.root() / short().key(), short().key()))
+    mongo.store(
+        database, gridfs.GridFS(database), mongo.documents(tracking.root() / short().key(), short().key())
+    )
     assert database.runs.find_one()["omniboard"] == {"tags": ["single"], "notes": "look at this"}
     assert database.runs.count_documents({}) == 1
 
