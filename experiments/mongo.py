@@ -48,18 +48,13 @@ RETRY_SECONDS = 30.0
 FILES = ("trace.npz",)
 """Files of a run that become artifacts."""
 
-RESULTS = ("status", "final_train_loss", "best_val_accuracy", "final_val_accuracy", "test_accuracy")
-COLUMNS = {
-    "problem": "config.problem",
-    "optimizer": "config.entry",
-    "settings": "config.setting",
-    "seed": "config.seed",
-    "training loss": "config.result.final_train_loss",
-    "best validation accuracy": "config.result.best_val_accuracy",
-    "test accuracy": "config.result.test_accuracy",
-    "outcome": "config.result.status",
+RESULTS = {
+    "outcome": "status",
+    "final_train_loss": "final_train_loss",
+    "best_val_accuracy": "best_val_accuracy",
+    "test_accuracy": "test_accuracy",
 }
-"""Columns of Omniboard's table besides its own, and where they are in a run."""
+"""Results that stand in the config, where Omniboard can show, sort and filter by them, and their names in a run."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +87,7 @@ def documents(folder: Path, key: str) -> Documents:
         "_id": number,
         "format": FORMAT,
         "experiment": dict(run["experiment"], sources=[], name="/".join(map(str, _name(config)))),
-        "config": _flat(config) | {"result": {name: result.get(name) for name in RESULTS}},
+        "config": _flat(config, result),
         "info": info | {"metrics": [{"name": each["name"], "id": str(each["_id"])} for each in series]},
         "captured_out": text.read_text(errors="replace") if text.exists() else "",
         "artifacts": [{"name": path.name, "file_id": file_id} for file_id, path in files.items()],
@@ -112,20 +107,18 @@ def _name(config: dict[str, Any]) -> tuple[Any, ...]:
     return config["study"], config["problem"], config["entry"]
 
 
-def _flat(config: dict[str, Any]) -> dict[str, Any]:
-    """The config with the settings beside the other fields; `setting` is all of them as one text."""
-    settings = config.get("settings") or {}
-    numbers = {name: value for name, value in settings.items() if value is not None}
+def _flat(config: dict[str, Any], result: dict[str, Any]) -> dict[str, Any]:
+    """What Omniboard shows as columns, in this order: which run, its results, its settings, everything else."""
+    settings = {name: value for name, value in (config.get("settings") or {}).items() if value is not None}
     text = " ".join(
         f"{name}={value:g}" if isinstance(value, float) else f"{name}={value}"
-        for name, value in numbers.items()
+        for name, value in settings.items()
     )
     others = {name: value for name, value in config.items() if name != "settings"}
-    return (
-        {f"settings_{name}" if name in others else name: value for name, value in settings.items()}
-        | others
-        | {"setting": text}
-    )
+    first = {"problem": config["problem"], "entry": config["entry"], "setting": text, "seed": config["seed"]}
+    results = {name: result.get(source) for name, source in RESULTS.items()}
+    own = {f"settings_{name}" if name in others else name: value for name, value in settings.items()}
+    return first | results | own | {name: value for name, value in others.items() if name not in first}
 
 
 def _metric(number: int, key: str, name: str, values: dict[str, Any]) -> dict[str, Any]:
@@ -211,13 +204,10 @@ def _same(known: dict[str, Any] | None, run: dict[str, Any]) -> bool:
 
 
 def prepare(database: Database[Any]) -> None:
-    """Indexes that Omniboard's queries need, and the columns of its table, once."""
+    """Indexes that Omniboard's queries need."""
     database.metrics.create_index([("run_id", 1), ("name", 1)])
-    for path in COLUMNS.values():
-        database.runs.create_index(path)
-    columns = database["omniboard.custom.columns"]
-    for name, path in COLUMNS.items():
-        columns.update_one({"config_path": path}, {"$setOnInsert": {"name": name}}, upsert=True)
+    for name in RESULTS:
+        database.runs.create_index(f"config.{name}")
 
 
 def store(database: Database[Any], files: gridfs.GridFS, found: Documents) -> None:

@@ -106,10 +106,12 @@ def test_the_database_holds_what_the_run_directories_hold(database, runs_root):
         run = database.runs.find_one({"_id": mongo.number_of(config.key())})
         assert run["status"] == "COMPLETED"
         assert run["experiment"]["name"] == f"single/digits-cnn/{config.entry}"
-        for name, value in (config.model_dump(exclude={"settings", "measure"}) | config.settings).items():
-            assert run["config"][name] == value
+        for name, value in (config.model_dump(exclude={"settings"}) | config.settings).items():
+            assert run["config"].get(name) == value
+        columns = ["problem", "entry", "setting", "seed", "outcome", "final_train_loss"]
+        assert list(run["config"])[:6] == columns
         result = json.loads((folder / "run.json").read_text())["result"]
-        assert run["config"]["result"]["final_train_loss"] == result["final_train_loss"]
+        assert run["config"]["final_train_loss"] == result["final_train_loss"]
         written = json.loads((folder / "metrics.json").read_text())
         stored = {each["name"]: each for each in database.metrics.find({"run_id": run["_id"]})}
         assert set(stored) == set(written) == {each["name"] for each in run["info"]["metrics"]}
@@ -150,7 +152,7 @@ def test_a_diverged_run_is_marked(database):
     mongo.sync(database)
     run = database.runs.find_one()
     assert run["omniboard"]["tags"] == ["single", "diverged"]
-    assert run["config"]["result"]["status"] == "diverged"
+    assert run["config"]["outcome"] == "diverged"
 
 
 def test_long_metrics_are_thinned_and_keep_both_ends():
