@@ -20,7 +20,7 @@ from typing import Any
 
 import torch
 
-from experiments import runs, tracking
+from experiments import mongo, runs, tracking
 from experiments.config import RunConfig, device_of
 from experiments.source import REPOSITORY
 
@@ -95,6 +95,7 @@ def launch(
     waiting = deque(config for config in configs if config.key() not in keys)
     board = Board(len(configs), waiting, finished)
     workers = [Slot(number, threads, board) for number in range(min(slots, len(waiting)))]
+    mongo.warn()
     try:
         prepare(list(waiting))  # while the workers import torch
         for worker in workers:

@@ -7,6 +7,7 @@ that bringing a run in twice changes nothing and a lost database costs nothing.
 import hashlib
 import json
 import os
+import re
 import sys
 import threading
 import time
@@ -163,7 +164,7 @@ def connect(url: str) -> Iterator[Database[Any]]:
         )
     except (InvalidURI, ConfigurationError, ValueError) as error:
         raise UserError(
-            f"MONGO_URL is {url!r}; it must look like mongodb://host:27017/sacred ({error})"
+            f"MONGO_URL is {_public(url)!r}; it must look like mongodb://host:27017/sacred ({error})"
         ) from None
     with client:
         database = client.get_default_database(DATABASE)
@@ -171,14 +172,19 @@ def connect(url: str) -> Iterator[Database[Any]]:
             other = database.runs.find_one({"format": {"$ne": FORMAT}}, {"format": True})
         except PyMongoError as error:
             raise UserError(
-                f"no MongoDB answers at {url!r} within {TIMEOUT:g} s ({type(error).__name__})"
+                f"no MongoDB answers at {_public(url)!r} within {TIMEOUT:g} s ({type(error).__name__})"
             ) from None
         if other is not None:
             raise UserError(
-                f"the database at {url!r} holds runs of another Sacred (format {other.get('format')!r}, here "
+                f"the database at {_public(url)!r} holds runs of another Sacred (format {other.get('format')!r}, here "
                 f"{FORMAT!r}); name another database in MONGO_URL, such as mongodb://host:27017/pal"
             )
         yield database
+
+
+def _public(url: str) -> str:
+    """An address without its password."""
+    return re.sub(r"(?<=://)([^:@/]*):[^@/]*@", r"\1:...@", url)
 
 
 def sync(database: Database[Any]) -> tuple[int, int]:
@@ -268,11 +274,29 @@ def _mirror(url: str, folder: Path, key: str, over: threading.Event) -> None:
         if time.monotonic() < _Absence.until:
             continue
         try:
-            with connect(url) as database:
+            with pymongo.timeout(TIMEOUT), connect(url) as database:
                 store(database, gridfs.GridFS(database), documents(folder, key))
         except (UserError, PyMongoError) as error:
-            words = f"MONGO_URL: {error}; the run goes on, the next sync brings it in"
-            print(words, file=sys.__stderr__)
+            print(_goes_on(error), file=sys.__stderr__)
             _Absence.until = time.monotonic() + RETRY_SECONDS
         except (OSError, ValueError):  # Sacred is about to write these files
             pass
+
+
+def warn() -> None:
+    """Say if $MONGO_URL leads nowhere, without waiting for the answer: for a launcher, whose workers nobody hears."""
+    url = os.environ.get("MONGO_URL")
+    if url:
+        threading.Thread(target=_warn, args=(url,), daemon=True).start()
+
+
+def _warn(url: str) -> None:
+    try:
+        with connect(url):
+            pass
+    except UserError as error:
+        print(_goes_on(error), file=sys.stderr)  # noqa: T201
+
+
+def _goes_on(error: Exception) -> str:
+    return f"MONGO_URL: {error}; runs go on without it, the next sync brings them in"

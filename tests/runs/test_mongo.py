@@ -211,6 +211,8 @@ def test_what_is_wrong_with_a_database_is_one_sentence(database, server, monkeyp
     with pytest.raises(UserError, match="it must look like mongodb://host:27017/sacred"):
         mongo.connect("http://localhost").__enter__()
     monkeypatch.setattr(mongo, "TIMEOUT", 0.2)
+    with pytest.raises(UserError, match=r"'mongodb://me:\.\.\.@127\.0\.0\.1:1/x'"):
+        mongo.connect("mongodb://me:secret@127.0.0.1:1/x").__enter__()
     with pytest.raises(UserError, match=r"no MongoDB answers at 'mongodb://127\.0\.0\.1:1/x' within 0\.2 s"):
         mongo.connect("mongodb://127.0.0.1:1/x").__enter__()
     monkeypatch.setattr(mongo, "TIMEOUT", 2.0)
