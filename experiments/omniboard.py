@@ -6,10 +6,12 @@ port if its own is in use, and ends at a missing file, so that it is started aga
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
 import time
+import urllib.parse
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -33,8 +35,10 @@ def main(port: int) -> int:
     Raises:
         UserError: If Node.js or the database server is missing, a port is in use, or $MONGO_URL leads nowhere.
     """
-    _require_free(port)
+    _require_free(port, f"choose another: make omniboard PORT={port + 1}")
     _install()
+    for number in (signal.SIGTERM, signal.SIGHUP):  # so that nothing we started outlives us
+        signal.signal(number, signal.default_int_handler)
     with _database() as url:
         with mongo.connect(url) as database:
             new, total = mongo.sync(database)
@@ -43,19 +47,22 @@ def main(port: int) -> int:
             f"{total} runs, {new} of them new. Omniboard: [bold]http://{HOST}:{port}/{name}[/] (Ctrl-C ends it)",
             soft_wrap=True,
         )
-        _serve(url if url.count("/") > 2 else f"{url}/{name}", port)
+        _serve(with_database(url, name), port)
     return 0
 
 
-def _require_free(port: int) -> None:
+def with_database(url: str, name: str) -> str:
+    """The address with the name of its database, without which Omniboard takes one of its own."""
+    return urllib.parse.urlsplit(url)._replace(path=f"/{name}").geturl()
+
+
+def _require_free(port: int, otherwise: str) -> None:
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((HOST, port))
         except OSError:
-            raise UserError(
-                f"port {port} of {HOST} is in use; choose another: make omniboard PORT={port + 1}"
-            ) from None
+            raise UserError(f"port {port} of {HOST} is in use; {otherwise}") from None
 
 
 def _install() -> None:
@@ -90,7 +97,8 @@ def _database() -> Iterator[str]:
         raise UserError(
             "the database server is missing (pip install secantusdb==0.7.0b3); or set MONGO_URL to a MongoDB"
         )
-    _require_free(DATABASE_PORT)
+    own = f"mongodb://{HOST}:{DATABASE_PORT}/{mongo.DATABASE}"
+    _require_free(DATABASE_PORT, f"if it is the database of another `make omniboard`, set MONGO_URL={own}")
     place = root() / ".mongo"
     place.mkdir(parents=True, exist_ok=True)
     with (place / "server.log").open("a") as log:
@@ -98,7 +106,7 @@ def _database() -> Iterator[str]:
             server_command(server, DATABASE_PORT, str(place / "data")), stdout=log, stderr=log
         )
     try:
-        yield _when_it_answers(process, f"mongodb://{HOST}:{DATABASE_PORT}/{mongo.DATABASE}")
+        yield _when_it_answers(process, own)
     finally:
         process.terminate()
         process.wait()
@@ -123,9 +131,8 @@ def _when_it_answers(process: "subprocess.Popen[bytes]", url: str) -> str:
 
 def _serve(url: str, port: int) -> None:
     """Run Omniboard again and again until Ctrl-C."""
-    preload = f"--require {FOLDER / 'loopback.cjs'}"
-    environment = dict(os.environ, PORT=str(port), NODE_NO_WARNINGS="1", NODE_OPTIONS=preload)
-    command = ["node", str(FOLDER / "node_modules" / ".bin" / "omniboard"), "--mu", url]
+    environment = dict(os.environ, PORT=str(port), NODE_NO_WARNINGS="1")
+    command = ["node", "--require", "./loopback.cjs", "node_modules/.bin/omniboard", "--mu", url]
     while True:
         with subprocess.Popen(command, cwd=FOLDER, env=environment, stdout=subprocess.DEVNULL) as process:
             try:

@@ -108,9 +108,9 @@ RESULTS = {"training loss": "final_train_loss", "validation accuracy": "test_acc
 def ranking(runs: pd.DataFrame) -> pd.DataFrame:
     """Per problem and criterion the competitors in order, each at its selected setting.
 
-    value: mean over seeds of what `RESULTS` names; behind_pal: how much worse than PAL, mean over seeds that both have
-    (log10 of training losses; accuracies as they are), with a 95 % interval by resampling seeds. A run that diverged
-    has no value; a competitor of which all did is last.
+    value: mean over seeds of the column that `result` names; behind_pal: how much worse than PAL, mean over seeds that
+    both have (log10 of training losses; accuracies as they are), with a 95 % interval by resampling seeds if there are
+    several. A run that diverged has no value; a competitor of which all did is last.
     """
     chosen = best(runs)
     rows = [
@@ -143,7 +143,6 @@ def _ranked(runs: pd.DataFrame, chosen: pd.DataFrame, problem: str, criterion: s
 
 def _behind(differences: pd.Series) -> dict[str, Any]:
     known = differences.dropna().to_numpy(dtype=float)
-    if not len(known):
-        return {"behind_pal": np.nan, "low": np.nan, "high": np.nan, "n": 0}
-    low, high = interval([np.array([value]) for value in known])
-    return {"behind_pal": known.mean(), "low": low, "high": high, "n": len(known)}
+    low, high = interval([np.array([value]) for value in known]) if len(known) > 1 else (np.nan, np.nan)
+    mean = known.mean() if len(known) else np.nan
+    return {"behind_pal": mean, "low": low, "high": high, "n": len(known)}
