@@ -130,21 +130,44 @@ def test_syncing_twice_changes_nothing_and_keeps_what_a_person_wrote(database):
     before = [*database.runs.find(), *database.metrics.find(), *database["fs.files"].find()]
     assert mongo.sync(database) == (0, 1)
     assert [*database.runs.find(), *database.metrics.find(), *database["fs.files"].find()] == before
-    mongo.store(
-        database, gridfs.GridFS(database), mongo.documents(tracking.root() / short().key(), short().key())
-    )
+    found = mongo.documents(tracking.root() / short().key(), short().key())
+    mongo.store(database, gridfs.GridFS(database), found)
     assert database.runs.find_one()["omniboard"] == {"tags": ["single"], "notes": "look at this"}
     assert database.runs.count_documents({}) == 1
 
 
-def test_a_failed_run_is_there_with_its_output(database):
+def test_a_run_made_anew_replaces_the_old_one(database):
+    folder = tracking.execute(short(), single.run)
+    mongo.sync(database)
+    (folder / "trace.npz").write_bytes(b"much shorter")
+    run = json.loads((folder / "run.json").read_text())
+    (folder / "run.json").write_text(json.dumps(run | {"heartbeat": "2030-01-01T00:00:00.123456"}))
+    assert mongo.sync(database) == (1, 1)
+    assert mongo.sync(database) == (0, 1)
+    artifact = database.runs.find_one()["artifacts"][0]
+    assert gridfs.GridFS(database).get(artifact["file_id"]).read() == b"much shorter"
+    assert database["fs.files"].count_documents({}) == len(mongo.FILES)
+
+
+def test_an_attempt_that_died_while_it_was_written_stops_nothing(database, runs_root):
+    tracking.execute(short(), single.run)
+    torn = runs_root / ".failed" / short(seed=1).key()
+    torn.mkdir(parents=True)
+    (torn / "run.json").write_text('{"status": "RUNN')
+    assert mongo.sync(database) == (1, 1)
+
+
+def test_a_failed_run_is_there_with_its_output_until_it_succeeds(database):
     with pytest.raises(RuntimeError):
         tracking.execute(short(), broken)
-    mongo.sync(database)
+    assert mongo.sync(database) == (1, 1)
     run = database.runs.find_one()
     assert run["status"] == "FAILED"
     assert "this is where it went wrong" in run["captured_out"]
     assert "RuntimeError: no reason" in "".join(run["fail_trace"])
+    tracking.execute(short(), single.run)
+    assert mongo.sync(database) == (1, 1)
+    assert database.runs.find_one()["status"] == "COMPLETED"
 
 
 def test_a_diverged_run_is_marked(database):
@@ -196,15 +219,56 @@ def test_a_server_killed_during_a_live_run_loses_nothing(mortal, monkeypatch):
     assert stored == written["values"] == [float(n) for n in range(300)]
 
 
-def test_without_a_server_a_run_takes_no_longer_than_the_timeout(monkeypatch, capfd):
-    monkeypatch.setattr(mongo, "TIMEOUT", 0.3)
-    monkeypatch.setenv("MONGO_URL", f"mongodb://127.0.0.1:{free_port()}/test")
+def seconds(steps, runs=1):
+    """How long runs take that only write down numbers."""
     started = time.perf_counter()
-    for seed in range(3):
-        tracking.execute(short(seed=seed), lambda _, record: counting(record, 50))
+    for seed in range(runs):
+        tracking.execute(short(seed=seed), lambda _, record: counting(record, steps))
+    return time.perf_counter() - started
+
+
+def test_without_a_server_runs_take_as_long_as_without_its_address(monkeypatch, capfd, tmp_path):
+    alone = seconds(30, runs=3)
+    monkeypatch.setenv("PAL_RUNS", str(tmp_path / "others"))
+    monkeypatch.setenv("MONGO_URL", f"mongodb://127.0.0.1:{free_port()}/test")
+    assert seconds(30, runs=3) < alone + mongo.TIMEOUT + 1
     # The database is asked once, beside the first run, and then left alone.
-    assert time.perf_counter() - started < 3 * 0.5 + 2 * mongo.TIMEOUT + 4
     assert capfd.readouterr().err.count("no MongoDB answers") == 1
+
+
+def test_a_server_that_hangs_costs_a_run_its_timeout_once(mortal, monkeypatch, capfd):
+    monkeypatch.setattr(mongo, "TIMEOUT", 1.0)
+    monkeypatch.setenv("MONGO_URL", mortal.url)
+
+    def body(config, record):
+        until(lambda: mortal.statuses() == ["RUNNING"])
+        mortal.process.send_signal(signal.SIGSTOP)
+        return counting(record, 100)
+
+    folder = tracking.execute(short(seed=9), body)
+    assert seconds(10, runs=2) < 2 * mongo.TIMEOUT + 1
+    assert capfd.readouterr().err.count("MONGO_URL") == 1
+    mortal.process.send_signal(signal.SIGCONT)
+    with mongo.connect(mortal.url) as database:
+        assert mongo.sync(database) == (3, 3)
+        number = mongo.number_of(folder.name)
+        assert len(database.metrics.find_one({"run_id": number, "name": "loss"})["values"]) == 100
+
+
+def test_a_launcher_says_that_no_database_is_there_and_does_not_wait(monkeypatch, capfd):
+    monkeypatch.setattr(mongo, "TIMEOUT", 0.2)
+    monkeypatch.setenv("MONGO_URL", "mongodb://me:secret@127.0.0.1:1/test")
+    mongo.warn()
+    words = ""
+
+    def heard():
+        nonlocal words
+        words += capfd.readouterr().err
+        return "sync brings them in" in words
+
+    until(heard)
+    assert "no MongoDB answers at 'mongodb://me:...@127.0.0.1:1/test'" in words
+    assert "secret" not in words
 
 
 def test_what_is_wrong_with_a_database_is_one_sentence(database, server, monkeypatch):
@@ -228,9 +292,22 @@ def test_a_port_in_use_and_missing_programs_are_one_sentence(monkeypatch):
         port = taken.getsockname()[1]
         with pytest.raises(UserError, match=rf"port {port} of 127\.0\.0\.1 is in use; choose another"):
             omniboard.main(port)
+        monkeypatch.setattr(omniboard, "DATABASE_PORT", port)
+        with pytest.raises(
+            UserError, match=rf"port {port} .* set MONGO_URL=mongodb://127\.0\.0\.1:{port}/sacred"
+        ):
+            omniboard._database().__enter__()
     monkeypatch.setattr(shutil, "which", lambda _: None)
     with pytest.raises(UserError, match=r"needs Node\.js"):
         omniboard.main(free_port())
+
+
+@pytest.mark.parametrize("ending", ["", "/", "/?retryWrites=false", "/runs", "/runs?retryWrites=false"])
+def test_omniboard_is_told_the_name_of_the_database(ending):
+    name = "runs" if "runs" in ending else mongo.DATABASE
+    options = ending.partition("?")[1] + ending.partition("?")[2]
+    found = omniboard.with_database(f"mongodb://me:secret@one:1,two:2{ending}", name)
+    assert found == f"mongodb://me:secret@one:1,two:2/{name}{options}"
 
 
 def test_the_server_listens_at_home_only(server):
