@@ -67,15 +67,16 @@ INTERPOLATING = [
     for network in ("resnet8", "resnet20", "mobilenetv2-narrow")
 ] + [
     Problem(
-        "cifar10-resnet8-2k",
+        f"cifar10-{network}-2k",
         "cifar10",
-        "resnet8",
+        network,
         "ours; data and L2 as in the paper, first 2,000 images",
         2_000,
         batch_size=64,
         augment=True,
         train_size=2_000,
     )
+    for network in ("resnet8", "resnet20", "mobilenetv2-narrow")
 ]
 PAPER_CIFAR = [_paper(dataset, network) for dataset in ("cifar10", "cifar100") for network in NETWORKS]
 IMAGENET = [
