@@ -14,6 +14,7 @@ from experiments import display, estimate, launcher, machine, profiles, runs, se
 from experiments.config import RunConfig
 from experiments.errors import UserError
 from experiments.launcher import Board, Failure
+from experiments.phases import Plan
 
 NOT_FINISHED = 75
 """Exit code at the time limit: nothing failed, but runs are left (EX_TEMPFAIL of sysexits)."""
@@ -41,8 +42,8 @@ class Request:
     until: float = math.inf
     cluster: str | None = None
 
-    def plans(self) -> dict[str, list[RunConfig]]:
-        """The runs of each study.
+    def plans(self) -> dict[str, Plan]:
+        """The runs of each study, as far as finished ones decide them.
 
         Raises:
             UserError: For mistakes in the profile, unknown studies, and a pattern that matches nothing.
@@ -51,9 +52,15 @@ class Request:
         plans = {study: profiles.plan(self.profile, study) for study in studies}
         if self.only is None:
             return plans
-        chosen = selection.select([config for plan in plans.values() for config in plan], self.only)
-        keys = {config.key() for config in chosen}
-        return {study: [config for config in plan if config.key() in keys] for study, plan in plans.items()}
+        every = [config for plan in plans.values() for config in plan.runs + plan.awaited]
+        keys = {config.key() for config in selection.select(every, self.only)}
+        return {
+            study: Plan(
+                [config for config in plan.runs if config.key() in keys],
+                [config for config in plan.awaited if config.key() in keys],
+            )
+            for study, plan in plans.items()
+        }
 
 
 def main(request: Request) -> int:
@@ -69,36 +76,66 @@ def main(request: Request) -> int:
         raise UserError(
             "with --slurm there is no time limit: each task ends and is requeued at its own `time`"
         )
-    codes = [_study(request, study, configs) for study, configs in request.plans().items() if configs]
+    plans = {study: plan for study, plan in request.plans().items() if plan.runs}
+    if not plans:
+        raise UserError(
+            "only: these runs follow when the others of their study are finished, which decide them"
+        )
+    codes = [_study(request, study, plan) for study, plan in plans.items()]
     return next((code for code in (1, NOT_FINISHED) if code in codes), 0)
 
 
 def dry_run(request: Request) -> Table:
-    """What `main` would do, and how long it would take."""
-    configs = [config for plan in request.plans().values() for config in plan]
-    torch.set_num_threads(request.threads)
-    return estimate.table(configs, request.slots or machine.slots())
+    """What `main` would do, and how long it would take; steps are timed on this machine."""
+    plans = list(request.plans().values())
+    configs = [config for plan in plans for config in plan.runs + plan.awaited]
+    slots, threads = request.slots or machine.slots(), request.threads
+    if request.cluster is not None:
+        from experiments import cluster
+
+        settings = cluster.read(request.cluster)
+        slots, threads = settings.at_a_time(len(configs)), settings.threads
+    torch.set_num_threads(threads)
+    shown = estimate.table(configs, slots)
+    awaited = sum(len(plan.awaited) for plan in plans)
+    if awaited:
+        shown.caption = (
+            f"{awaited} of the runs follow when the others of their study have decided their settings"
+        )
+    return shown
 
 
-def _study(request: Request, study: str, configs: Sequence[RunConfig]) -> int:
-    with display.progress(f"{study}: runs") as show:
-        failures = _execute(request, study, configs, lambda board: show(*_state(board)))
-    if failures:
-        _complain(failures)
-        return 1
-    finished = runs.finished(configs)
-    left = len(configs) - len(finished)
-    if left and time.monotonic() > request.until:
-        _say(f"{study}: time limit reached, {left} of {len(configs)} runs left; the same command continues")
-        return NOT_FINISHED
-    if left:
-        raise UserError("the code was changed while its runs were under way; the same command completes them")
+def _study(request: Request, study: str, plan: Plan) -> int:
+    """The runs of a study, then those that they decide, then the tables."""
+    code = _runs(request, study, plan.runs)
+    if code:
+        return code
+    decided = request.plans()[study] if plan.awaited else plan
+    if len(decided.runs) > len(plan.runs):
+        return _study(request, study, decided)
+    finished = runs.finished(plan.runs)
     if request.only is not None:
         _say(
             f"{study}: {len(finished)} runs finished; with --only no tables are written, without it they are"
         )
     else:
         tables.write(study, request.profile, finished)
+    return 0
+
+
+def _runs(request: Request, study: str, configs: Sequence[RunConfig]) -> int:
+    """Execute the runs that are not finished; 0, or the exit code that says why some are left."""
+    with display.progress(f"{study}: runs") as show:
+        failures = _execute(request, study, configs, lambda board: show(*_state(board)))
+    if failures:
+        _complain(failures)
+        return 1
+    left = len(configs) - len(runs.finished(configs))
+    if left and time.monotonic() > request.until:
+        _say(f"{study}: time limit reached, {left} of {len(configs)} runs left; the same command continues")
+        return NOT_FINISHED
+    if left:
+        raise UserError("the code was changed while its runs were under way; the same command completes them")
     return 0
 
 
@@ -115,14 +152,12 @@ def _execute(
     return cluster.launch(configs, cluster.read(request.cluster), f"{study}-{request.profile}", show)
 
 
-def forget(profile: str) -> int:
-    """Delete the finished runs of a profile, so that they are run anew."""
-    finished = [
-        run for study in profiles.load(profile) for run in runs.finished(profiles.plan(profile, study))
-    ]
+def forget(request: Request) -> int:
+    """Delete the finished runs that are asked for, so that they are run anew."""
+    finished = [run for plan in request.plans().values() for run in runs.finished(plan.runs)]
     for run in finished:
         shutil.rmtree(run.directory)
-    _say(f"{len(finished)} runs of profile {profile} deleted")
+    _say(f"{len(finished)} runs of profile {request.profile} deleted")
     return 0
 
 

@@ -41,6 +41,8 @@ Repeats the first steps of some finished runs of a profile with today's code and
 Only if they agree, the results count as made by today's code, and nothing is run again.
 """
 
+ONLY = "some runs, such as cifar10-*,pal,seed=0"
+
 UNITS = {"s": 1, "min": 60, "m": 60, "h": 3600, "d": 86400}
 """Seconds of the units of time."""
 
@@ -103,7 +105,7 @@ def parser() -> argparse.ArgumentParser:
         "study", _study, "all runs of a study, and its tables", description=STUDY_HELP, formatter_class=_Raw
     )
     study.add_argument("name", nargs="?", help="the study: a section of the profile (all of them)")
-    study.add_argument("--only", metavar="PATTERN", help="some runs, such as cifar10-*,pal,seed=0; no tables")
+    study.add_argument("--only", metavar="PATTERN", help=f"{ONLY}; no tables")
     study.add_argument(
         "--dry-run", action="store_true", help="only tell how many runs, and how long they take"
     )
@@ -122,6 +124,7 @@ def parser() -> argparse.ArgumentParser:
     notebook.add_argument("name", help="file name in notebooks/ without its ending")
     report = add("report", _report, "make the front page of the report, and REPORT.md")
     forget = add("forget", _forget, "delete the finished runs of a profile")
+    forget.add_argument("--only", metavar="PATTERN", help=ONLY)
     verify = add(
         "verify", _verify, "keep results that today's code would make again", description=VERIFY_HELP
     )
@@ -237,7 +240,7 @@ def _report(arguments: argparse.Namespace) -> int:
 def _forget(arguments: argparse.Namespace) -> int:
     from experiments import batch
 
-    return batch.forget(arguments.profile)
+    return batch.forget(batch.Request(arguments.profile, only=arguments.only))
 
 
 def _verify(arguments: argparse.Namespace) -> int:

@@ -75,6 +75,10 @@ class Cluster(Strict):
         """CPU threads of each run."""
         return max(1, self.cpus_per_task // self.slots)
 
+    def at_a_time(self, count: int) -> int:
+        """How many of `count` runs go on at the same time at most."""
+        return self.slots * min(self.array_parallelism, math.ceil(count / self.runs_per_task))
+
 
 def read(path: str) -> Cluster:
     """The settings in a file; raises UserError for a missing file and every mistake in it."""

@@ -1,13 +1,15 @@
-"""How long the runs that are left will take: judged by finished ones, else by a few steps of each kind.
+"""How long the runs that are left will take: judged by finished ones of their kind, else by a few steps taken here.
 
-Timed are the first steps of the real run, with what its study measures on the way; a study that measures more often at
-the beginning is therefore estimated too long.
+A run is its start, its steps, what its study measures on the way (its looks), and its evaluations. Each of these is
+timed once for all runs that have it in common: steps and evaluations are the same in every study.
 """
 
+import math
 import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -18,11 +20,20 @@ from experiments import display, launcher, runs, studies
 from experiments.config import RunConfig, device_of
 from experiments.glimpse import Enough, Glimpse
 from experiments.runs import FinishedRun
+from experiments.training import Trainer, train
 
-STEPS = 4
-"""Steps that are timed. The first counts as start-up, the last ends with an evaluation."""
+STEPS, SECONDS, PATIENCE = 8, 0.5, 10.0
+"""After a first step, which counts as start-up, steps are timed until there are so many or they took so long; none if
+the first took longer than one has patience."""
 
-Predict = Callable[[RunConfig], float]
+EXAMPLES = 256
+"""Of the validation data, on which evaluations are timed."""
+
+PASSES_PER_STEP = 3
+"""Forward passes that take as long as a step of SGD."""
+
+ENDLESS = 1000
+"""Length of a timed training, which never gets there."""
 
 
 def table(configs: Sequence[RunConfig], slots: int) -> Table:
@@ -30,7 +41,8 @@ def table(configs: Sequence[RunConfig], slots: int) -> Table:
     finished = runs.finished(configs)
     keys = {run.key for run in finished}
     seconds = estimate([config for config in configs if config.key() not in keys], finished)
-    shown = Table("study", "problem", "entry", "runs", "finished", "remaining", "estimated time")
+    columns = ("study", "problem", "entry", "runs", "finished", "remaining", "each", "estimated time")
+    shown = Table(*columns)
     rows: dict[tuple[str, ...], list[RunConfig]] = defaultdict(list)
     for config in configs:
         rows[config.study, config.problem, config.entry].append(config)
@@ -43,7 +55,9 @@ def table(configs: Sequence[RunConfig], slots: int) -> Table:
 
 def _numbers(group: Sequence[RunConfig], seconds: dict[str, float], slots: int) -> list[str]:
     left = [seconds[config.key()] for config in group if config.key() in seconds]
-    return [str(len(group)), str(len(group) - len(left)), str(len(left)), display.duration(sum(left) / slots)]
+    each = display.duration(sum(left) / len(left)) if left else ""
+    whole = max(sum(left) / slots, max(left, default=0.0))
+    return [*map(str, (len(group), len(group) - len(left), len(left))), each, display.duration(whole)]
 
 
 def estimate(left: Sequence[RunConfig], finished: Sequence[FinishedRun]) -> dict[str, float]:
@@ -55,17 +69,19 @@ def estimate(left: Sequence[RunConfig], finished: Sequence[FinishedRun]) -> dict
     paces: dict[Any, list[float]] = defaultdict(list)
     for run in finished:
         paces[_kind(run.config)].append(run.seconds / run.result["steps"])
-    launcher.prepare([config for config in left if _kind(config) not in paces])
-    timed: dict[Any, Predict] = {}
-    for config in left:
-        if _kind(config) not in paces and _kind(config) not in timed:
-            timed[_kind(config)] = time_steps(config)
-    return {
+    unknown = [config for config in left if _kind(config) not in paces]
+    launcher.prepare(unknown)
+    clock = Clock()
+    seconds = {
         config.key(): config.steps * float(np.mean(paces[_kind(config)]))
-        if _kind(config) in paces
-        else timed[_kind(config)](config)
         for config in left
+        if _kind(config) in paces
     }
+    with display.progress("timing the first steps") as show:
+        for place, config in enumerate(unknown):
+            show(place, len(unknown), f"{config.problem} {config.optimizer}")
+            seconds[config.key()] = clock.seconds(config)
+    return seconds
 
 
 def _kind(config: RunConfig) -> tuple[Any, ...]:
@@ -73,20 +89,90 @@ def _kind(config: RunConfig) -> tuple[Any, ...]:
     return config.study, config.problem, config.optimizer, config.batch_size, config.train_size, config.dtype
 
 
-def time_steps(config: RunConfig) -> Predict:
-    """Take the first steps of a run here and now; returns what predicts the seconds of runs of its kind."""
+def looks(config: RunConfig) -> int:
+    """At how many steps the study measures: the first `first` and every `every`, as its `measure` says.
+
+    A study that measures but names no `every` counts as measuring at each step.
+    """
+    if config.measure is None:
+        return 0
+    first = min(config.measure.get("first", 0), config.steps)
+    every = config.measure.get("every", 1)
+    return first + math.ceil(config.steps / every) - math.ceil(first / every)
+
+
+def passes(config: RunConfig) -> int:
+    """Forward passes of a look of `fullbatch`, of which a single one may take minutes: not timed but counted.
+
+    Each point of the grid, the one at mu, and loss and slope at 0 are passes of the batch and of all training batches.
+    Intervals that are widened have more points: early in training several times as many.
+    """
+    measure = config.measure or {}
+    points = 2 * max(1, round(measure["reach"] / measure["spacing"])) + 1
+    return (points + 3) * (1 + config.task.examples[0] // config.batch_size)
+
+
+class Clock:
+    """Times the parts of runs here and now, each kind of part once."""
+
+    def __init__(self) -> None:
+        self._steps: dict[Any, tuple[float, float]] = {}
+        self._looks: dict[Any, float] = {}
+        self._examples: dict[Any, float] = {}
+
+    def seconds(self, config: RunConfig) -> float:
+        """The whole of a run: start, steps, looks, evaluations and the test score."""
+        kind = self._time_steps(config)
+        start, step = self._steps[kind]
+        _, validation, test = config.task.examples
+        evaluated = math.ceil(config.steps / config.evaluate_every) * validation + test
+        look = self._look(config, start, step) if config.measure else 0.0
+        return start + config.steps * step + looks(config) * look + evaluated * self._examples[kind[:-1]]
+
+    def _time_steps(self, config: RunConfig) -> tuple[Any, ...]:
+        """Steps without looks, and an evaluation if there is none yet; returns their kind, the optimizer last."""
+        task, given = config.task, (config.batch_size, config.dtype, config.device, config.deterministic)
+        kind = (task.network, task.dataset, task.augment, config.l2 > 0, *given, config.optimizer)
+        if kind not in self._steps:
+            trainers: list[Trainer] = []
+            moments = _moments(
+                config, lambda run, watch: train(run, watch, lambda _, it: trainers.append(it))
+            )
+            start, *steps = np.diff(moments).tolist()
+            self._steps[kind] = start, float(np.mean(steps or start))
+            if kind[:-1] not in self._examples:
+                self._examples[kind[:-1]] = _time_evaluation(trainers[0])
+        return kind
+
+    def _look(self, config: RunConfig, start: float, step: float) -> float:
+        """Seconds of a look: those of a step with one, less those of a step."""
+        if config.study == "fullbatch":
+            return passes(config) * step / PASSES_PER_STEP
+        task, measure = config.task, config.measure or {}
+        kind = (config.study, task.network, task.dataset, config.batch_size, config.train_size, str(measure))
+        if kind not in self._looks:
+            each = config.model_copy(update={"measure": measure | {"every": 1}})
+            first, *others = np.diff(_moments(each, studies.get(config.study).run)).tolist()
+            self._looks[kind] = max(0.0, float(np.mean(others)) - step if others else first - start)
+        return self._looks[kind]
+
+
+def _moments(config: RunConfig, run: Callable[[RunConfig, "Stopwatch"], Any]) -> list[float]:
+    """Moments at the beginning of a run and after each of its first steps; there are no evaluations between them."""
     watch = Stopwatch(device_of(config))
     with suppress(Enough):
-        studies.get(config.study).run(config.model_copy(update={"evaluate_every": STEPS}), watch)
-    start, *steps = np.diff(watch.moments).tolist()
-    step = float(np.mean(steps[:-1])) if len(steps) > 1 else start
-    evaluation = max(0.0, steps[-1] - step) if steps else 0.0
+        run(config.model_copy(update={"steps": ENDLESS, "evaluate_every": ENDLESS}), watch)
+    return watch.moments
 
-    def seconds(run: RunConfig) -> float:
-        evaluations = run.steps / run.evaluate_every + 1  # the test score is like one more
-        return start + run.steps * step + evaluations * evaluation
 
-    return seconds
+def _time_evaluation(trainer: Trainer) -> float:
+    """Seconds for each example."""
+    some = trainer.splits.validation.part(slice(EXAMPLES))
+    trainer.splits = replace(trainer.splits, validation=some)
+    trainer.evaluate()  # counts as start-up
+    started = time.perf_counter()
+    trainer.evaluate()
+    return (time.perf_counter() - started) / len(some)
 
 
 class Stopwatch(Glimpse):
@@ -109,6 +195,7 @@ class Stopwatch(Glimpse):
         if self._device.type == "cuda":
             torch.cuda.synchronize()
         self.moments.append(time.perf_counter())
-        if len(self.moments) > STEPS:
+        began, first, last = *self.moments[:2], self.moments[-1]
+        if len(self.moments) > STEPS + 1 or last - first > SECONDS or first - began > PATIENCE:
             raise Enough
         return super().checkpoint_seconds

@@ -1,10 +1,14 @@
-"""Profiles: what to run at which scale. A file in profiles/, one section per study."""
+"""Profiles: what to run at which scale. A file in profiles/, one section per study.
+
+A section may also be a list of sections, such as one for each data set: all their runs are the study's.
+"""
 
 from typing import Any
 
-from experiments import studies
-from experiments.config import RunConfig, Strict
+from experiments import phases, studies
+from experiments.config import Strict
 from experiments.errors import UserError, nearest
+from experiments.phases import Outcomes, Plan
 from experiments.reading import parse_fields
 from experiments.source import REPOSITORY
 
@@ -16,8 +20,8 @@ def names() -> list[str]:
     return sorted(path.stem for path in FOLDER.glob("*.yaml"))
 
 
-def load(name: str) -> dict[str, Strict]:
-    """Settings of every study in a profile.
+def load(name: str) -> dict[str, list[Strict]]:
+    """Settings of every study in a profile, one or more sections of each.
 
     Raises:
         UserError: For an unknown profile, study or key, or a value that is not allowed.
@@ -25,18 +29,26 @@ def load(name: str) -> dict[str, Strict]:
     if name not in names():
         raise UserError(f"there is no profile {name!r} in {FOLDER.name}/; {nearest(name, names())}")
     where = f"{FOLDER.name}/{name}.yaml"
-    sections = parse_fields((FOLDER / f"{name}.yaml").read_text(), where)
-    return {study: _section(where, study, values) for study, values in sections.items()}
+    studies_of = parse_fields((FOLDER / f"{name}.yaml").read_text(), where)
+    return {study: _sections(where, study, values) for study, values in studies_of.items()}
 
 
-def _section(where: str, study: str, values: Any) -> Strict:
+def _sections(where: str, study: str, values: Any) -> list[Strict]:
     if study not in studies.names():
         raise UserError(f"{where}: there is no study {study!r}; {nearest(study, studies.names())}")
-    return studies.get(study).Settings.read(values, f"{where}, section {study}")
+    kind, title = studies.get(study).Settings, f"{where}, section {study}"
+    if isinstance(values, list) and values:
+        return [kind.read(part, f"{title}, part {number}") for number, part in enumerate(values, 1)]
+    return [kind.read(values, title)]
 
 
-def plan(name: str, study: str) -> list[RunConfig]:
+def plan(name: str, study: str, known: Outcomes = phases.finished) -> Plan:
     """All runs of a study at the scale of a profile, checked before anything is launched.
+
+    Args:
+        name: Of the profile.
+        study: Its name.
+        known: What is known of finished runs, which decide the settings of others.
 
     Raises:
         UserError: As `load`; for a study that the profile does not have; and for the same run planned twice.
@@ -44,10 +56,15 @@ def plan(name: str, study: str) -> list[RunConfig]:
     sections = load(name)
     if study not in sections:
         raise UserError(f"profile {name!r} has no section {study!r}; {nearest(study, sections)}")
-    configs = studies.get(study).plan(sections[study])
+    plans = [phases.plan(study, section, known) for section in sections[study]]
+    whole = Plan(
+        [config for part in plans for config in part.runs],
+        [config for part in plans for config in part.awaited],
+    )
     seen: set[str] = set()
-    for config in configs:
-        if config.key() in seen:
+    for config in whole.runs + whole.awaited:
+        key = config.key()
+        if key in seen:
             raise UserError(f"profile {name!r}, section {study}: the run {config.name!r} is planned twice")
-        seen.add(config.key())
-    return configs
+        seen.add(key)
+    return whole

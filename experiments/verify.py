@@ -19,9 +19,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 
-from experiments import display, launcher, profiles, runs, studies, tables, traces, tracking
+from experiments import display, launcher, phases, profiles, runs, studies, tables, traces, tracking
 from experiments.config import RunConfig
 from experiments.errors import UserError
 from experiments.glimpse import Enough, Glimpse
@@ -69,7 +70,7 @@ def main(profile: str, sample: int) -> int:
 
 def recorded(profile: str, study: str) -> list[Recorded]:
     """The finished runs of a plan, under whatever key; where there are none, those in the study's traces.csv."""
-    plan = profiles.plan(profile, study)
+    plan = planned(profile, study)
     there = runs.finished(plan) + earlier(plan)
     if there:
         return [
@@ -85,6 +86,18 @@ def recorded(profile: str, study: str) -> list[Recorded]:
         for row in rows
         if row["config"] in configs
     ]
+
+
+def planned(profile: str, study: str) -> list[RunConfig]:
+    """The runs of a study; those that others decide too if these are finished under any key, or else in the tables."""
+
+    def known(configs: Sequence[RunConfig]) -> pd.DataFrame:
+        there = runs.finished(configs) + earlier(configs)
+        if there or not (tables.folder(profile, study) / "runs.csv").is_file():
+            return phases.outcomes(there)
+        return tables.read(profile, study, "runs")
+
+    return profiles.plan(profile, study, known).runs
 
 
 def earlier(plan: Sequence[RunConfig]) -> list[FinishedRun]:
@@ -198,7 +211,7 @@ def repeat(config: RunConfig) -> Head:
 
 def _keep(profile: str, study: str) -> None:
     """Give the runs of earlier code today's keys; mark the stage as up to date if all its results are there."""
-    plan = profiles.plan(profile, study)
+    plan = planned(profile, study)
     adopted = earlier(plan)
     for run in adopted:
         run.directory.rename(tracking.root() / run.config.key())

@@ -6,7 +6,6 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from experiments.config import RunConfig, Strict, resolve
-from experiments.errors import UserError, nearest
 from experiments.plans import Trainings
 from experiments.training import Record, train
 
@@ -32,13 +31,7 @@ class Competitor(Strict):
 
 
 class Confirmation(Trainings):
-    """One setting of each competitor on further problems, chosen by what the grid gave on the first.
-
-    Attributes:
-        settings: The setting of each competitor that takes part, by its name.
-    """
-
-    settings: Annotated[dict[str, dict[str, Any]], Field(min_length=1)]
+    """Further problems, with one setting of each competitor: what the grid gave on the first decides which."""
 
 
 class Settings(Trainings):
@@ -46,7 +39,7 @@ class Settings(Trainings):
 
     Attributes:
         optimizers: The competitors by the name that tables and figures show.
-        confirmation: Further problems, with one setting of each.
+        confirmation: Further problems, with one setting of each competitor.
     """
 
     optimizers: Annotated[dict[str, Competitor], Field(min_length=1)]
@@ -54,18 +47,17 @@ class Settings(Trainings):
 
 
 def plan(settings: Settings) -> list[RunConfig]:
-    """Every competitor with every setting and seed on every problem; then the confirmation."""
+    """Every competitor with every setting and seed on every problem."""
     grids = {name: competitor.settings() for name, competitor in settings.optimizers.items()}
-    configs = _runs(settings, grids, settings.optimizers)
-    further = settings.confirmation
-    if further is None:
-        return configs
-    unknown = next((name for name in further.settings if name not in settings.optimizers), None)
-    if unknown is not None:
-        known = nearest(unknown, settings.optimizers)
-        raise UserError(f"confirmation: there is no competitor {unknown!r}; {known}")
-    chosen = {name: [values] for name, values in further.settings.items()}
-    return configs + _runs(further, chosen, settings.optimizers)
+    return _runs(settings, grids, settings.optimizers)
+
+
+def further(settings: Settings, choice: dict[str, dict[str, Any]]) -> list[RunConfig]:
+    """The confirmation: every competitor with its setting in `choice`; nothing if the section has none."""
+    if settings.confirmation is None:
+        return []
+    grids = {name: [values] for name, values in choice.items()}
+    return _runs(settings.confirmation, grids, settings.optimizers)
 
 
 def _runs(

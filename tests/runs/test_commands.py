@@ -148,7 +148,7 @@ def test_a_study_with_a_failed_run_names_it_and_ends_with_1_and_the_next_call_co
     words = ["study", "benchmark", "--profile", "tiny", "--slots", "2"]
     assert cli.main(words) == 1
     text = said(capsys)
-    (failed,) = [config for config in profiles.plan("tiny", "benchmark") if config.seed == 1]
+    (failed,) = [config for config in profiles.plan("tiny", "benchmark").runs if config.seed == 1]
     assert failed.name in text
     assert "MemoryError: [all] gone" in text
     assert str(tracking.log(failed)) in text
@@ -157,7 +157,7 @@ def test_a_study_with_a_failed_run_names_it_and_ends_with_1_and_the_next_call_co
     assert cli.main(words) == 0
     assert profile == [("benchmark", "tiny", 2)]
     assert cli.main(["forget", "--profile", "tiny"]) == 0
-    assert not runs.finished(profiles.plan("tiny", "benchmark"))
+    assert not runs.finished(profiles.plan("tiny", "benchmark").runs)
     assert "2 runs" in said(capsys)
 
 
@@ -182,7 +182,7 @@ def test_only_runs_what_matches_every_word_and_writes_no_tables(profile, monkeyp
     assert cli.main(["study", "--profile", "tiny", "--only", "digits-*,pal,seed=0"]) == 0
     assert "no tables" in said(capsys)
     assert profile == []
-    assert [run.config.seed for run in runs.finished(profiles.plan("tiny", "benchmark"))] == [0]
+    assert [run.config.seed for run in runs.finished(profiles.plan("tiny", "benchmark").runs)] == [0]
 
 
 def test_a_dry_run_counts_and_estimates_and_leaves_nothing(profile, capsys, runs_root):
@@ -190,7 +190,7 @@ def test_a_dry_run_counts_and_estimates_and_leaves_nothing(profile, capsys, runs
     row = re.compile(r"benchmark\W+digits-mlp\W+pal\W+(\d+)\W+(\d+)\W+(\d+)\W+\d+ s")
     assert row.search(capsys.readouterr().out).groups() == ("2", "0", "2")
     assert not list(runs_root.iterdir())
-    first, _ = profiles.plan("tiny", "benchmark")
+    first, _ = profiles.plan("tiny", "benchmark").runs
     tracking.execute(first, lambda *_: {"steps": 1})
     assert cli.main(["study", "--profile", "tiny", "--dry-run"]) == 0
     assert row.search(capsys.readouterr().out).groups() == ("2", "1", "1")

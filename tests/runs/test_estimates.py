@@ -3,46 +3,122 @@
 import time
 
 import pytest
-from small_runs import short
+from small_runs import Memory, short
 
-from experiments import estimate, runs, tracking
+from experiments import estimate, runs, studies, tracking
 from experiments.config import resolve
-from experiments.studies import single
+from experiments.problems.problem import Problem
+from experiments.trainer import Trainer
+
+
+def seconds(config):
+    return estimate.Clock().seconds(config)
 
 
 def test_a_finished_run_of_the_same_kind_is_believed(monkeypatch):
-    monkeypatch.setattr(estimate, "time_steps", lambda _: pytest.fail("steps were timed"))
+    monkeypatch.setattr(estimate.Clock, "seconds", lambda *_: pytest.fail("steps were timed"))
     tracking.execute(short(), lambda *_: time.sleep(0.5) or {"steps": 10})
     longer = short(seed=1, steps=100)
-    seconds = estimate.estimate([longer], runs.finished([short()]))[longer.key()]
-    assert seconds == pytest.approx(5.0, rel=0.3)
+    found = estimate.estimate([longer], runs.finished([short()]))[longer.key()]
+    assert found == pytest.approx(5.0, rel=0.3)
 
 
-def test_steps_and_evaluations_are_told_apart(monkeypatch):
-    def run(config, record):
-        time.sleep(0.2)
-        for step in range(1, config.steps + 1):
-            time.sleep(0.01 if step % config.evaluate_every else 0.11)
-            assert record.checkpoint_seconds > 0
-        pytest.fail("it ran to its end")
+@pytest.fixture
+def slow(monkeypatch):
+    """Steps of 0.1 s, looks of 0.4 s, evaluations of 5 ms an example; the number of each so far."""
+    monkeypatch.setattr(estimate, "EXAMPLES", 40)
+    counts = {"steps": 0, "looks": 0, "examples": 0}
 
-    monkeypatch.setattr(single, "run", run)
-    config = short(steps=1000, evaluate_every=100)
-    # 0.21 s until the first step is over, 1000 steps, 10 evaluations and a test score
-    assert estimate.time_steps(config)(config) == pytest.approx(0.21 + 10 + 11 * 0.1, rel=0.25)
+    def takes(name, length, number=lambda *_: 1):
+        def wait(*arguments):
+            counts[name] += number(*arguments)
+            time.sleep(length * number(*arguments))
+
+        return wait
+
+    advance, evaluate = Trainer.advance, Problem.evaluate
+    step, look = takes("steps", 0.1), takes("looks", 0.4)
+    examples = takes("examples", 0.005, lambda _, __, split: len(split))
+    monkeypatch.setattr(Trainer, "advance", lambda self: (step(), advance(self))[1])
+    monkeypatch.setattr(Problem, "evaluate", lambda *given: (examples(*given), evaluate(*given))[1])
+    monkeypatch.setattr(
+        "experiments.studies.lines.measured_line", lambda *_: look() or {"mu": 0.1, "loss0": 1.0}
+    )
+    return counts
 
 
-def test_a_run_shorter_than_what_is_timed_is_timed_as_it_is():
-    config = short(problem="digits-mlp", steps=2)
-    started = time.perf_counter()
-    seconds = estimate.time_steps(config)(config)
-    assert 0 < seconds < 5 * (time.perf_counter() - started)
+def test_steps_and_evaluations_are_told_apart(slow):
+    config = short(problem="digits-mlp", steps=1000, evaluate_every=50)
+    _, validation, test = config.task.examples
+    expected = 1000 * 0.1 + (20 * validation + test) * 0.005
+    assert seconds(config) == pytest.approx(expected, rel=0.25)
+    assert slow["steps"] <= estimate.STEPS + 1
+    assert slow["examples"] <= 2 * estimate.EXAMPLES
 
 
-def test_what_a_study_measures_counts():
-    def lines(points):
-        measure = {"first": 20, "every": 20, "points": points}
-        config = resolve("lines", problem="digits-cnn", optimizer="pal", measure=measure)
-        return estimate.time_steps(config)(config)
+def lines(**changes):
+    measure = {"first": 200, "every": 4, "points": 9}
+    fields = {"problem": "digits-mlp", "optimizer": "pal", "steps": 1000, "evaluate_every": 1000}
+    return resolve("lines", measure=measure, **fields | changes)
 
-    assert lines(401) > 2 * lines(9)
+
+def test_steps_that_a_study_looks_at_are_told_apart_from_the_others(slow):
+    config = lines()
+    _, validation, test = config.task.examples
+    expected = 1000 * 0.1 + 400 * 0.4 + (validation + test) * 0.005
+    assert seconds(config) == pytest.approx(expected, rel=0.25)
+
+
+def test_what_runs_have_in_common_is_timed_once(slow):
+    clock = estimate.Clock()
+    clock.seconds(lines())
+    before = dict(slow)
+    clock.seconds(lines(seed=1, settings={"mu": 1.0}, steps=50))
+    clock.seconds(short(problem="digits-mlp", steps=77, train_size=None))
+    assert slow == before
+    clock.seconds(short(problem="digits-mlp", optimizer="sgd"))
+    assert slow["steps"] > before["steps"]
+    assert slow["examples"] == before["examples"]
+
+
+def test_a_long_first_step_is_not_waited_for_again(slow, monkeypatch):
+    monkeypatch.setattr(estimate, "PATIENCE", 0.01)
+    seconds(short(problem="digits-mlp"))
+    assert slow["steps"] == 1
+
+
+@pytest.mark.parametrize(
+    ("study", "optimizer", "measure"),
+    [
+        ("lines", "pal", {"first": 3, "every": 4, "points": 9}),
+        ("lines", "pal", {"first": 5, "every": 4, "points": 9}),
+        ("lines", "pal", {"first": 30, "every": 4, "points": 9}),
+        ("adaptation", "pal", {"every": 5}),
+        ("fullbatch", "sgd-plain", {"every": 6, "reach": 0.1, "spacing": 0.1, "mu": 0.1}),
+    ],
+)
+def test_looks_are_counted_as_the_study_takes_them(study, optimizer, measure):
+    config = short(study, problem="digits-mlp", optimizer=optimizer, measure=measure, steps=13)
+    assert studies.get(study).run(config, Memory())["lines"] == estimate.looks(config)
+
+
+def test_a_study_that_measures_nothing_has_no_looks():
+    assert estimate.looks(short()) == 0
+
+
+def test_passes_of_a_full_batch_look_are_counted_as_the_study_makes_them(monkeypatch):
+    measure = {"every": 1, "reach": 0.2, "spacing": 0.1, "mu": 0.1}
+    config = short(
+        "fullbatch",
+        problem="digits-mlp",
+        optimizer="sgd-plain",
+        settings={"lr": 0.0001},
+        measure=measure,
+        batch_size=64,
+        steps=1,
+    )
+    monkeypatch.setattr("experiments.studies.fullbatch.WIDENINGS", 0)
+    made, loss = [], Problem.loss
+    monkeypatch.setattr(Problem, "loss", lambda *given: (made.append(1), loss(*given))[1])
+    studies.get("fullbatch").run(config, Memory())
+    assert estimate.passes(config) == pytest.approx(len(made) - 1, rel=0.1)  # one is the step's own

@@ -22,7 +22,7 @@ def write(tmp_path, monkeypatch):
 
     def write(text):
         (profiles.FOLDER / "mine.yaml").write_text(text if isinstance(text, str) else yaml.safe_dump(text))
-        return profiles.plan("mine", "lines")
+        return profiles.plan("mine", "lines").runs
 
     return write
 
@@ -67,32 +67,18 @@ def test_a_mistake_is_one_sentence(write, text, words):
         assert word in str(caught.value)
 
 
-BENCHMARK = {
-    "problems": ["digits-mlp"],
-    "steps": 3,
-    "seeds": [0, 1],
-    "optimizers": {
-        "sgd-step": {"optimizer": "sgd", "schedule": "step", "grid": {"lr": [0.1, 0.01]}},
-        "adam": {"grid": {"lr": [0.001]}},
-    },
-}
-
-
-def test_a_confirmation_runs_one_setting_of_some_competitors_on_further_problems(write):
-    further = {"problems": ["digits-cnn"], "steps": 2, "seeds": [5], "settings": {"sgd-step": {"lr": 0.1}}}
-    write({"lines": LINES, "benchmark": BENCHMARK | {"confirmation": further}})
-    *grid, last = profiles.plan("mine", "benchmark")
-    assert len(grid) == 6
-    assert (last.problem, last.steps, last.seed) == ("digits-cnn", 2, 5)
-    assert (last.entry, last.optimizer, last.schedule) == ("sgd-step", "sgd", "step")
-    assert last.settings["lr"] == 0.1
-
-
-def test_a_confirmation_of_an_unknown_competitor_is_one_sentence(write):
-    further = {"problems": ["digits-cnn"], "seeds": [5], "settings": {"adan": {}}}
-    write({"lines": LINES, "benchmark": BENCHMARK | {"confirmation": further}})
-    with pytest.raises(UserError, match=r"confirmation.*'adan'.*did you mean 'adam'"):
-        profiles.plan("mine", "benchmark")
+def test_a_list_of_sections_is_one_study_and_a_mistake_names_its_part(write):
+    other = LINES | {"problems": ["digits-cnn"], "steps": 5}
+    configs = write({"lines": [LINES, other]})
+    assert [(config.problem, config.steps) for config in configs] == [("digits-mlp", 3)] * 2 + [
+        ("digits-cnn", 5)
+    ] * 2
+    with pytest.raises(UserError, match=r"section lines, part 2: .*'stepps'; did you mean 'steps'"):
+        write({"lines": [LINES, LINES | {"stepps": 1}]})
+    with pytest.raises(UserError, match="twice"):
+        write({"lines": [LINES, LINES]})
+    with pytest.raises(UserError, match=r"section lines: \[\]"):
+        write({"lines": []})
 
 
 def test_an_unknown_profile_is_answered_with_the_nearest(write):
@@ -104,7 +90,7 @@ def test_an_unknown_profile_is_answered_with_the_nearest(write):
 def test_the_profiles_that_come_with_the_project_are_whole():
     for name in profiles.names():
         for study in profiles.load(name):
-            assert profiles.plan(name, study)
+            assert profiles.plan(name, study).runs
 
 
 @pytest.mark.parametrize(
