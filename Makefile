@@ -53,10 +53,11 @@ reproduce: $(ENVIRONMENT) $(PIPELINE)  ## the paper: runs, tables, figures, repo
 	@python -m experiments claims --profile $(PROFILE) --show
 else
 reproduce: $(ENVIRONMENT)
+	@$(if $(FORCE),python -m experiments forget --profile $(PROFILE) --only '$(ONLY)')
 	@python -m experiments study --profile $(PROFILE) --only '$(ONLY)'
 endif
 
-dry-run: $(ENVIRONMENT)  ## how many runs are left, and how long they will take (PROFILE=quick, ONLY='digits-*,pal,seed=0')
+dry-run: $(ENVIRONMENT)  ## how many runs are left, and how long they will take (PROFILE=quick, SLURM=file, ONLY='digits-*,pal,seed=0')
 	@python -m experiments study --profile $(PROFILE) --dry-run $(if $(ONLY),--only '$(ONLY)')
 
 .PHONY: verify
