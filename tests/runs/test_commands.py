@@ -196,6 +196,13 @@ def test_a_dry_run_counts_and_estimates_and_leaves_nothing(profile, capsys, runs
     assert row.search(capsys.readouterr().out).groups() == ("2", "1", "1")
 
 
+def test_a_dry_run_for_a_cluster_counts_its_tasks_and_slots(profile, capsys, tmp_path):
+    file = tmp_path / "cluster.yaml"
+    file.write_text("{time: 1, array_parallelism: 5, runs_per_task: 1, slots: 3}")
+    assert cli.main(["study", "--profile", "tiny", "--dry-run", "--slurm", str(file)]) == 0
+    assert "slots: 6" in capsys.readouterr().out  # two runs are two tasks, not five
+
+
 def test_no_tables_are_made_of_half_the_runs(profile, monkeypatch, capsys):
     monkeypatch.setattr(
         launcher, "launch", lambda *_: []

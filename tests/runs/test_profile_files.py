@@ -93,6 +93,18 @@ def test_the_profiles_that_come_with_the_project_are_whole():
             assert profiles.plan(name, study).runs
 
 
+def test_the_profile_of_the_paper_gives_every_competitor_as_many_settings_at_the_papers_length():
+    for section in profiles.load("paper")["benchmark"]:
+        numbers = {name: len(one.settings()) for name, one in section.optimizers.items()}
+        assert len(set(numbers.values())) == 1, numbers
+        assert len(section.seeds) == 3
+    lengths = {
+        (config.steps, config.batch_size, config.evaluate_every)
+        for config in profiles.plan("paper", "exactness").runs
+    }
+    assert lengths == {(150_000, 128, 352)}
+
+
 @pytest.mark.parametrize(
     ("text", "value"),
     [
