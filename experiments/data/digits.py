@@ -29,7 +29,9 @@ def _file() -> Path:
     """scikit-learn's file: 64 pixels and the digit in each row. Importing scikit-learn takes seconds of every run."""
     found = find_spec("sklearn")
     if found is None or found.origin is None:
-        raise UserError("scikit-learn, which has the digits, is not installed; `make` installs the environment")
+        raise UserError(
+            "scikit-learn, which has the digits, is not installed; `make` installs the environment"
+        )
     return Path(found.origin).parent / "datasets" / "data" / "digits.csv.gz"
 
 
