@@ -135,14 +135,14 @@ def test_beside_a_figure_stands_what_it_was_made_of(tmp_path):
 
 def test_the_readme_takes_the_verdicts_of_the_profile_it_names(results):
     readme = results / "README.md"
-    readme.write_text("a\n<!-- verdicts of quick -->\nold\n<!-- end of verdicts -->\nz\n")
+    readme.write_text("a\n<!-- verdicts of quick -->\nbygone\n<!-- end of verdicts -->\nz\n")
     for _ in range(2):
         markdown.into_readme("quick", results)
         markdown.into_readme("small", results)
         text = readme.read_text()
         assert text.startswith("a\n<!-- verdicts of quick -->\n2 claims: ")
         assert text.endswith("| **not measured** |\n<!-- end of verdicts -->\nz\n")
-        assert "old" not in text
+        assert "bygone" not in text
 
 
 def test_the_readme_says_what_the_committed_results_say():
