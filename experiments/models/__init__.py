@@ -26,6 +26,10 @@ evaluated with the statistics of weights that are 300 steps old, which a large s
 NETWORKS = {
     "digits-cnn": Network("small", "digits_cnn"),
     "mlp-128-128": Network("small", "mlp", {"hidden": (128, 128)}),
+    "mlp-2": Network("small", "mlp", {"hidden": (2,)}),
+    "mlp-4": Network("small", "mlp", {"hidden": (4,)}),
+    "mlp-8": Network("small", "mlp", {"hidden": (8,)}),
+    "mlp-128": Network("small", "mlp", {"hidden": (128,)}),
     "mlp-1000": Network("small", "mlp", {"hidden": (1000,)}),
     "mnist-cnn": Network("small", "mnist_cnn"),
     "linear": Network("small", "linear"),

@@ -45,6 +45,7 @@ def _sls(dataset: str, network: str, epochs: int, examples: int, batch_size: int
 QUICK = [
     Problem("digits-cnn", "digits", "digits-cnn", "ours", 600),
     Problem("digits-mlp", "digits", "mlp-128-128", "ours", 600),
+    *(Problem(f"digits-hidden-{width}", "digits", f"mlp-{width}", "ours", 600) for width in (2, 4, 8, 128)),
     Problem("mnist-cnn", "mnist", "mnist-cnn", "paper's code: network; ours: pixel scale, steps", 4_300),
 ]
 SMALL_STEPS = {"resnet8": 8_800, "resnet8-narrow": 8_800, "resnet14": 8_800, "resnet20": 17_600}
