@@ -19,6 +19,7 @@ import numpy as np
 import pandas as pd
 from scipy.interpolate import CubicSpline
 
+from experiments.statistics import block_sums
 from experiments.tables.common import Tables, in_rows, measured_lines
 
 if TYPE_CHECKING:
@@ -34,7 +35,6 @@ DRAWN = 8
 """Lines of a problem and momentum whose points go into points.csv: of the first seed, spread over the training."""
 
 GROUP = ["problem", "momentum"]
-RESAMPLES = 10_000
 
 
 def fullbatch(finished: Sequence["FinishedRun"]) -> Tables:
@@ -169,13 +169,9 @@ def totals_of(group: pd.DataFrame) -> np.ndarray:
 
 
 def resampled(group: pd.DataFrame) -> np.ndarray:
-    """Cumulative improvements of other trainings like these: [RESAMPLES, strategies], a block bootstrap over lines.
-
-    Consecutive lines are alike, so whole blocks of about sqrt(n) of the n lines of a training are drawn, the same for
-    all strategies, and their sum is brought to n lines.
-    """
+    """Cumulative improvements of other trainings like these: [RESAMPLES, strategies], a block bootstrap over lines."""
     random = np.random.default_rng(0)
-    return np.mean([_block_sums(values, random) for values in _improvements(group)], axis=0)
+    return np.mean([block_sums(values, random) for values in _improvements(group)], axis=0)
 
 
 def _improvements(group: pd.DataFrame) -> list[np.ndarray]:
@@ -184,16 +180,6 @@ def _improvements(group: pd.DataFrame) -> list[np.ndarray]:
         of_seed.pivot(index="at", columns="strategy", values="improvement")[list(PUBLISHED)].to_numpy()
         for _, of_seed in group.groupby("seed")
     ]
-
-
-def _block_sums(values: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    lines = len(values)
-    block = round(np.sqrt(lines))
-    blocks = -(-lines // block)
-    starts = random.integers(lines - block + 1, size=(RESAMPLES, blocks))
-    sums = np.concatenate((np.zeros((1, values.shape[1])), values.cumsum(axis=0)))
-    drawn = (sums[starts + block] - sums[starts]).sum(axis=1)
-    return drawn * lines / (block * blocks)
 
 
 def _points(run: "FinishedRun") -> pd.DataFrame:
