@@ -20,6 +20,12 @@ FIELDS = {
         "measure": {"every": 10, "reach": 0.4, "spacing": 0.2, "mu": 0.1},
     },
     "adaptation": {"settings": {"mu": 0.1, "alpha": 1.25, "beta": 0.0}, "measure": {"every": 10}},
+    "batchsize": {
+        "optimizer": "sgd-plain",
+        "settings": {"lr": 0.1},
+        "measure": {"every": 10, "sizes": [8, 256], "mu": 0.1},
+    },
+    "capacity": {"settings": {"mu": 0.1}, "measure": {"last": 14, "every": 5}},
     "lines": {"settings": {"mu": 0.1}, "measure": {"first": 2, "every": 10, "points": 11}},
 }
 
@@ -91,7 +97,7 @@ def test_an_interrupted_study_continues_with_the_same_lines(study, monkeypatch):
     assert same_arrays(second.arrays, whole.arrays)
 
 
-@pytest.mark.parametrize("study", ["adaptation", "lines"])
+@pytest.mark.parametrize("study", ["adaptation", "batchsize", "capacity", "lines"])
 def test_a_study_interrupted_after_its_last_step_keeps_its_lines(study, monkeypatch):
     config = study_run(study)
     result, whole = executed(config)

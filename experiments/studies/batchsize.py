@@ -1,0 +1,188 @@
+"""Batch sizes judged on full-batch improvement (PAPER section 7; arXiv:2103.17132, supplement, figures 9 and 10).
+
+There batches below 128 were simulated, by keeping the steepest examples of a batch of 128; here they are drawn. At many
+steps of one SGD training, at the present weights, a fresh batch of each size B gives a gradient g and its line
+theta - s g/||g||. On the line stand the minimum of the full-batch loss (the optimum), the minimum of the batch's loss,
+PAL's step from the batch, and SGD's; each is judged by the decrease of the full-batch loss. So all sizes start from the
+same weights, and differ in nothing but the batch.
+
+The full-batch loss is that of `meanloss`: the same function of all examples that the batch loss is of a few, batch norm
+with the statistics of the batch, L2 term and augmentation included. Measuring changes nothing: the training goes on as
+if it had not been looked at.
+"""
+
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+from pydantic import Field
+from torch import Tensor
+
+from experiments import problems
+from experiments.batchline import dot
+from experiments.config import RunConfig, Strict, resolve
+from experiments.data import Loader
+from experiments.errors import UserError
+from experiments.meanloss import Batch, MeanLoss, check_epoch, first_epoch, mean_loss, minimum
+from experiments.plans import Trainings
+from experiments.seeds import split
+from experiments.trainer import Trainer
+from experiments.training import Record
+from experiments.untouched import untouched
+from experiments.watched import watched
+from pal.line import Line
+from pal.parabola import minimise
+
+Positive = Annotated[float, Field(gt=0)]
+
+RATES = {"sgd-0.05": 0.05, "sgd-0.1": 0.1}
+"""Learning rates of SGD by name: the step is the rate times ||g||."""
+S_MAX = 3.16
+"""Of PAL, distance."""
+
+
+class Measure(Strict):
+    """Which lines are measured.
+
+    Attributes:
+        every: Every so many steps, from the first.
+        sizes: Batch sizes, examples.
+        mu: Measuring step of PAL, distance.
+    """
+
+    every: Annotated[int, Field(ge=1)]
+    sizes: Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=2)]
+    mu: Positive
+
+
+class Settings(Trainings):
+    """Section `batchsize` of a profile.
+
+    Attributes:
+        train_size: Training examples, a multiple of the problem's batch size; all if missing.
+        lr: Learning rate of the SGD training, constant.
+        measure: Which lines.
+    """
+
+    train_size: Annotated[int, Field(ge=1)] | None = None
+    lr: Positive
+    measure: Measure
+
+
+def plan(settings: Settings) -> list[RunConfig]:
+    """One SGD training per problem and seed.
+
+    Raises:
+        UserError: If an epoch has no whole number of batches, or a size is larger than an epoch.
+    """
+    size = {} if settings.train_size is None else {"train_size": settings.train_size}
+    configs = [
+        resolve(
+            "batchsize",
+            problem=problem,
+            optimizer="sgd-plain",
+            settings={"lr": settings.lr},
+            seed=seed,
+            measure=settings.measure.model_dump(),
+            **settings.lengths(),
+            **size,
+        )
+        for problem in settings.problems
+        for seed in settings.seeds
+    ]
+    for config in configs:
+        check_epoch(config)
+        examples, largest = config.task.examples[0], max(settings.measure.sizes)
+        if largest > examples:
+            raise UserError(
+                f"measure.sizes has {largest}, but {config.problem} has {examples} training examples"
+            )
+    return configs
+
+
+def run(config: RunConfig, record: Record) -> dict[str, Any]:
+    """Train with SGD and measure lines on the way; the trace gets one row of each array per measured step.
+
+    Arrays: lines/at [n] (step number); [n, sizes] lines/size, lines/norm (||g||), lines/slope (of the full-batch loss,
+    per distance), and for each strategy lines/<strategy>_step (distance) and lines/<strategy>_improvement (decrease of
+    the full-batch loss).
+    """
+    measure = Measure.model_validate(config.measure)
+    epoch: list[Batch] = []
+    loaders: dict[int, Loader] = {}
+
+    def look(step: int, trainer: Trainer) -> dict[str, Any] | None:
+        if step % measure.every:
+            return None
+        if not epoch:
+            epoch.extend(first_epoch(trainer))
+            loaders.update({size: loader(trainer, size) for size in measure.sizes})
+        return measured_lines(trainer, epoch, [each.batch(step) for each in loaders.values()], measure.mu)
+
+    return watched(config, record, look)
+
+
+def loader(trainer: Trainer, size: int) -> Loader:
+    """Batches of one size, in orders of their own: the training has not just seen what it is measured with."""
+    problem, seeds = problems.with_changes(trainer.problem, batch_size=size), split(trainer.config.seed)
+    return problem.loader(trainer.splits.train, seeds.noise, seeds.initialisation)
+
+
+def measured_lines(
+    trainer: Trainer, epoch: Sequence[Batch], batches: Sequence[Batch], mu: float
+) -> dict[str, Any]:
+    """The line of each batch and what the strategies make of it: lists with a number for each batch."""
+    with untouched(trainer.model):
+        full = mean_loss(trainer, epoch)
+        loss0, gradient = full().item(), full.gradient()
+        lines = [
+            measured_line(trainer, mean_loss(trainer, [batch]), full, loss0, gradient, mu)
+            for batch in batches
+        ]
+    columns = {name: [line[name] for line in lines] for name in lines[0]}
+    return {"size": [len(targets) for _, targets in batches]} | columns
+
+
+def measured_line(
+    trainer: Trainer,
+    batch: MeanLoss,
+    full: MeanLoss,
+    full0: float,
+    full_gradient: Sequence[Tensor],
+    mu: float,
+) -> dict[str, float]:
+    """Steps of the strategies on the line of one batch, and how much they decrease the full-batch loss.
+
+    Args:
+        trainer: Whose weights start the line.
+        batch: The loss that gives the direction -g/||g||.
+        full: The full-batch loss L.
+        full0: L(0).
+        full_gradient: Its gradient at the weights.
+        mu: Measuring step of PAL, distance.
+    """
+    direction = [-each for each in batch.gradient()]
+    line = Line(trainer.model.parameters(), direction)
+    norm = float(line.norm)
+    slope = dot(full_gradient, direction) / norm if norm > 0 else 0.0
+    try:
+        optimum = minimum(lambda distance: line.losses(full, [distance]).item(), full0, slope, mu)
+        others = batch_steps(batch, line, mu)
+        losses = line.losses(full, others.values()).tolist()
+    finally:
+        line.restore()
+    steps = {"optimum": optimum.distance} | others
+    improvements = [full0 - loss for loss in (optimum.loss, *losses)]
+    found = {"norm": norm, "slope": slope}
+    for (name, step), improvement in zip(steps.items(), improvements, strict=True):
+        found |= {f"{name}_step": step, f"{name}_improvement": improvement}
+    return found
+
+
+def batch_steps(batch: MeanLoss, line: Line, mu: float) -> dict[str, float]:
+    """How far the strategies that know nothing but the batch go along its line, distances."""
+    norm = float(line.norm)
+    loss0, loss_mu = line.losses(batch, [0.0, mu]).tolist()
+    return {
+        "pal": float(minimise(loss0, loss_mu, -norm, mu, s_max=S_MAX).step),
+        "exact": minimum(lambda distance: line.losses(batch, [distance]).item(), loss0, -norm, mu).distance,
+    } | {name: rate * norm for name, rate in RATES.items()}

@@ -1,0 +1,119 @@
+"""Does PAL's learning rate come down only where the network can fit its data? (PAPER section 10; ours)
+
+PAL trainings of networks of several widths on several numbers of images, from those that cannot to those that can
+interpolate. Each keeps its learning rate, step / ||g||, of every step. On some lines late in the training, along PAL's
+direction -g/||g||, the exact minimum of the batch loss stands beside that of the full-batch loss and beside PAL's step:
+how much do minima of batches overshoot where they cannot all be met? Measuring changes nothing.
+"""
+
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from experiments.batchline import batch_line
+from experiments.config import RunConfig, Strict, resolve
+from experiments.meanloss import Batch, check_epoch, first_epoch, mean_loss, minimum
+from experiments.plans import Trainings
+from experiments.trainer import Trainer
+from experiments.training import Record
+from experiments.watched import watched
+from pal.parabola import minimise
+
+Count = Annotated[int, Field(ge=1)]
+
+
+class Measure(Strict):
+    """Which lines are searched: every so many of the last so many steps."""
+
+    last: Count
+    every: Count
+
+
+class Settings(Trainings):
+    """Section `capacity` of a profile.
+
+    Attributes:
+        problems: Data sets and networks, such as one for each width.
+        batch_size: Examples per step, the same for all.
+        train_sizes: Numbers of training images, multiples of the batch size.
+        settings: Of PAL; beta stays 0, so that the line is that of the negative gradient.
+        measure: Which lines.
+    """
+
+    batch_size: Count
+    train_sizes: Annotated[list[Count], Field(min_length=1)]
+    settings: dict[str, float] = Field(default_factory=dict)
+    measure: Measure
+
+
+def plan(settings: Settings) -> list[RunConfig]:
+    """One PAL training per problem, number of images and seed.
+
+    Raises:
+        UserError: If an epoch has no whole number of batches.
+    """
+    configs = [
+        resolve(
+            "capacity",
+            problem=problem,
+            optimizer="pal",
+            settings=settings.settings | {"beta": 0.0},
+            batch_size=settings.batch_size,
+            train_size=images,
+            seed=seed,
+            measure=settings.measure.model_dump(),
+            **settings.lengths(),
+        )
+        for problem in settings.problems
+        for images in settings.train_sizes
+        for seed in settings.seeds
+    ]
+    for config in configs:
+        check_epoch(config)
+    return configs
+
+
+def run(config: RunConfig, record: Record) -> dict[str, Any]:
+    """Train with PAL and search some lines late in the training; the trace gets one row of each array per line.
+
+    Arrays [n]: lines/at (step number); distances lines/step (PAL's), lines/batch and lines/full (minima of both
+    losses); lines/full_loss0 and lines/full_loss, the full-batch loss at the weights and at its minimum.
+
+    Returns:
+        What `watched` returns, and the number of weights of the network.
+    """
+    measure = Measure.model_validate(config.measure)
+    epoch: list[Batch] = []
+
+    def look(step: int, trainer: Trainer) -> dict[str, Any] | None:
+        late = step - (config.steps - measure.last)
+        if late < 0 or late % measure.every:
+            return None
+        if not epoch:
+            epoch.extend(first_epoch(trainer))
+        return searched_line(trainer, epoch)
+
+    weights = sum(param.numel() for param in config.task.build(config.seed).parameters())
+    return watched(config, record, look) | {"weights": weights}
+
+
+def searched_line(trainer: Trainer, epoch: Sequence[Batch]) -> dict[str, Any]:
+    """PAL's step and the minima of the batch loss and the full-batch loss on the line of the present batch."""
+    settings = trainer.config.settings
+    mu = settings["mu"]
+    with batch_line(trainer) as line:
+        full = mean_loss(trainer, epoch)
+        (loss_mu,) = line.losses([mu])
+        step = minimise(line.loss0, loss_mu, line.slope, mu, settings["alpha"], settings["s_max"]).step
+        batch = minimum(lambda distance: line.losses([distance])[0], line.loss0, line.slope, mu)
+        full0 = full().item()
+        slope = full.slope([-each for each in line.gradient], -line.slope)
+        best = minimum(lambda distance: line.line.losses(full, [distance]).item(), full0, slope, mu)
+    return {
+        "step": float(step),
+        "batch": batch.distance,
+        "full": best.distance,
+        "full_loss0": full0,
+        "full_loss": best.loss,
+    }
