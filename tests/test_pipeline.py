@@ -21,7 +21,15 @@ def expanded(stage: dict, profile: str = "quick") -> list[dict]:
     text = yaml.safe_dump(body).replace("${profile}", profile)
     items = stage.get("foreach", [""])
     pairs = items.items() if isinstance(items, dict) else [(item, item) for item in items]
-    return [yaml.safe_load(text.replace("${key}", key).replace("${item}", item)) for key, item in pairs]
+    return [yaml.safe_load(_with_item(text.replace("${key}", key), item)) for key, item in pairs]
+
+
+def _with_item(text: str, item: str | list[str]) -> str:
+    if isinstance(item, str):
+        return text.replace("${item}", item)
+    for place, part in enumerate(item):
+        text = text.replace(f"${{item[{place}]}}", part)
+    return text
 
 
 @pytest.mark.parametrize("name", stages())

@@ -9,7 +9,17 @@ from rich.console import Console
 from rich.table import Table
 
 from experiments import files, tables
-from experiments.claims import ablation, adaptation, benchmark, exactness, fullbatch, interpolation, lines
+from experiments.claims import (
+    ablation,
+    adaptation,
+    batchsize,
+    benchmark,
+    capacity,
+    exactness,
+    fullbatch,
+    interpolation,
+    lines,
+)
 from experiments.claims.verdict import Evidence, judge
 from experiments.errors import UserError
 from experiments.source import REPOSITORY
@@ -22,6 +32,8 @@ CLAIMS = [
     *interpolation.CLAIMS,
     *benchmark.CLAIMS,
     *ablation.CLAIMS,
+    *batchsize.CLAIMS,
+    *capacity.CLAIMS,
 ]
 COLOURS = {"supported": "green", "contradicted": "red", "undecided": "yellow", "not measured": "dim"}
 

@@ -2,7 +2,9 @@
 
 from experiments.plots.ablation import measuring_step, variant_effects
 from experiments.plots.adaptation import step_adaptation
+from experiments.plots.batchsize import batch_sizes
 from experiments.plots.benchmark import comparison
+from experiments.plots.capacity import capacity_loss, capacity_rates
 from experiments.plots.clock import wall_clock
 from experiments.plots.exactness import exact_training
 from experiments.plots.fullbatch import fullbatch_lines, fullbatch_strategies
@@ -13,6 +15,9 @@ from experiments.plots.style import save
 from experiments.plots.verdicts import verdicts
 
 __all__ = [
+    "batch_sizes",
+    "capacity_loss",
+    "capacity_rates",
     "comparison",
     "exact_training",
     "fit_errors",
