@@ -18,6 +18,7 @@ Count = Annotated[int, Field(ge=1)]
 
 
 SPOKEN_FOR = (
+    "experiments.models.catalogue",
     "experiments.problems.catalogue",
     "experiments.problems.table",
     "experiments.optimizers.catalogue",
@@ -136,7 +137,7 @@ class RunConfig(Strict):
         what = {
             "config": self.model_dump(),
             "problem": asdict(problem) | {"source": ""},
-            "network": network.options,
+            "network": network._asdict(),
             "optimizer": asdict(optimizer),
             "code": source.digest(
                 f"experiments.studies.{self.study}",
