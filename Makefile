@@ -11,6 +11,8 @@ PORT       ?= 9000
 
 .DEFAULT_GOAL := help
 SHELL := bash
+# Dozens of short processes import torch: where this is set, each of them would compile it anew.
+unexport PYTHONDONTWRITEBYTECODE
 export PAL_SLOTS := $(SLOTS)
 export PAL_SLURM := $(SLURM)
 export PAL_TIME_LIMIT := $(TIME_LIMIT)

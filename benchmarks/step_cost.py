@@ -23,6 +23,7 @@ from torch.nn import functional
 from benchmarks.timing import seconds_of
 from benchmarks.watching import Watched, held
 from experiments import models, optimizers
+from experiments.optimizers.catalogue import BEYOND, PAPER
 from pal import PAL
 
 Step = Callable[[], object]
@@ -125,9 +126,7 @@ SETTINGS: dict[str, dict[str, object]] = {
 }
 
 COSTS = CAPTURABLE | {
-    name: named_step(name, **SETTINGS.get(name, {}))
-    for name in optimizers.names()
-    if name not in ("sgd", "pal")
+    name: named_step(name, **SETTINGS.get(name, {})) for name in PAPER | BEYOND if name not in ("sgd", "pal")
 }
 """All rows of the table."""
 

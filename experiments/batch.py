@@ -161,9 +161,9 @@ def forget(request: Request) -> int:
     return 0
 
 
-def _state(board: Board) -> tuple[int, int, str]:
+def _state(board: Board) -> tuple[float, int, str]:
     failed = len(board.failures)
-    return len(board.finished) + failed, board.total, f"{failed} failed" if failed else ""
+    return board.done, board.total, f"{failed} failed" if failed else ""
 
 
 def _say(words: str) -> None:

@@ -234,6 +234,7 @@ def _report(arguments: argparse.Namespace) -> int:
 
     report.index(arguments.profile)
     markdown.write(arguments.profile)
+    markdown.into_readme(arguments.profile)
     return 0
 
 

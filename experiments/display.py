@@ -11,8 +11,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 PLAIN_SECONDS = 10.0
 """Time between lines where there is no terminal."""
 
-Show = Callable[[int, int, str], None]
-"""Called as often as one likes with how much is done, of how much, and further words."""
+Show = Callable[[float, int, str], None]
+"""Called as often as one likes with how much is done, parts included, of how much, and further words."""
 
 
 @contextmanager
@@ -32,7 +32,7 @@ def progress(title: str) -> Iterator[Show]:
     with Progress(*columns, console=console) as bar:
         task = bar.add_task(title, total=None, words="")
 
-        def show(done: int, total: int, words: str) -> None:
+        def show(done: float, total: int, words: str) -> None:
             bar.update(task, completed=done, total=total, words=_join(left.words(done, total), words))
 
         yield show
@@ -47,9 +47,9 @@ class TimeLeft:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._first: tuple[int, float] | None = None
+        self._first: tuple[float, float] | None = None
 
-    def words(self, done: int, total: int) -> str:
+    def words(self, done: float, total: int) -> str:
         """For people: "about 2 min left", "done", or nothing before anything is known."""
         if done >= total:
             return "done"
@@ -79,12 +79,12 @@ class _Lines:
         self._title, self._left = title, left
         self._last, self._text = -PLAIN_SECONDS, ""
 
-    def show(self, done: int, total: int, words: str) -> None:
+    def show(self, done: float, total: int, words: str) -> None:
         """A line, if one is due and says something new."""
         estimate = self._left.words(done, total)
         if done < total and time.monotonic() - self._last < PLAIN_SECONDS:
             return
-        text = f"{self._title}: {done}/{total} {_join(estimate, words)}".rstrip()
+        text = f"{self._title}: {int(done)}/{total} {_join(estimate, words)}".rstrip()
         if text != self._text:
             print(text, file=sys.stderr, flush=True)  # noqa: T201
             self._last, self._text = time.monotonic(), text

@@ -45,12 +45,26 @@ class Failure:
 
 @dataclass
 class Board:
-    """What the slots share; taking from and adding to these lists is atomic."""
+    """What the slots share; taking from and adding to its collections is atomic.
+
+    Attributes:
+        total: Number of runs.
+        waiting: Runs that no slot has taken.
+        finished: Runs that are done, also those that were before.
+        failures: Runs that failed.
+        under_way: Which part of its run a slot has done, by the slot's number.
+    """
 
     total: int
     waiting: deque[RunConfig]
     finished: list[RunConfig]
     failures: list[Failure] = field(default_factory=list)
+    under_way: dict[int, float] = field(default_factory=dict)
+
+    @property
+    def done(self) -> float:
+        """Number of runs that have ended, and the parts of the others."""
+        return len(self.finished) + len(self.failures) + sum(list(self.under_way.values()))
 
 
 def prepare(configs: Sequence[RunConfig]) -> None:
@@ -132,6 +146,7 @@ class Slot:
     """
 
     def __init__(self, number: int, threads: int, board: Board) -> None:
+        self._number = number
         self._environment = _environment(number, threads)
         self._board = board
         self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115  (closed by stop)
@@ -162,6 +177,7 @@ class Slot:
             except IndexError:
                 return
             failure = self._run(config)
+            self._board.under_way.pop(self._number, None)
             if self._stopping:
                 return
             if failure is None:
@@ -187,20 +203,24 @@ class Slot:
         return Failure(config.name, reason, tracking.log(config))
 
     def _ask(self, config: RunConfig) -> dict[str, Any] | None:
-        """The worker's answer; None if it died."""
+        """The worker's answer; None if it died. What it says before is how far the run is."""
         process = self._process or self._start()
         assert process.stdin is not None
         assert process.stdout is not None
         try:
             process.stdin.write(config.model_dump_json() + "\n")
             process.stdin.flush()
-            line = process.stdout.readline()
+            for line in process.stdout:
+                if not line.endswith("\n"):
+                    break
+                answer = json.loads(line)
+                if "failure" in answer:
+                    return answer
+                self._board.under_way[self._number] = answer["part"]
         except (BrokenPipeError, ValueError):
-            line = ""
-        if not line.endswith("\n"):
-            self._end()
-            return None
-        return json.loads(line)
+            pass
+        self._end()
+        return None
 
     def _start(self) -> subprocess.Popen[str]:
         self._process = subprocess.Popen(

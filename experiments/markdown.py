@@ -31,6 +31,16 @@ def write(profile: str, root: Path = REPOSITORY) -> Path:
     return files.write_whole(root / "reports" / profile / "REPORT.md", "\n\n".join(parts) + "\n")
 
 
+def into_readme(profile: str, root: Path = REPOSITORY) -> None:
+    """Put the verdicts in short between the marks of this profile in the README, where it has any."""
+    readme = root / "README.md"
+    before, mark, rest = readme.read_text().partition(f"<!-- verdicts of {profile} -->\n")
+    if mark:
+        verdicts = pd.read_csv(tables.verdicts(profile, root))
+        _, end, after = rest.partition("<!-- end of verdicts -->\n")
+        files.write_whole(readme, f"{before}{mark}{summary(verdicts)}\n\n{short(verdicts)}\n{end}{after}")
+
+
 def summary(verdicts: pd.DataFrame) -> str:
     """How many claims have which verdict."""
     counts = verdicts["verdict"].value_counts()

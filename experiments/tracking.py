@@ -74,6 +74,12 @@ class Record:
         self._checkpoint = checkpoint
         self._checkpoint_seconds = checkpoint_seconds
         self._stop = stop
+        self._before, self._started = 0.0, time.perf_counter()
+
+    @property
+    def seconds(self) -> float:
+        """What the run has taken so far, earlier attempts up to their last checkpoint included."""
+        return self._before + time.perf_counter() - self._started
 
     @property
     def checkpoint_seconds(self) -> float:
@@ -94,13 +100,15 @@ class Record:
         """What an interrupted attempt saved last, on the CPU; or None."""
         if not self._checkpoint.exists():
             return None
-        return torch.load(self._checkpoint, map_location="cpu", weights_only=True)
+        state = torch.load(self._checkpoint, map_location="cpu", weights_only=True)
+        self._before = state.pop("seconds", 0.0)
+        return state
 
     def save_checkpoint(self, state: dict[str, Any]) -> None:
         """Replace the checkpoint, whole or not at all; raises Stopped afterwards if the run is to stop."""
         fresh = self._checkpoint.with_suffix(".new")
         with fresh.open("wb") as file:
-            torch.save(state, file)
+            torch.save(state | {"seconds": self.seconds}, file)
             file.flush()
             os.fsync(file.fileno())
         fresh.replace(self._checkpoint)
@@ -178,14 +186,13 @@ def _attempt(config: RunConfig, partial: Path, body: Body, recorder: Callable[[A
 
     def main(run: Any) -> dict[str, Any]:
         run.info["provenance"] = provenance(config)
-        started = time.perf_counter()
         record = recorder(run)
         try:
             result = body(config, record)
         except BaseException:
             run._get_captured_output()  # Sacred keeps the output of failed runs only up to the last heartbeat
             raise
-        run.info["seconds"] = time.perf_counter() - started
+        run.info["seconds"] = record.seconds
         np.savez_compressed(partial / "record" / "trace.npz", **record.arrays)  # pyright: ignore[reportArgumentType]
         return result
 

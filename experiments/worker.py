@@ -1,4 +1,6 @@
-"""A launcher's worker: run configs come in on standard input, one JSON line each; one answer line goes out for each.
+"""A launcher's worker: run configs come in on standard input, one JSON line each.
+
+For each, lines go out that say which part of the run is done, and one at last whether it failed, and why.
 
 SIGTERM and SIGUSR2 ask it to end at a checkpoint: the launcher sends the first at its time limit; a SLURM controller
 sends both to all processes of a job, before it takes the node away.
@@ -10,9 +12,14 @@ import queue
 import signal
 import sys
 import threading
+import time
+from collections.abc import Callable
 from typing import IO, Any
 
 from experiments.errors import UserError
+
+PART_SECONDS = 1.0
+"""Time between two words about how far a run is."""
 
 _asked = threading.Event()
 """Set when the worker is to end at a checkpoint."""
@@ -31,7 +38,7 @@ def main() -> None:
 
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
     while True:
-        _answer(answers, _execute(lines.get()))
+        _answer(answers, _execute(lines.get(), lambda part: _answer(answers, {"part": part})))
 
 
 def _read(lines: "queue.Queue[str]") -> None:
@@ -40,13 +47,14 @@ def _read(lines: "queue.Queue[str]") -> None:
     os._exit(0)  # the launcher is gone: its next call continues the run from its checkpoint
 
 
-def _execute(line: str) -> dict[str, Any]:
+def _execute(line: str, tell: Callable[[float], None]) -> dict[str, Any]:
     from experiments import studies, tracking
     from experiments.config import RunConfig
 
     config = RunConfig.model_validate_json(line)
     try:
-        tracking.execute(config, studies.get(config.study).run, stop=_asked.is_set)
+        body = studies.get(config.study).run
+        tracking.execute(config, body, on_progress=_now_and_then(config.steps, tell), stop=_asked.is_set)
     except tracking.Stopped:
         os._exit(0)  # without an answer: the run is neither finished nor failed
     except UserError as error:
@@ -54,6 +62,18 @@ def _execute(line: str) -> dict[str, Any]:
     except Exception as error:
         return {"failure": f"{type(error).__name__}: {error}".splitlines()[0]}
     return {"failure": None}
+
+
+def _now_and_then(steps: int, tell: Callable[[float], None]) -> Callable[[int, str], None]:
+    told_at = time.monotonic()
+
+    def show(step: int, _: str) -> None:
+        nonlocal told_at
+        if time.monotonic() - told_at > PART_SECONDS:
+            told_at = time.monotonic()
+            tell(step / steps)
+
+    return show
 
 
 def _answer(stream: IO[str], answer: dict[str, Any]) -> None:

@@ -28,7 +28,8 @@ SETTINGS = {
 NAMES = optimizers.names()
 FORWARD = [name for name in NAMES if optimizers.get(name).closure == "forward"]
 GROUPED = [name for name in NAMES if name != "lbfgs"]  # torch's LBFGS takes one group
-SEARCHES = ["pal", "sls", "alig", "exact", "labpal", "qlabgrad"]
+ABLATED = ["pal-counted-twice", "pal-new-masks", "pal-safeguard"]
+SEARCHES = ["pal", *ABLATED, "sls", "alig", "exact", "labpal", "qlabgrad"]
 
 
 def network(dropout: float = 0.2) -> nn.Sequential:
@@ -132,7 +133,7 @@ def test_keeps_channels_last_and_goes_the_same_way(name):
     assert last[0].weight.is_contiguous(memory_format=torch.channels_last)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "pal-counted-twice"])
 def test_norm_statistics_count_a_batch_once(name):
     model = network()
     method = build(name, model.parameters())
@@ -145,7 +146,7 @@ def test_norm_statistics_count_a_batch_once(name):
     torch.testing.assert_close(model[1].running_var, twin[1].running_var)
 
 
-@pytest.mark.parametrize("name", FORWARD)
+@pytest.mark.parametrize("name", [name for name in FORWARD if name != "pal-new-masks"])
 def test_dropout_masks_are_equal_within_a_step_and_new_in_the_next(name):
     layers = nn.Sequential(nn.Linear(4, 50), nn.Dropout(0.5)).double()
     masks: list[torch.Tensor] = []
@@ -205,7 +206,7 @@ def test_the_record_of_a_line_search_says_how_far_the_weights_went(name):
         assert line.slope.item() == pytest.approx(-line.norm.item())
 
 
-@pytest.mark.parametrize("name", ["sls", "exact"])
+@pytest.mark.parametrize("name", ["sls", "exact", "pal-safeguard"])
 def test_a_search_never_raises_the_batch_loss(name):
     model = network()
     method = build(name, model.parameters())

@@ -9,9 +9,10 @@ import torch
 
 from experiments import optimizers
 from experiments.errors import UserError
+from experiments.optimizers.catalogue import BEYOND, PAPER
 
 SCHEDULED = [name for name in optimizers.names() if optimizers.get(name).rate is not None]
-OURS = [name for name in optimizers.names() if optimizers.get(name).target.startswith("pal.")]
+OURS = [name for name, entry in (PAPER | BEYOND).items() if entry.target.startswith("pal.")]
 
 
 def constructor(name: str) -> dict[str, inspect.Parameter]:

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from experiments import files, tables
-from experiments.claims import adaptation, benchmark, exactness, fullbatch, interpolation, lines
+from experiments.claims import ablation, adaptation, benchmark, exactness, fullbatch, interpolation, lines
 from experiments.claims.verdict import Evidence, judge
 from experiments.errors import UserError
 from experiments.source import REPOSITORY
@@ -21,6 +21,7 @@ CLAIMS = [
     *fullbatch.CLAIMS,
     *interpolation.CLAIMS,
     *benchmark.CLAIMS,
+    *ablation.CLAIMS,
 ]
 COLOURS = {"supported": "green", "contradicted": "red", "undecided": "yellow", "not measured": "dim"}
 

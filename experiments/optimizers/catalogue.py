@@ -25,10 +25,11 @@ class Entry:
     rate: str | None = None
 
 
+PAL = {"mu": 0.1, "alpha": 1.0, "beta": 0.0, "s_max": 3.16}
 ADAM = {"lr": 1e-3, "beta1": 0.9, "beta2": 0.999, "eps": 1e-8}
 
 PAPER = {
-    "pal": Entry("pal.optimizer:PAL", "forward", {"mu": 0.1, "alpha": 1.0, "beta": 0.0, "s_max": 3.16}, {}),
+    "pal": Entry("pal.optimizer:PAL", "forward", PAL, {}),
     "sgd": Entry("torch.optim:SGD", "none", {"lr": 0.1, "momentum": 0.9}, {"nesterov": True}, "lr"),
     # The update direction is the momentum buffer itself, or the gradient.
     "sgd-plain": Entry("torch.optim:SGD", "none", {"lr": 0.1, "momentum": 0.0}, {}, "lr"),
@@ -111,4 +112,15 @@ BEYOND = {
     "qlabgrad": Entry("pal.baselines.qlabgrad:QLABGrad", "forward", {"lr": 0.01}, {}),
 }
 
-OPTIMIZERS = PAPER | BEYOND
+ABLATED = {
+    "pal-counted-twice": Entry("experiments.optimizers.ablated:CountedTwice", "forward", PAL, {}),
+    "pal-new-masks": Entry("experiments.optimizers.ablated:NewMasks", "forward", PAL, {}),
+    "pal-safeguard": Entry("experiments.optimizers.ablated:Safeguarded", "forward", PAL, {}),
+    # The L2 term beside the searched loss: it goes with l2 = 0 of the run.
+    "pal-l2-beside": Entry(
+        "pal.optimizer:PAL", "forward", PAL | {"weight_decay": 1e-4}, {"decoupled_weight_decay": True}
+    ),
+}
+"""PAL with one thing changed, for the study `ablation` only."""
+
+OPTIMIZERS = PAPER | BEYOND | ABLATED

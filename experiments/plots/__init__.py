@@ -1,5 +1,6 @@
 """Tables -> figures. Drawing only: data frames come in, figures go out, and nothing here knows torch."""
 
+from experiments.plots.ablation import measuring_step, variant_effects
 from experiments.plots.adaptation import step_adaptation
 from experiments.plots.benchmark import comparison
 from experiments.plots.clock import wall_clock
@@ -20,10 +21,12 @@ __all__ = [
     "interpolation",
     "line_shape",
     "loss_lines",
+    "measuring_step",
     "save",
     "schedules",
     "sensitivity",
     "step_adaptation",
+    "variant_effects",
     "verdicts",
     "wall_clock",
     "wide_lines",

@@ -131,3 +131,23 @@ def test_beside_a_figure_stands_what_it_was_made_of(tmp_path):
         "commits": ["abc123"],
         "runs": {"lines": ["a1", "b2"]},
     }
+
+
+def test_the_readme_takes_the_verdicts_of_the_profile_it_names(results):
+    readme = results / "README.md"
+    readme.write_text("a\n<!-- verdicts of quick -->\nbygone\n<!-- end of verdicts -->\nz\n")
+    for _ in range(2):
+        markdown.into_readme("quick", results)
+        markdown.into_readme("small", results)
+        text = readme.read_text()
+        assert text.startswith("a\n<!-- verdicts of quick -->\n2 claims: ")
+        assert text.endswith("| **not measured** |\n<!-- end of verdicts -->\nz\n")
+        assert "bygone" not in text
+
+
+def test_the_readme_says_what_the_committed_results_say():
+    verdicts = tables.verdicts("small")
+    if not verdicts.is_file():
+        pytest.skip("the small profile has no results here")
+    readme = (REPOSITORY / "README.md").read_text()
+    assert markdown.short(pd.read_csv(verdicts)) in readme

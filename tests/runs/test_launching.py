@@ -96,6 +96,12 @@ def test_at_the_time_limit_runs_save_a_checkpoint_and_the_next_call_continues_th
     assert continued == (tracking.execute(begun, single.run) / "trace.npz").read_bytes()
 
 
+def test_how_far_a_run_is_shows_before_it_ends():
+    config, done = short(steps=100_000), []
+    launcher.launch([config], slots=1, show=lambda board: done.append(board.done), stop=lambda: done[-1] > 0)
+    assert 0 < max(done) < 1
+
+
 def test_a_worker_ends_with_its_launcher_even_while_it_starts():
     worker = subprocess.Popen(
         [sys.executable, "-m", "experiments", "worker"], cwd=REPOSITORY, stdin=subprocess.PIPE

@@ -142,11 +142,13 @@ def test_a_run_killed_in_the_middle_continues_and_ends_with_the_same_bytes(runs_
     until(lambda: checkpoint.exists() and torch.load(checkpoint, weights_only=True)["step"] >= 10)
     process.kill()
     process.wait()
+    saved = torch.load(checkpoint, weights_only=True)["seconds"]
     steps = []
     continued = tracking.execute(config, single.run, on_progress=lambda step, _: steps.append(step))
     assert 10 <= steps[0] < 150
     monkeypatch.setenv("PAL_RUNS", str(tmp_path / "others"))
     uninterrupted = tracking.execute(config, single.run)
+    assert 0 < saved < json.loads((continued / "info.json").read_text())["seconds"]
     for name in ("trace.npz", "config.json"):
         assert (continued / name).read_bytes() == (uninterrupted / name).read_bytes()
     first, other = (json.loads((place / "metrics.json").read_text()) for place in (continued, uninterrupted))
