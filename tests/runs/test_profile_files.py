@@ -5,6 +5,7 @@ import yaml
 
 from experiments import profiles, reading
 from experiments.errors import UserError
+from experiments.source import REPOSITORY
 
 LINES = {
     "problems": ["digits-mlp"],
@@ -91,6 +92,12 @@ def test_the_profiles_that_come_with_the_project_are_whole():
     for name in profiles.names():
         for study in profiles.load(name):
             assert profiles.plan(name, study).runs
+
+
+def test_every_profile_has_every_study_of_the_pipeline():
+    pipeline = yaml.safe_load((REPOSITORY / "dvc.yaml").read_text())["stages"]["study"]["foreach"]
+    for name in profiles.names():
+        assert set(profiles.load(name)) == set(pipeline)
 
 
 def test_the_profile_of_the_paper_gives_every_competitor_as_many_settings_at_the_papers_length():
