@@ -1,7 +1,7 @@
 """How fast the full-batch loss is measured along a line, as a share of plain forward passes.
 
 A point of the line costs one move of the weights and a forward pass over all batches, which lie ready on the device.
-The table gives examples x points per second of `Line.losses` over `FullBatch`, divided by those of the same network's
+The table gives examples x points per second of `Line.losses` over `MeanLoss`, divided by those of the same network's
 forward passes alone (median of rounds that follow one another in one process): 1 means that moving costs nothing.
 
     python -m benchmarks.line_throughput [--seconds 30] [--threads 1] [--device cuda]
@@ -18,7 +18,7 @@ from torch.nn import functional
 
 from benchmarks.timing import seconds_of
 from experiments import models
-from experiments.studies.fullbatch import FullBatch
+from experiments.meanloss import MeanLoss
 from pal.line import Line
 
 BATCH = 128
@@ -65,7 +65,7 @@ def measured(case: Case, device: torch.device, seconds: float) -> tuple[float, f
             for x, y in batches:
                 loss(x, y)
 
-    full_loss = FullBatch(loss, batches, params, l2=0.0)
+    full_loss = MeanLoss(loss, batches, params, l2=0.0)
     line = Line(params, [torch.randn_like(param) for param in params])
     distances = [0.01 * (point + 1) for point in range(POINTS)]
     times: list[tuple[float, float]] = []

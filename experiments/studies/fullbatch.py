@@ -24,17 +24,14 @@ from torch import Tensor
 
 from experiments.batchline import dot
 from experiments.config import RunConfig, Strict, resolve
-from experiments.errors import UserError
+from experiments.meanloss import Batch, check_epoch, first_epoch, mean_loss
 from experiments.plans import Trainings
-from experiments.trainer import l2_term
 from experiments.training import Record, Trainer
 from experiments.untouched import untouched
 from experiments.watched import watched
 from pal.closure import BatchLoss
 from pal.line import Line
-from pal.randomness import Randomness
 
-Batch = tuple[Tensor, Tensor]
 Positive = Annotated[float, Field(gt=0)]
 
 WIDENINGS = 5
@@ -96,12 +93,7 @@ def plan(settings: Settings) -> list[RunConfig]:
         for seed in settings.seeds
     ]
     for config in configs:
-        examples = config.task.examples[0]
-        if examples % config.batch_size:
-            raise UserError(
-                f"{config.problem} has {examples} training examples; train_size must be a multiple of the batch size, "
-                f"{config.batch_size}, so that every example counts once"
-            )
+        check_epoch(config)
     return configs
 
 
@@ -119,62 +111,18 @@ def run(config: RunConfig, record: Record) -> dict[str, Any]:
         if step % measure.every:
             return None
         if not epoch:
-            epoch.extend(trainer.loader.batch(number) for number in range(trainer.loader.steps_per_epoch))
+            epoch.extend(first_epoch(trainer))
         return measured_line(trainer, epoch, measure)
 
     return watched(config, record, look)
 
 
-class FullBatch:
-    """The full-batch loss as a function of the weights: mean over batches of one size, and the L2 term.
-
-    Every evaluation draws the same random numbers, those that come next when this object is made.
-
-    Args:
-        loss: Mean loss of a batch at the present weights.
-        batches: All of them, resident.
-        params: The weights.
-        l2: lambda of lambda / 2 ||theta||^2.
-    """
-
-    def __init__(
-        self,
-        loss: Callable[[Tensor, Tensor], Tensor],
-        batches: Sequence[Batch],
-        params: Sequence[Tensor],
-        l2: float,
-    ) -> None:
-        self._loss, self._batches, self._params, self._l2 = loss, batches, params, l2
-        self._moment = Randomness()
-
-    @torch.no_grad()
-    def __call__(self) -> Tensor:
-        """The loss, 0-dim, float64."""
-        self._moment.replay()
-        loss = torch.stack([self._loss(*batch) for batch in self._batches]).double().mean()
-        return loss + l2_term(self._params, self._l2).double() if self._l2 else loss
-
-    def slope(self, direction: Sequence[Tensor], norm: float) -> float:
-        """Derivative along d / ||d||, loss per distance; one batch's activations are held at a time."""
-        self._moment.replay()
-        total = sum(
-            self._along(direction, self._loss(*batch)) / len(self._batches) for batch in self._batches
-        )
-        if self._l2:
-            total += self._along(direction, l2_term(self._params, self._l2))
-        return total / norm if norm > 0 else 0.0
-
-    def _along(self, direction: Sequence[Tensor], loss: Tensor) -> float:
-        return dot(torch.autograd.grad(loss, self._params), direction)
-
-
 def measured_line(trainer: Trainer, epoch: Sequence[Batch], measure: Measure) -> dict[str, Any]:
     """Both losses along the coming update's direction, on a grid and at mu, with slopes and the direction's norm."""
-    problem, model = trainer.problem, trainer.model
-    params, batch_loss = list(model.parameters()), BatchLoss()
+    params, batch_loss = list(trainer.model.parameters()), BatchLoss()
     gradients: list[Tensor] = []
-    with untouched(model):
-        full_loss = FullBatch(lambda x, y: problem.loss(model, x, y), epoch, params, trainer.config.l2)
+    with untouched(trainer.model):
+        full_loss = mean_loss(trainer, epoch)
         loss0 = batch_loss.measure(
             trainer.loss_fn, lambda loss: gradients.extend(torch.autograd.grad(loss, params))
         ).item()

@@ -9,8 +9,9 @@ from small_runs import short
 from torch.nn import functional
 
 from experiments.errors import UserError
+from experiments.meanloss import MeanLoss
 from experiments.studies import fullbatch
-from experiments.studies.fullbatch import FullBatch, Measure, Settings, measured_line, on_grid, plan
+from experiments.studies.fullbatch import Measure, Settings, measured_line, on_grid, plan
 from experiments.tables.fullbatch import PUBLISHED, judged
 from experiments.trainer import Trainer
 from pal.line import Line
@@ -115,7 +116,7 @@ def test_a_step_out_of_the_interval_is_cut_and_marked():
 
 def test_every_evaluation_of_the_full_batch_sees_the_same_dropout_masks():
     x = torch.ones(8, 50)
-    loss = FullBatch(lambda x, y: functional.dropout(x, 0.5).sum(), [(x, x), (x, x)], [], 0.0)
+    loss = MeanLoss(lambda x, y: functional.dropout(x, 0.5).sum(), [(x, x), (x, x)], [], 0.0)
     first = loss()
     torch.rand(3)
     assert torch.equal(loss(), first)
