@@ -99,4 +99,8 @@ def test_a_new_study_has_a_claim_with_a_verdict_and_a_figure(reader):
     assert claims.loc["steps-grow", "verdict"] in ("supported", "contradicted", "undecided")
     assert claims.loc["lines-convex", "verdict"] == "not measured"
     figures = reader.root / "figures" / "mine" / "batches"
-    assert {file.name for file in figures.iterdir()} == {"step-sizes.png", "step-sizes.pdf", "step-sizes.json"}
+    assert {file.name for file in figures.iterdir()} == {
+        "step-sizes.png",
+        "step-sizes.pdf",
+        "step-sizes.json",
+    }
