@@ -39,7 +39,7 @@ def progress(title: str) -> Iterator[Show]:
 
 
 class TimeLeft:
-    """Estimate from what was done since the first call: what was there before took no time now.
+    """Estimate from the pace since the first progress: what was there before took no time now, nor did getting ready.
 
     Args:
         clock: Seconds from any moment on.
@@ -47,18 +47,22 @@ class TimeLeft:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
+        self._before: float | None = None
         self._first: tuple[float, float] | None = None
 
     def words(self, done: float, total: int) -> str:
         """For people: "about 2 min left", "done", or nothing before anything is known."""
         if done >= total:
             return "done"
+        if self._before is None:
+            self._before = done
         if self._first is None:
-            self._first = done, self._clock()
-        before, started = self._first
-        if done == before:
+            self._first = (done, self._clock()) if done > self._before else None
             return ""
-        return f"about {duration((self._clock() - started) / (done - before) * (total - done))} left"
+        first, started = self._first
+        if done <= first:
+            return ""
+        return f"about {duration((self._clock() - started) / (done - first) * (total - done))} left"
 
 
 def duration(seconds: float) -> str:

@@ -239,10 +239,12 @@ def test_durations_are_for_people(seconds, words):
     assert display.duration(seconds) == words
 
 
-def test_the_time_left_counts_only_what_was_done_since_the_start():
+def test_the_time_left_follows_the_pace_since_the_first_progress():
     now = [100.0]
     left = display.TimeLeft(lambda: now[0])
     assert left.words(50, 100) == ""
+    now[0] += 1000  # getting ready
+    assert left.words(50.5, 100) == ""
     now[0] += 20
-    assert left.words(60, 100) == "about 80 s left"
+    assert left.words(60.5, 100) == "about 79 s left"
     assert left.words(100, 100) == "done"
