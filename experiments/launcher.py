@@ -252,6 +252,8 @@ def _environment(slot: int, threads: int) -> dict[str, str]:
     """Variables that must be there before the worker starts."""
     variables = dict(os.environ, OMP_NUM_THREADS=str(threads), MKL_NUM_THREADS=str(threads))
     variables["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"  # deterministic matrix products
+    # Activations are freed and asked for again in every step: glibc would give their pages back each time.
+    variables |= {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**40)}
     if torch.cuda.is_available():
         visible = os.environ.get("CUDA_VISIBLE_DEVICES")
         every = [str(index) for index in range(torch.cuda.device_count())]
