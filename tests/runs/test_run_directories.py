@@ -1,5 +1,6 @@
 """A run's directory: complete or not there, with everything a person needs to judge the run."""
 
+import itertools
 import json
 import subprocess
 import sys
@@ -155,3 +156,16 @@ def test_a_run_killed_in_the_middle_continues_and_ends_with_the_same_bytes(runs_
     assert {name: (series["values"], series["steps"]) for name, series in first.items()} == {
         name: (series["values"], series["steps"]) for name, series in other.items()
     }
+
+
+def test_a_run_cut_into_five_pieces_is_the_uncut_run_bit_by_bit(tmp_path, monkeypatch):
+    config = short(settings={"beta": 0.4}, steps=50)
+    for _ in range(4):
+        steps = itertools.count()
+        with pytest.raises(tracking.Stopped):
+            tracking.execute(config, single.run, stop=lambda steps=steps: next(steps) >= 10)
+    cut = tracking.execute(config, single.run)
+    monkeypatch.setenv("PAL_RUNS", str(tmp_path / "others"))
+    assert (cut / "trace.npz").read_bytes() == (
+        tracking.execute(config, single.run) / "trace.npz"
+    ).read_bytes()
