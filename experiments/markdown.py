@@ -32,13 +32,14 @@ def write(profile: str, root: Path = REPOSITORY) -> Path:
 
 
 def into_readme(profile: str, root: Path = REPOSITORY) -> None:
-    """Put the verdicts in short between the marks of this profile in the README, where it has any."""
+    """Put the measured claims in short between the marks of this profile in the README, where it has any."""
     readme = root / "README.md"
     before, mark, rest = readme.read_text().partition(f"<!-- verdicts of {profile} -->\n")
     if mark:
         verdicts = pd.read_csv(tables.verdicts(profile, root))
+        table = short(verdicts[verdicts["verdict"] != "not measured"])
         _, end, after = rest.partition("<!-- end of verdicts -->\n")
-        files.write_whole(readme, f"{before}{mark}{summary(verdicts)}\n\n{short(verdicts)}\n{end}{after}")
+        files.write_whole(readme, f"{before}{mark}{summary(verdicts)}\n\n{table}\n{end}{after}")
 
 
 def summary(verdicts: pd.DataFrame) -> str:
