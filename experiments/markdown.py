@@ -62,7 +62,12 @@ def short(verdicts: pd.DataFrame) -> str:
 
 
 def _measured(row: dict[Any, Any]) -> str:
-    return f"{row['measured']:.3g} ({row['low']:.3g} to {row['high']:.3g})"
+    return f"{row['measured']:.3g} ({interval(row)})"
+
+
+def interval(row: dict[Any, Any]) -> str:
+    """The 95 % interval of a claim."""
+    return "a single value" if pd.isna(row["low"]) else f"{row['low']:.3g} to {row['high']:.3g}"
 
 
 def _claim(row: dict[Any, Any], profile: str) -> str:

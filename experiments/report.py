@@ -101,7 +101,7 @@ def _claims(verdicts: pd.DataFrame) -> str:
 def _claim(row: dict[Any, Any]) -> str:
     measured = ""
     if row["verdict"] != "not measured":
-        measured = f"<b>{row['measured']:.3g}</b><br><small>{row['low']:.3g} to {row['high']:.3g}</small>"
+        measured = f"<b>{row['measured']:.3g}</b><br><small>{markdown.interval(row)}</small>"
     badge = f'<span class="{row["verdict"].replace(" ", "-")}">{row["verdict"]}</span>'
     claim, source, test, scope = (
         html.escape(str(row[name])) for name in ("claim", "source", "test", "scope")

@@ -1,16 +1,28 @@
-"""Intervals by resampling."""
+"""95 % intervals: of means over a few trainings, and by resampling."""
 
+import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
+from scipy import stats
 
 RESAMPLES = 10_000
 
 
-def interval(
-    groups: Sequence[np.ndarray], statistic: Callable[[np.ndarray], float] = np.mean
-) -> tuple[float, float]:
-    """95 % percentile interval of a statistic, resampling whole groups (such as all lines of one training)."""
+def mean_interval(values: np.ndarray) -> tuple[float, float]:
+    """Student's 95 % interval of the mean of independent values; NaN for fewer than two.
+
+    Resampling two or three values never gets beyond the least and the largest of them: an interval that misses the mean
+    in every second or fourth case.
+    """
+    if len(values) < 2:
+        return math.nan, math.nan
+    reach = stats.t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / math.sqrt(len(values))
+    return float(values.mean() - reach), float(values.mean() + reach)
+
+
+def interval(groups: Sequence[np.ndarray], statistic: Callable[[np.ndarray], float]) -> tuple[float, float]:
+    """Percentile interval of a statistic, resampling whole groups (such as all trainings of one network)."""
     random = np.random.default_rng(0)
     draws = random.integers(len(groups), size=(RESAMPLES, len(groups)))
     values = [statistic(np.concatenate([groups[index] for index in draw])) for draw in draws]
@@ -37,3 +49,17 @@ def block_sums(values: np.ndarray, random: np.random.Generator) -> np.ndarray:
     sums = np.concatenate((np.zeros((1, values.shape[1])), around.cumsum(axis=0)))
     drawn = (sums[starts + block] - sums[starts]).sum(axis=1)
     return drawn * lines / (block * blocks)
+
+
+def block_draws(values: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    """The lines of other trainings like this one, [RESAMPLES, lines]: blocks as in `block_sums`.
+
+    Args:
+        values: [lines].
+        random: Where the blocks come from.
+    """
+    lines = len(values)
+    block = round(np.sqrt(lines))
+    starts = random.integers(lines, size=(RESAMPLES, -(-lines // block), 1))
+    places = (starts + np.arange(block)).reshape(RESAMPLES, -1)[:, :lines]
+    return values[places % lines]

@@ -8,7 +8,7 @@ import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
-from experiments import files, tables
+from experiments import files, markdown, tables
 from experiments.claims import (
     ablation,
     adaptation,
@@ -75,11 +75,7 @@ def show(profile: str) -> int:
     )
     for row in verdicts.to_dict("records"):
         known = row["verdict"] != "not measured"
-        numbers = (
-            (f"{row['measured']:.3g}", f"{row['low']:.3g} to {row['high']:.3g}", str(row["n"]))
-            if known
-            else ("", "", "")
-        )
+        numbers = (f"{row['measured']:.3g}", markdown.interval(row), str(row["n"])) if known else ("", "", "")
         table.add_row(str(row["claim"]), *numbers, f"[{COLOURS[row['verdict']]}]{row['verdict']}[/]")
     console.print(table)
     for folder, what in (

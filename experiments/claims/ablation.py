@@ -1,8 +1,10 @@
 """Claims about what PAL's measuring step, its number type and its pieces of care are good for."""
 
+import numpy as np
 import pandas as pd
 
 from experiments.claims.verdict import Claim, Evidence, Measure, Measured, paired
+from experiments.tables.common import final_accuracy
 
 MARGIN = 0.02
 """A difference of validation accuracy that counts as none: that of the claim on alpha."""
@@ -14,11 +16,9 @@ WITHIN = f"Supported if the whole interval of the mean is within {MARGIN:g}, con
 
 
 def _swept(evidence: Evidence) -> pd.DataFrame:
-    """Plain PAL's runs; one that diverged has accuracy 0."""
+    """Plain PAL's runs."""
     runs = evidence.table("ablation", "runs")
-    runs = runs[runs["variant"] == "pal"]
-    reached = runs["final_val_accuracy"].astype(float).mask(runs["status"] == "diverged", 0.0)
-    return runs.assign(accuracy=reached)
+    return runs[runs["variant"] == "pal"].assign(accuracy=final_accuracy)
 
 
 def _robust(evidence: Evidence) -> Measured | None:
@@ -68,7 +68,9 @@ def _closeness(differences: pd.Series, explanation: str) -> Measured | None:
     mean = paired(differences, explanation)
     if mean is None:
         return None
-    far, near = max(abs(mean.low), abs(mean.high)), max(0.0, mean.low, -mean.high)
+    far, near = (
+        float(np.max(bounds)) for bounds in (np.abs(mean[1:3]), (0.0, mean.low, -mean.high))
+    )  # or NaN
     words = f"{explanation}: {mean.value:+.3g} ({mean.low:+.3g} to {mean.high:+.3g})"
     return Measured(0.0 - abs(mean.value), 0.0 - far, 0.0 - near, mean.n, words)  # 0.0 -: no minus zero
 

@@ -1,6 +1,7 @@
 """Claims about the step times alpha."""
 
 from experiments.claims.verdict import Claim, Evidence, Measured, paired
+from experiments.tables.common import final_accuracy
 
 NEAR = (0.8, 1.7)
 """Values of alpha that the authors' documentation recommends lie within."""
@@ -23,10 +24,8 @@ def _closer(evidence: Evidence) -> Measured | None:
 
 
 def _robust(evidence: Evidence) -> Measured | None:
-    runs = evidence.table("adaptation", "runs")
-    reached = runs["final_val_accuracy"].astype(float).mask(runs["status"] == "diverged", 0.0)
-    near = runs.assign(value=reached)[runs["alpha"].between(*NEAR)]
-    accuracy = near.groupby(["problem", "seed"])["value"]
+    runs = evidence.table("adaptation", "runs").assign(accuracy=final_accuracy)
+    accuracy = runs[runs["alpha"].between(*NEAR)].groupby(["problem", "seed"])["accuracy"]
     return paired(accuracy.min() - accuracy.max(), f"alpha from {NEAR[0]} to {NEAR[1]}")
 
 

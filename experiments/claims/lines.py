@@ -1,24 +1,37 @@
 """Claims about the shape of lines."""
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
 from experiments.claims.verdict import Claim, Evidence, Measure, Measured
-from experiments.statistics import interval
+from experiments.statistics import block_draws
 
 
-def _of_lines(column: str, explanation: str, statistic: Callable[[np.ndarray], float] = np.mean) -> Measure:
-    """A statistic of a column over all lines; the interval resamples trainings, since lines of one are alike."""
+def _of_lines(column: str, explanation: str, statistic: Callable[..., Any] = np.mean) -> Measure:
+    """A statistic of a column over the lines of a training, mean over trainings.
+
+    The interval resamples blocks of lines, since neighbours are alike; it is one for these trainings.
+    """
 
     def measure(evidence: Evidence) -> Measured | None:
-        lines = evidence.table("lines", "lines")
-        values = lines.assign(value=lines[column].astype(float)).dropna(subset=["value"])
-        if values.empty:
+        lines = evidence.table("lines", "lines").dropna(subset=[column]).sort_values("at")
+        if lines.empty:
             return None
-        groups = [group["value"].to_numpy() for _, group in values.groupby(["problem", "seed"])]
-        whole = np.concatenate(groups)
-        return Measured(float(statistic(whole)), *interval(groups, statistic), len(whole), explanation)
+        random = np.random.default_rng(0)
+        trainings = {
+            names: group[column].to_numpy(dtype=float) for names, group in lines.groupby(["problem", "seed"])
+        }
+        draws = [statistic(block_draws(values, random), axis=1) for values in trainings.values()]
+        low, high = np.quantile(np.mean(draws, axis=0), [0.025, 0.975])
+        each = {names: float(statistic(values)) for names, values in trainings.items()}
+        of_problem = {
+            problem: np.mean([value for names, value in each.items() if names[0] == problem])
+            for problem, _ in each
+        }
+        words = f"{explanation}; {', '.join(f'{name} {value:.3g}' for name, value in of_problem.items())}"
+        return Measured(float(np.mean(list(each.values()))), float(low), float(high), len(lines), words)
 
     return measure
 
@@ -28,8 +41,9 @@ CLAIMS = [
         "lines-convex",
         "Batch losses along the search direction are mostly convex in the neighbourhood of the weights.",
         "abstract [certain]",
-        "Share of measured lines with no negative second difference between the weights and twice PAL's step. "
-        "Supported if the 95 % interval (trainings resampled) is above one half, contradicted if below.",
+        "Share of measured lines with no negative second difference between the weights and twice PAL's step, "
+        "mean over trainings. Supported if the 95 % interval (blocks of neighbouring lines resampled) is above one "
+        "half, contradicted if below.",
         0.5,
         _of_lines("locally_convex", "share of lines"),
         "lines",
@@ -39,8 +53,9 @@ CLAIMS = [
         "lines-parabolic",
         "A parabola through loss, slope and one more loss is well suited to find the minimum of the line.",
         "abstract [certain]; our measure",
-        "Median share of the achievable decrease of the batch loss that PAL's step (alpha = 1) reaches. Supported if "
-        "the interval is above 0.9, contradicted if below.",
+        "Median share of the achievable decrease of the batch loss that PAL's step (alpha = 1) reaches, mean over "
+        "trainings. Supported if the interval (blocks of neighbouring lines resampled) is above 0.9, contradicted if "
+        "below.",
         0.9,
         _of_lines("improvement", "median over lines", np.median),
         "lines",

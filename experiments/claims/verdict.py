@@ -9,12 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-import numpy as np
 import pandas as pd
 
 from experiments import tables
 from experiments.source import REPOSITORY
-from experiments.statistics import interval
+from experiments.statistics import mean_interval
 
 Verdict = Literal["supported", "contradicted", "undecided", "not measured"]
 
@@ -96,9 +95,7 @@ def judge(claim: Claim, evidence: Evidence) -> dict[str, Any]:
 
 
 def verdict(measured: Measured, threshold: float) -> Verdict:
-    """Which side of the threshold the whole interval is on; of a single number nobody knows how far it varies."""
-    if measured.n < 2:
-        return "undecided"
+    """Which side of the threshold the whole interval is on; a single number has none (NaN), and decides nothing."""
     if measured.low > threshold:
         return "supported"
     return "contradicted" if measured.high < threshold else "undecided"
@@ -109,5 +106,4 @@ def paired(values: pd.Series, explanation: str) -> Measured | None:
     numbers = values.dropna().to_numpy(dtype=float)
     if not len(numbers):
         return None
-    low, high = interval([np.array([number]) for number in numbers])
-    return Measured(float(numbers.mean()), low, high, len(numbers), explanation)
+    return Measured(float(numbers.mean()), *mean_interval(numbers), len(numbers), explanation)

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from experiments.statistics import interval
+from experiments.statistics import mean_interval
 from experiments.tables.benchmark import run_row
-from experiments.tables.common import Tables, in_rows, measured_lines
+from experiments.tables.common import Tables, final_accuracy, in_rows, measured_lines
 
 if TYPE_CHECKING:
     from experiments.runs import FinishedRun
@@ -73,7 +73,7 @@ def _with_l2(run: "FinishedRun") -> float | None:
 def _differences(runs: pd.DataFrame) -> pd.DataFrame:
     """Variant minus reference, one row per pair and quantity; a training that diverged has accuracy 0 and no loss."""
     values = runs[[*PAIRED, "variant", "dtype"]].assign(
-        val_accuracy=runs["final_val_accuracy"].astype(float).mask(runs["status"] == "diverged", 0.0),
+        val_accuracy=final_accuracy(runs),
         log10_train_loss=np.log10(runs["final_train_loss"].astype(float)),
         val_loss=runs["final_val_loss"].astype(float),
         parabola_share=runs["parabola_share"].astype(float),
@@ -90,7 +90,7 @@ def _differences(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def _effects(differences: pd.DataFrame) -> pd.DataFrame:
-    """Mean difference of each variant on each problem, with its 95 % interval by resampling pairs."""
+    """Mean difference of each variant on each problem, with its 95 % interval over pairs."""
     groups = differences.dropna().groupby(["quantity", "problem", "variant"], sort=True)["difference"]
     rows = [
         dict(zip(("quantity", "problem", "variant"), names, strict=True)) | _mean(values.to_numpy())
@@ -100,5 +100,5 @@ def _effects(differences: pd.DataFrame) -> pd.DataFrame:
 
 
 def _mean(values: np.ndarray) -> dict[str, Any]:
-    low, high = interval([np.array([value]) for value in values]) if len(values) > 1 else (np.nan, np.nan)
+    low, high = mean_interval(values)
     return {"mean": values.mean(), "low": low, "high": high, "n": len(values)}

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from experiments import published
-from experiments.statistics import interval
+from experiments.statistics import mean_interval
 from experiments.tables.common import Tables, identity, in_rows
 
 if TYPE_CHECKING:
@@ -143,6 +143,6 @@ def _ranked(runs: pd.DataFrame, chosen: pd.DataFrame, problem: str, criterion: s
 
 def _behind(differences: pd.Series) -> dict[str, Any]:
     known = differences.dropna().to_numpy(dtype=float)
-    low, high = interval([np.array([value]) for value in known]) if len(known) > 1 else (np.nan, np.nan)
+    low, high = mean_interval(known)
     mean = known.mean() if len(known) else np.nan
     return {"behind_pal": mean, "low": low, "high": high, "n": len(known)}

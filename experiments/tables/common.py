@@ -67,3 +67,8 @@ def provenance(finished: Sequence["FinishedRun"]) -> pd.DataFrame:
 def in_rows(table: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
     """Rows in the order of these columns, numbered anew."""
     return table.sort_values(columns, kind="stable").reset_index(drop=True)
+
+
+def final_accuracy(runs: pd.DataFrame) -> pd.Series:
+    """Final validation accuracy of trainings; one that diverged has 0."""
+    return runs["final_val_accuracy"].astype(float).mask(runs["status"] == "diverged", 0.0)

@@ -66,8 +66,9 @@ def test_a_variant_is_compared_with_the_reference_of_its_seed(tmp_path):
     assert differences["val_accuracy"].tolist() == pytest.approx([-0.1, -0.8])
     assert differences["log10_train_loss"].tolist() == pytest.approx([1.0, np.nan], nan_ok=True)
     effects = made["effects"].set_index("quantity")
+    # 0.35: the standard error of two values 0.7 apart; 12.706: Student's quantile for two.
     assert effects.loc["val_accuracy", ["mean", "low", "high", "n"]].tolist() == pytest.approx(
-        [-0.45, -0.8, -0.1, 2]
+        [-0.45, -0.45 - 0.35 * 12.706, -0.45 + 0.35 * 12.706, 2], abs=1e-4
     )
     assert effects.loc["log10_train_loss", "n"] == 1
 
@@ -146,13 +147,13 @@ def test_number_types_are_compared_at_the_smallest_mu_and_at_the_recommended(tmp
     [
         ((0.01, 0.01, 0.01), -0.01, -0.01, "supported"),
         ((-0.03, -0.03, -0.03), -0.03, -0.03, "contradicted"),
-        ((0.1, -0.1, 0.0), -0.1, 0.0, "undecided"),
-        ((0.01,), -0.01, -0.01, "undecided"),
+        ((0.1, -0.1, 0.0), -0.2484, 0.0, "undecided"),
+        ((0.01,), np.nan, np.nan, "undecided"),
     ],
 )
 def test_no_difference_needs_the_whole_interval_within_the_margin(tmp_path, differences, low, high, verdict):
     row = judged("safeguard", evidence(tmp_path, swept((0.9, 0.9, 0.9)), compared(differences)))
-    assert (row["low"], row["high"]) == pytest.approx((low, high))
+    assert (row["low"], row["high"]) == pytest.approx((low, high), abs=1e-4, nan_ok=True)
     assert row["verdict"] == verdict
 
 
@@ -164,7 +165,7 @@ def test_what_was_not_run_is_not_measured(tmp_path):
 
 def test_new_masks_and_the_safeguard_are_judged_by_their_steps(tmp_path):
     runs = [row | {"variant": "pal-safeguard", "refused_share": 0.01} for row in swept((0.9, 0.9, 0.9))]
-    rows = compared([-0.1, -0.2, -0.1], "parabola_share", "pal-new-masks")
+    rows = compared([-0.1, -0.15, -0.1], "parabola_share", "pal-new-masks")
     known = evidence(tmp_path, runs, rows)
     assert judged("new-masks-cases", known)["verdict"] == "supported"
     assert judged("safeguard-idle", known)["measured"] == pytest.approx(0.99)

@@ -47,8 +47,9 @@ def test_the_distance_to_pal_is_paired_and_has_an_interval():
     assert behind["n"] == 3
     ahead = table.loc[("validation accuracy", "sgd")]
     assert ahead["behind_pal"] == pytest.approx(-0.03)
-    assert ahead["low"] == pytest.approx(-0.05)
-    assert ahead["high"] == pytest.approx(-0.02)
+    # Student's interval of -0.05, -0.02, -0.02: 0.01 is their standard error, 4.303 the quantile for three values.
+    assert ahead["low"] == pytest.approx(-0.03 - 0.01 * 4.303, abs=1e-5)
+    assert ahead["high"] == pytest.approx(-0.03 + 0.01 * 4.303, abs=1e-5)
     assert np.isnan(table.loc[("training loss", "sls"), "behind_pal"])
 
 

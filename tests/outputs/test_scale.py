@@ -11,7 +11,6 @@ from experiments.claims import batchsize, capacity
 from experiments.claims.verdict import Evidence, judge
 from experiments.config import resolve
 from experiments.runs import FinishedRun
-from experiments.statistics import block_sums
 from experiments.tables.batchsize import STRATEGIES, summary
 from experiments.tables.batchsize import batchsize as batchsize_tables
 from experiments.tables.capacity import PARTS
@@ -55,16 +54,6 @@ def test_improvements_are_compared_with_the_optimum_of_the_same_size(tmp_path):
     assert (pal["lines"] == 3).all()
     for name in ("improvement", "step", "distance"):
         assert pal[f"{name}_low"].tolist() == pal[f"{name}_high"].tolist() == pal[name].tolist()
-
-
-def test_blocks_draw_every_line_as_often():
-    """Only the first of nine lines has anything."""
-    values = np.zeros((9, 1))
-    values[0] = 1.0
-    sums = block_sums(values, np.random.default_rng(0))
-    assert sums.mean() == pytest.approx(1.0, abs=0.03)
-    assert sums.min() == 0
-    assert sums.max() == 3
 
 
 def lines(improvement, distance=lambda name, sizes: np.zeros(len(sizes))):
