@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from experiments.plots.style import OTHERS, PAPER, STYLE, new_figure, plain_log
+from experiments.plots.style import OTHERS, PAPER, STYLE, measures, new_figure, plain_log
 
 LOOKS: dict[str, dict[str, Any]] = {
     "float32": {"color": PAPER["pal"], "ls": "-", "marker": "o"},
@@ -31,21 +31,13 @@ def measuring_step(runs: pd.DataFrame) -> Figure:
     runs = runs[runs["part"] == "mu"]
     counts = runs.groupby("problem")["mu"].nunique()
     problems = sorted(counts.index[counts > 1])
-    figure, grid = new_figure(
-        max(3.6, 2.9 * len(problems) + 0.7),
-        1.6 * len(ROWS) + 0.7,
-        nrows=len(ROWS),
-        ncols=max(1, len(problems)),
-        squeeze=False,
-        sharex="col",
-    )
+    words, width = [row[1] for row in ROWS], max(3.6, 2.9 * len(problems) + 0.7)
+    x = "measuring step mu\n(distance in weight space)"
+    figure, grid = measures(problems, words, x, 1.6, width, sharex="col")
     for column, problem in enumerate(problems):
-        of_problem = runs[runs["problem"] == problem]
-        grid[0, column].set_title(problem)
-        grid[-1, column].set_xlabel("measuring step mu\n(distance in weight space)")
-        for axes, (name, words, scale) in zip(grid[:, column], ROWS, strict=True):
-            _sweeps(axes, of_problem, name)
-            axes.set(xscale="log", yscale=scale, ylabel=words if column == 0 else "")
+        for axes, (name, _, scale) in zip(grid[:, column], ROWS, strict=True):
+            _sweeps(axes, runs[runs["problem"] == problem], name)
+            axes.set(xscale="log", yscale=scale)
             if scale == "log":
                 plain_log(axes.yaxis)
         grid[-1, column].set_ylim(-0.05, 1.05)

@@ -5,7 +5,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from experiments.plots.style import PAPER, STYLE, new_figure, plain_log
+from experiments.plots.style import PAPER, STYLE, measures, plain_log
 
 ROWS = (
     ("median_angle", "angle of gradients\nbefore and after\nthe step (degrees)", 90.0, "linear"),
@@ -20,14 +20,11 @@ ROWS = (
 def step_adaptation(runs: pd.DataFrame) -> Figure:
     """How exact the step is, and what comes of it, for every alpha: each training a point, their mean a line."""
     problems = sorted(runs["problem"].unique())
-    figure, grid = new_figure(
-        7.2, 1.75 * len(ROWS) + 0.6, nrows=len(ROWS), ncols=len(problems), squeeze=False, sharex=True
-    )
+    words = [row[1] for row in ROWS]
+    figure, grid = measures(problems, words, "alpha (1: minimum of the parabola)", 1.75, sharex=True)
     for column, problem in enumerate(problems):
         of_problem = runs[runs["problem"] == problem]
-        grid[0, column].set_title(problem)
-        grid[-1, column].set_xlabel("alpha (1: minimum of the parabola)")
-        for axes, (name, words, minimum, scale) in zip(grid[:, column], ROWS, strict=True):
+        for axes, (name, _, minimum, scale) in zip(grid[:, column], ROWS, strict=True):
             means = of_problem.groupby("alpha")[name].mean()
             axes.plot(of_problem["alpha"], of_problem[name], "o", color=PAPER["pal"], ms=3, alpha=0.5, mew=0)
             axes.plot(means.index, means, "-", color=PAPER["pal"])
@@ -36,8 +33,6 @@ def step_adaptation(runs: pd.DataFrame) -> Figure:
             axes.set_yscale(scale)
             if scale == "log":
                 plain_log(axes.yaxis)
-            if column == 0:
-                axes.set_ylabel(words)
     handles = [
         Line2D([], [], color=PAPER["pal"], marker="o", ms=3, ls="", alpha=0.6, label="one training"),
         Line2D([], [], color=PAPER["pal"], label="mean over seeds"),

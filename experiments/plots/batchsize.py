@@ -8,13 +8,13 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from experiments.plots.fullbatch import STRATEGIES
-from experiments.plots.style import STYLE, new_figure
+from experiments.plots.style import STYLE, measures
 
-ROWS = (
-    ("improvement", "decrease of the\nfull-batch loss\nper line"),
-    ("step", "step (distance)"),
-    ("distance", "full-batch optimum\nminus step\n(distance)"),
-)
+ROWS = {
+    "improvement": "decrease of the\nfull-batch loss\nper line",
+    "step": "step (distance)",
+    "distance": "full-batch optimum\nminus step\n(distance)",
+}
 """Column and label."""
 
 
@@ -22,22 +22,10 @@ ROWS = (
 def batch_sizes(summary: pd.DataFrame) -> Figure:
     """Decrease of the full-batch loss, step and distance to the optimum over the batch size: means with intervals."""
     problems = sorted(summary["problem"].unique())
-    figure, grid = new_figure(
-        7.2,
-        1.95 * len(ROWS) + 0.8,
-        nrows=len(ROWS),
-        ncols=len(problems),
-        squeeze=False,
-        sharex="col",
-    )
+    figure, grid = measures(problems, list(ROWS.values()), "batch size (examples)", 1.95, sharex="col")
     for column, problem in enumerate(problems):
-        of_problem = summary[summary["problem"] == problem]
-        grid[0, column].set_title(problem)
-        grid[-1, column].set_xlabel("batch size (examples)")
-        for axes, (name, words) in zip(grid[:, column], ROWS, strict=True):
-            _over_sizes(axes, of_problem, name)
-            if column == 0:
-                axes.set_ylabel(words)
+        for axes, name in zip(grid[:, column], ROWS, strict=True):
+            _over_sizes(axes, summary[summary["problem"] == problem], name)
     names = [name for name in STRATEGIES if name in set(summary["strategy"])]
     handles = [
         Line2D([], [], color=colour, ls=dash, marker=marker, ms=4, label=words)

@@ -5,7 +5,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from experiments.plots.style import OTHERS, PAPER, STYLE, new_figure, plain_log
+from experiments.plots.style import OTHERS, PAPER, STYLE, measures, plain_log
 
 LOOKS = {
     "pal": {"color": PAPER["pal"], "ls": "-", "lw": 2.2},
@@ -38,16 +38,14 @@ def exact_training(curves: pd.DataFrame) -> Figure:
     SGD's steps are not drawn: it keeps no record of their length.
     """
     problems = sorted(curves["problem"].unique())
-    figure, grid = new_figure(7.2, 7.0, nrows=len(ROWS), ncols=len(problems), squeeze=False, sharex="col")
+    figure, grid = measures(problems, [row[1] for row in ROWS], "step", 1.6, sharex="col")
     entries = [*(name for name in LOOKS if name in set(curves["entry"])), *_others(curves)]
     looks = {
         name: LOOKS.get(name, {"color": OTHERS[place % len(OTHERS)]}) for place, name in enumerate(entries)
     }
     for column, problem in enumerate(problems):
         of_problem = curves[curves["problem"] == problem]
-        grid[0, column].set_title(problem)
-        grid[-1, column].set_xlabel("step")
-        for axes, (name, words, scale) in zip(grid[:, column], ROWS, strict=True):
+        for axes, (name, _, scale) in zip(grid[:, column], ROWS, strict=True):
             for entry in entries:
                 values = (
                     of_problem[of_problem["entry"] == entry].groupby("step")[name].agg(["mean", "min", "max"])
@@ -59,8 +57,6 @@ def exact_training(curves: pd.DataFrame) -> Figure:
             axes.set_yscale(scale)
             if scale == "log":
                 plain_log(axes.yaxis)
-            if column == 0:
-                axes.set_ylabel(words)
     handles = [Line2D([], [], label=WORDS.get(entry, entry), **looks[entry]) for entry in entries]
     figure.legend(handles=handles, loc="outside lower center", ncols=3)
     return figure

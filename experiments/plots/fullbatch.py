@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from experiments.plots.style import PAPER, STYLE, new_figure
+from experiments.plots.style import PAPER, STYLE, measures, panels
 
 STRATEGIES = {
     "optimum": ("full-batch optimum", "#222222", "-", "*"),
@@ -37,17 +37,13 @@ def fullbatch_strategies(strategies: pd.DataFrame, problem: str) -> Figure:
     shown = strategies[strategies["problem"] == problem]
     shown = shown[shown["seed"] == shown["seed"].min()]
     momenta = sorted(shown["momentum"].unique())
-    figure, grid = new_figure(
-        7.2, 7.4, nrows=len(ROWS), ncols=len(momenta), squeeze=False, sharex=True, sharey="row"
-    )
+    titles = [f"SGD with momentum {momentum:g}" for momentum in momenta]
+    words = [row[1] for row in ROWS]
+    figure, grid = measures(titles, words, "training step", 2.2, sharex=True, sharey="row")
     for column, momentum in enumerate(momenta):
         lines = shown[shown["momentum"] == momentum]
-        grid[0, column].set_title(f"SGD with momentum {momentum:g}")
-        grid[-1, column].set_xlabel("training step")
-        for row, (name, words, total) in enumerate(ROWS):
+        for row, (name, _, total) in enumerate(ROWS):
             _over_training(grid[row, column], lines, name, total)
-            if column == 0:
-                grid[row, column].set_ylabel(words)
     for row, (name, _, _) in enumerate(ROWS[1:], start=1):
         sizes = shown[name].abs()
         grid[row, 0].set_yscale("symlog", linthresh=_round(float(sizes[sizes > 0].quantile(0.1))))
@@ -86,20 +82,12 @@ def fullbatch_lines(strategies: pd.DataFrame, points: pd.DataFrame, problem: str
     groups = [
         (momentum, at, group) for (momentum, at), group in points.groupby(["momentum", "at"], sort=True)
     ]
-    columns = 4
-    rows = -(-len(groups) // columns)
-    figure, grid = new_figure(7.2, 1.75 * rows + 0.9, nrows=rows, ncols=columns, squeeze=False)
-    for axes, (momentum, at, measured) in zip(grid.flat, groups, strict=False):
+    figure, shown = panels(len(groups), 4, 1.75, "loss", "distance along d/||d||")
+    for axes, (momentum, at, measured) in zip(shown, groups, strict=True):
         of_line = (strategies["problem"] == problem) & (strategies["seed"] == measured["seed"].iloc[0])
         of_line &= (strategies["momentum"] == momentum) & (strategies["at"] == at)
         _line(axes, measured, strategies[of_line])
         axes.set_title(f"step {at}, momentum {momentum:g}", pad=3, fontsize=8)
-    for axes in grid.flat[len(groups) :]:
-        axes.set_visible(False)
-    for axes in grid[:, 0]:
-        axes.set_ylabel("loss")
-    for axes in grid[-1]:
-        axes.set_xlabel("distance along d/||d||")
     figure.suptitle(f"{problem}: batch loss and full-batch loss along SGD's direction", fontsize=10)
     curves = [
         Line2D([], [], color=BATCH, lw=1.6, label="batch loss"),

@@ -18,7 +18,8 @@ ADAPTIVE = ("pal", "sls", "alig", "sgdhd", "cocob")
 def sensitivity(runs: pd.DataFrame, problem: str) -> Figure:
     """Final validation accuracy over every hyper-parameter of which a grid has several values.
 
-    Every run is a point (one that diverged counts as 0), the line is the mean over the other settings and seeds.
+    Every run is a point (one that diverged counts as 0), the line is the mean over the other settings and seeds; runs
+    far below the others are triangles at the lower end.
     """
     runs = runs[runs["problem"] == problem].assign(
         value=lambda table: table["final_val_accuracy"].fillna(0.0)
@@ -29,17 +30,19 @@ def sensitivity(runs: pd.DataFrame, problem: str) -> Figure:
         for name, values in _swept(runs[runs["entry"] == entry])
     ]
     colour = colours(runs["entry"])
-    figure, grid = panels(len(swept), 4, 1.7, sharey=True)
-    for axes, (entry, name, values) in zip(grid.flat, swept, strict=False):
-        _sweep(axes, runs.loc[values.index, "value"], values, colour[entry])
+    low, high = runs["value"].quantile(0.05), runs["value"].max()
+    margin = 0.1 * (high - low)
+    figure, grid = panels(len(swept), 4, 1.7, "validation\naccuracy", sharey=True)
+    for axes, (entry, name, values) in zip(grid, swept, strict=True):
+        accuracies = runs.loc[values.index, "value"]
+        _sweep(axes, accuracies, values, colour[entry])
+        _mark_below(axes, values[accuracies < low - margin], colour[entry])
         axes.set_title(label(entry), pad=3)
         axes.set_xlabel(name)
-    for axes in grid[:, 0]:
-        axes.set_ylabel("validation\naccuracy")
-    low, high = runs["value"].quantile(0.05), runs["value"].max()
-    grid[0, 0].set_ylim(low - 0.1 * (high - low), high + 0.1 * (high - low))
+    grid[0].set_ylim(low - margin, high + margin)
     figure.suptitle(
-        f"{problem}: what one hyper-parameter does (all settings, mean over the others)", fontsize=10
+        f"{problem}: what one hyper-parameter does (all settings, mean over the others; triangles: below)",
+        fontsize=10,
     )
     return figure
 
@@ -68,21 +71,25 @@ def _sweep(axes: Axes, accuracies: pd.Series, values: pd.Series, colour: str) ->
     axes.margins(x=0.2)
 
 
+def _mark_below(axes: Axes, values: pd.Series, colour: str) -> None:
+    """Triangles where accuracies lie below what is shown."""
+    at_the_end = axes.get_xaxis_transform()
+    axes.plot(values, [0.04] * len(values), "v", color=colour, ms=5, alpha=0.7, mew=0, transform=at_the_end)
+
+
 @mpl.rc_context(STYLE)
 def schedules(curves: pd.DataFrame, problem: str) -> Figure:
     """Learning rates (step / ||d||) that adaptive methods find: every run a line, mean between two evaluations."""
     curves = curves[curves["problem"] == problem]
     entries = [entry for entry in ADAPTIVE if _found(curves, entry)]
     colour = colours(curves["entry"])
-    figure, grid = panels(max(1, len(entries)), 3, 2.2)
-    for axes, entry in zip(grid.flat, entries, strict=False):
+    figure, grid = panels(max(1, len(entries)), 3, 2.2, "learning rate\n(step / ||d||)", "step")
+    for axes, entry in zip(grid, entries, strict=False):
         for _, run in curves[curves["entry"] == entry].groupby(["setting", "seed"]):
             rates = run["learning_rate"].where(run["learning_rate"] > 0, np.nan)
             axes.plot(run["step"], rates, color=colour[entry], lw=1, alpha=0.7)
-        axes.set(yscale="log", title=label(entry), xlabel="step")
+        axes.set(yscale="log", title=label(entry))
         plain_log(axes.yaxis)
-    for axes in grid[:, 0]:
-        axes.set_ylabel("learning rate\n(step / ||d||)")
     figure.suptitle(f"{problem}: learning rates that come out, all settings and seeds", fontsize=10)
     return figure
 

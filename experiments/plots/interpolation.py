@@ -13,10 +13,10 @@ from experiments.plots.style import STYLE, colours, in_order, label, panels
 def interpolation(curves: pd.DataFrame) -> Figure:
     """Training loss of each optimizer's best setting: geometric mean over seeds, with their range, for each problem."""
     problems = sorted(curves["problem"].unique())
-    figure, grid = panels(len(problems), 3, 2.5)
+    figure, grid = panels(len(problems), 3, 2.5, "training loss", "step")
     entries = in_order(curves["entry"])
     colour = colours(entries)
-    for axes, problem in zip(grid.flat, problems, strict=False):
+    for axes, problem in zip(grid, problems, strict=True):
         of_problem = curves[curves["problem"] == problem]
         for entry in entries:
             losses = of_problem[of_problem["entry"] == entry].assign(
@@ -28,9 +28,7 @@ def interpolation(curves: pd.DataFrame) -> Figure:
             axes.fill_between(
                 values.index, values["min"], values["max"], color=colour[entry], alpha=0.12, lw=0
             )
-        axes.set(yscale="log", xlabel="step", title=problem)
-    for axes in grid[:, 0]:
-        axes.set_ylabel("training loss")
+        axes.set(yscale="log", title=problem)
     handles = [Line2D([], [], color=colour[entry], label=label(entry)) for entry in entries]
     figure.legend(handles=handles, loc="outside lower center", ncols=len(entries))
     return figure

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from experiments.plots.style import STYLE, new_figure, panels
+from experiments.plots.style import STYLE, measures, panels
 
 MEASURED = Line2D([], [], color="#1f5fbf", lw=2, label="measured")
 STEP = Line2D([], [], color="#d62728", lw=1, label="PAL's step")
@@ -51,8 +51,8 @@ def _panels(
     """A panel for each drawn line: its points, PAL's step, and what `more` adds."""
     points = points[(points["problem"] == problem) & (points["view"] == view)]
     drawn = sorted(points["at"].unique())
-    figure, grid = panels(len(drawn), 4, 1.75)
-    for axes, at in zip(grid.flat, drawn, strict=False):
+    figure, shown = panels(len(drawn), 4, 1.75, "batch loss", "distance along -g/||g||")
+    for axes, at in zip(shown, drawn, strict=True):
         measured = points[points["at"] == at]
         whose = (lines["problem"] == problem) & (lines["at"] == at)
         line = lines[whose & (lines["seed"] == measured["seed"].iloc[0])].iloc[0]
@@ -62,10 +62,6 @@ def _panels(
         axes.set_title(f"step {int(at)}", pad=3)
         axes.tick_params(labelsize=7)
         axes.locator_params(nbins=4)
-    for axes in grid[:, 0]:
-        axes.set_ylabel("batch loss")
-    for axes in grid[-1]:
-        axes.set_xlabel("distance along -g/||g||")
     return figure
 
 
@@ -95,15 +91,16 @@ FITS = (
 def fit_errors(lines: pd.DataFrame) -> Figure:
     """Mean absolute error of fits within 0.2 of the weights, over training: lines as points, running medians."""
     problems = sorted(lines["problem"].unique())
-    figure, grid = new_figure(7.2, 2.9, ncols=len(problems), squeeze=False, sharey=True)
+    figure, grid = measures(
+        problems, ["mean absolute error\nwithin 0.2 (loss)"], "training step + 1", 2.2, sharey=True
+    )
     for axes, problem in zip(grid[0], problems, strict=True):
         of_problem = lines[lines["problem"] == problem].assign(place=lambda table: table["at"] + 1)
         groups = _neighbours(of_problem)
         for name, _, colour, dash in FITS:
             axes.plot(of_problem["place"], of_problem[name], "o", color=colour, ms=2, alpha=0.25, mew=0)
             axes.plot(groups["place"].median(), groups[name].median(), color=colour, ls=dash, lw=1.8)
-        axes.set(xscale="log", yscale="log", xlabel="training step + 1", title=problem)
-    grid[0, 0].set_ylabel("mean absolute error\nwithin 0.2 (loss)")
+        axes.set(xscale="log", yscale="log")
     handles = [Line2D([], [], color=colour, ls=dash, label=words) for _, words, colour, dash in FITS]
     figure.legend(handles=handles, loc="outside lower center", ncols=len(FITS))
     return figure
@@ -121,27 +118,16 @@ SHAPES = (
 def line_shape(lines: pd.DataFrame) -> Figure:
     """How lines and PAL's steps on them change during training: every line a point, the running median a line."""
     problems = sorted(lines["problem"].unique())
-    figure, grid = new_figure(
-        7.2,
-        1.45 * len(SHAPES) + 0.7,
-        nrows=len(SHAPES),
-        ncols=len(problems),
-        squeeze=False,
-        sharex=True,
-        sharey="row",
-    )
+    words = [row[1] for row in SHAPES]
+    figure, grid = measures(problems, words, "training step + 1", 1.45, sharex=True, sharey="row")
     for column, problem in enumerate(problems):
         of_problem = lines[lines["problem"] == problem]
-        grid[0, column].set_title(problem)
-        grid[-1, column].set_xlabel("training step + 1")
-        for row, (name, words, log) in enumerate(SHAPES):
-            _over_training(grid[row, column], of_problem, name)
-            grid[row, column].set(xscale="log", yscale="log" if log else "linear")
-            if column == 0:
-                grid[row, column].set_ylabel(words)
+        for axes, (name, _, log) in zip(grid[:, column], SHAPES, strict=True):
+            _over_training(axes, of_problem, name)
+            axes.set(xscale="log", yscale="log" if log else "linear")
     grid[0, 0].set_ylim(-0.05, 1.05)
     reached = lines["improvement"].dropna()
-    grid[2, 0].set_ylim(max(-0.05, reached.quantile(0.01) - 0.05), 1.05)
+    grid[2, 0].set_ylim(max(-1.0, reached.quantile(0.01) - 0.05), 1.05)
     handles = [
         Line2D([], [], color="#1f5fbf", marker="o", ms=3, ls="", alpha=0.4, label="one line"),
         Line2D(

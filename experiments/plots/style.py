@@ -1,10 +1,11 @@
 """What all figures share: colours, names, order, and how they are saved."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import FormatStrFormatter, LogLocator, NullFormatter
@@ -116,20 +117,57 @@ def new_figure(width: float, height: float, **layout: Any) -> tuple[Figure, Any]
     return figure, figure.subplots(**layout)
 
 
-def panels(count: int, columns: int, height: float, **layout: Any) -> tuple[Figure, np.ndarray]:
-    """A figure of the width of a page with so many axes, row by row, and a grid of them whose rest is not shown.
+PAGE = 7.2
+"""Width of a figure, inches."""
+
+
+def panels(
+    count: int, columns: int, height: float, y: str, x: str = "", **layout: Any
+) -> tuple[Figure, list[Axes]]:
+    """A figure with so many axes, row by row.
 
     Args:
         count: Number of axes.
         columns: Of the grid, at most.
         height: Of a row, inches.
+        y: Label of the first axes of each row.
+        x: Label of the lowest axes of each column.
         layout: Of `Figure.subplots`.
     """
-    columns = min(columns, count)
+    columns = max(1, min(columns, count))
     rows = -(-count // columns)
-    figure, grid = new_figure(7.2, height * rows + 0.6, nrows=rows, ncols=columns, squeeze=False, **layout)
+    figure, grid = new_figure(PAGE, height * rows + 0.7, nrows=rows, ncols=columns, squeeze=False, **layout)
     for axes in grid.flat[count:]:
         axes.set_visible(False)
+    for axes in grid[:, 0]:
+        axes.set_ylabel(y)
+    for axes in grid.flat[max(0, count - columns) : count]:
+        axes.set_xlabel(x)
+    return figure, list(grid.flat[:count])
+
+
+def measures(
+    titles: Sequence[str], words: Sequence[str], x: str, height: float, width: float = PAGE, **layout: Any
+) -> tuple[Figure, np.ndarray]:
+    """A figure with a column for each problem and a row for each measure; its axes [measures, problems].
+
+    Args:
+        titles: Of the columns.
+        words: Labels of the rows.
+        x: Label below each column.
+        height: Of a row, inches.
+        width: Of the figure, inches.
+        layout: Of `Figure.subplots`.
+    """
+    figure, grid = new_figure(
+        width, height * len(words) + 0.7, nrows=len(words), ncols=max(1, len(titles)), squeeze=False, **layout
+    )
+    for axes, title in zip(grid[0], titles, strict=False):
+        axes.set_title(title)
+    for axes in grid[-1]:
+        axes.set_xlabel(x)
+    for axes, measure in zip(grid[:, 0], words, strict=True):
+        axes.set_ylabel(measure)
     return figure, grid
 
 
