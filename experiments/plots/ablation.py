@@ -1,4 +1,4 @@
-"""PAL with one thing changed at a time."""
+"""Trainings with one thing changed at a time."""
 
 from typing import Any
 
@@ -66,6 +66,8 @@ VARIANTS = {
     "pal-new-masks": "new dropout masks\nat the probe",
     "pal-l2-beside": "L2 term beside\nthe searched loss",
     "pal-safeguard": "steps that raise the\nloss taken back",
+    "pal-unshuffled": "same order of data\nin every epoch",
+    "alig-numerator": "ALI-G: 1 in place\nof the loss",
 }
 QUANTITIES = {
     "log10_train_loss": "log10 final training loss (with L2 term)",
@@ -76,7 +78,7 @@ QUANTITIES = {
 
 @mpl.rc_context(STYLE)
 def variant_effects(differences: pd.DataFrame, effects: pd.DataFrame) -> Figure:
-    """Every variant minus plain PAL: each pair a point, their mean with its 95 % interval above."""
+    """Every variant minus its reference: each pair a point, their mean with its 95 % interval above."""
     variants = [name for name in VARIANTS if name in set(differences["variant"])]
     problems = sorted(differences["problem"].unique())
     colours = dict(zip(problems, (PAPER["pal"], *OTHERS), strict=False))
@@ -99,9 +101,9 @@ def variant_effects(differences: pd.DataFrame, effects: pd.DataFrame) -> Figure:
                 _effect(axes, height, colours[problem], *chosen)
         axes.set_yticks(range(len(variants)), [VARIANTS[name] for name in variants], fontsize=7)
         axes.set_ylim(len(variants) - 0.5, -0.5)
-        axes.set_xlabel(f"{words},\nvariant minus plain PAL")
+        axes.set_xlabel(f"{words},\nvariant minus reference")
         axes.grid(visible=False, axis="y")
-    figure.legend(handles=_handles(colours), loc="outside lower center", ncols=2)
+    figure.legend(handles=_handles(colours), loc="outside lower center")
     return figure
 
 

@@ -27,6 +27,13 @@ def _published(problem: Problem) -> Problem:
     )
 
 
+def _unshuffled(problem: Problem) -> Problem:
+    """With the same order of the data in every epoch, as the published code reads CIFAR-10."""
+    return replace(
+        problem, name=f"{problem.name}-unshuffled", source=f"{problem.source}; never shuffled", shuffle=False
+    )
+
+
 def _sls(dataset: str, network: str, epochs: int, examples: int, batch_size: int = 128) -> Problem:
     """A problem of the SLS experiments: no L2 term, no validation split."""
     return Problem(
@@ -136,6 +143,13 @@ SLS = [
     ),
 ]
 
+UNSHUFFLED = [
+    _unshuffled(problem)
+    for problem in (*QUICK, *INTERPOLATING, *PAPER_CIFAR)
+    if problem.name in ("digits-cnn", "cifar10-resnet8-2k", "cifar10-resnet32")
+]
+"""For the study `ablation`."""
+
 PROBLEMS = {
     problem.name: problem
     for group in (
@@ -148,6 +162,7 @@ PROBLEMS = {
         TINY_IMAGENET,
         TOLSTOI,
         SLS,
+        UNSHUFFLED,
     )
     for problem in group
 }

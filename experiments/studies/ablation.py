@@ -1,12 +1,12 @@
-"""PAL with one thing changed at a time: mu, the number type, and what its steps take care of (PAPER section 7).
+"""One thing changed at a time: PAL's mu, the number type, what its steps take care of, what the published code does.
 
 The curvature is a difference of nearly equal losses divided by mu², so that mu and the number type are swept together.
-Each variant is a PAL that lacks one piece of care, or has one more, and starts from the same weights and sees the same
-batches as the plain PAL that it is compared with.
+Each variant starts from the same weights and sees the same batches as the reference that it is compared with. It is a
+PAL that lacks one piece of care or has one more, or the reference with a known error of the published code.
 """
 
 from collections.abc import Iterator
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import Field
 
@@ -18,8 +18,33 @@ from experiments.training import Record, train
 from experiments.watched import watched
 
 Number = Literal["float32", "bfloat16"]
-Kind = tuple[str, float, Number]
-"""Optimizer, mu and number type."""
+
+
+class Kind(NamedTuple):
+    """What is trained on every problem with every seed.
+
+    Attributes:
+        entry: The variant or reference.
+        optimizer: Its optimizer.
+        settings: The optimizer's.
+        dtype: Number type of the forward pass.
+        ending: Of the problem's name, where it is the problem that is changed.
+    """
+
+    entry: str
+    optimizer: str
+    settings: dict[str, float]
+    dtype: Number = "float32"
+    ending: str = ""
+
+
+ERRORS = {
+    # ALI-G's port divides its step counter, which stays at 1, instead of the loss.
+    "alig-numerator": Kind("alig-numerator", "alig", {"numerator": 1.0}),
+    # CIFAR-10 is read in the same order in every epoch.
+    "pal-unshuffled": Kind("pal-unshuffled", "pal", {}, ending="-unshuffled"),
+}
+"""Variants that are known errors of the published code; all others are optimizers of their own."""
 
 
 class Part(Trainings):
@@ -28,22 +53,30 @@ class Part(Trainings):
     Attributes:
         mus: Measuring steps of plain PAL.
         dtypes: Number types, each with every mu.
-        variants: Optimizers that are PAL with one change, each with mu = `mu` in float32, as their reference.
-        mu: Measuring step of the variants and their reference.
+        variants: References with one change, called after them: pal-new-masks, alig-numerator.
+        mu: Measuring step of the variants of PAL and of their reference.
+        alig: Settings of ALI-G, as variant and as reference.
     """
 
     mus: list[Annotated[float, Field(gt=0)]] = Field(default_factory=list)
     dtypes: list[Number] = Field(default_factory=lambda: list[Number](["float32"]))
     variants: list[str] = Field(default_factory=list)
     mu: Annotated[float, Field(gt=0)] = 0.1
+    alig: dict[str, float] = Field(default_factory=dict)
 
     def kinds(self) -> list[Kind]:
         """What is trained on every problem with every seed, each once."""
-        swept: list[Kind] = [("pal", mu, dtype) for dtype in self.dtypes for mu in self.mus]
-        compared: list[Kind] = [
-            (name, self.mu, "float32") for name in ("pal", *self.variants) if self.variants
-        ]
-        return list(dict.fromkeys([*swept, *compared]))
+        kinds = [Kind("pal", "pal", {"mu": mu}, dtype) for dtype in self.dtypes for mu in self.mus]
+        for name in self.variants:
+            kinds += [kind for kind in self._pair(name) if kind not in kinds]
+        return kinds
+
+    def _pair(self, variant: str) -> tuple[Kind, Kind]:
+        """A variant after its reference."""
+        reference = variant.partition("-")[0]
+        settings = dict(self.alig) if reference == "alig" else {"mu": self.mu}
+        changed = ERRORS.get(variant, Kind(variant, variant, {}))
+        return Kind(reference, reference, settings), changed._replace(settings=settings | changed.settings)
 
 
 class Settings(Strict):
@@ -59,16 +92,16 @@ def plan(settings: Settings) -> list[RunConfig]:
 
 def _plan(part: Part) -> Iterator[RunConfig]:
     for problem in part.problems:
-        for optimizer, mu, dtype in part.kinds():
+        for kind in part.kinds():
             for seed in part.seeds:
                 yield resolve(
                     "ablation",
-                    problem=problem,
-                    entry=optimizer if dtype == "float32" else f"{optimizer}-{dtype}",
-                    optimizer=optimizer,
-                    dtype=dtype,
+                    problem=problem + kind.ending,
+                    entry=kind.entry if kind.dtype == "float32" else f"{kind.entry}-{kind.dtype}",
+                    optimizer=kind.optimizer,
+                    dtype=kind.dtype,
                     seed=seed,
-                    **_l2(problem, optimizer, {"mu": mu}),
+                    **_l2(problem, kind.optimizer, kind.settings),
                     **part.lengths(),
                 )
 

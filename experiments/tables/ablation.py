@@ -1,4 +1,4 @@
-"""Tables of PAL with one thing changed at a time."""
+"""Tables of trainings with one thing changed at a time."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -16,14 +16,12 @@ if TYPE_CHECKING:
 REFUSED = 4
 """Cases from here on are steps that a safeguard took back (`experiments.optimizers.ablated.Refusal`)."""
 
-PAIRED = ["problem", "steps", "mu", "seed"]
+PAIRED = ["problem", "reference", "steps", "mu", "seed"]
 """What a variant and its reference have in common."""
 
 
 def ablation(finished: Sequence["FinishedRun"]) -> Tables:
-    """runs: one row per run; differences: every variant minus plain PAL with the same weights and batches; effects:
-    their means.
-    """
+    """runs: one row per run; differences: every variant minus its reference with the same weights; effects: means."""
     order = ["part", "problem", "variant", "dtype", "mu", "seed"]
     runs = in_rows(pd.DataFrame([_row(run) for run in finished]), order)
     differences = _differences(runs)
@@ -33,17 +31,21 @@ def ablation(finished: Sequence["FinishedRun"]) -> Tables:
 def _row(run: "FinishedRun") -> dict[str, Any]:
     """What a run reached.
 
-    part: mu (plain PAL) or variants. final_train_loss: mean l(0) since the last evaluation but one, L2 term included,
-    also where the searched loss lacks it. parabola_share: steps in the normal case; refused_share: steps that a
-    safeguard took back. median_step: distance in weight space; median_learning_rate: step / ||d||.
+    part: mu (plain PAL) or variants. problem: without the ending of one whose data are never shuffled, which makes the
+    run a variant. reference: what a variant is called after. final_train_loss: mean l(0) since the last evaluation but
+    one, L2 term included, also where the searched loss lacks it. parabola_share: steps in the normal case;
+    refused_share: steps that a safeguard took back. median_step: distance in weight space; median_learning_rate: step /
+    ||d||.
     """
     row, cases = run_row(run), run.trace["case"]
+    variant = run.config.entry.removesuffix(f"-{run.config.dtype}")
     known = {
-        "part": "mu" if run.config.optimizer == "pal" else "variants",
-        "problem": run.config.problem,
-        "variant": run.config.optimizer,
+        "part": "mu" if variant == "pal" else "variants",
+        "problem": run.config.problem.removesuffix("-unshuffled"),
+        "variant": variant,
+        "reference": variant.partition("-")[0],
         "dtype": run.config.dtype,
-        "mu": run.config.settings["mu"],
+        "mu": run.config.settings.get("mu"),
         "seed": run.config.seed,
         "steps": run.config.steps,
     }
@@ -79,19 +81,19 @@ def _differences(runs: pd.DataFrame) -> pd.DataFrame:
         parabola_share=runs["parabola_share"].astype(float),
     )
     names = list(values.columns[-4:])
-    plain = values[(values["variant"] == "pal") & (values["dtype"] == "float32")]
-    pairs = values[values["variant"] != "pal"].merge(
-        plain[PAIRED + names], on=PAIRED, suffixes=("", "_of_pal")
-    )
+    changed = values["variant"] != values["reference"]
+    plain = values[~changed & (values["dtype"] == "float32")]
+    pairs = values[changed].merge(plain[PAIRED + names], on=PAIRED, suffixes=("", "_of_reference"))
     for name in names:
-        pairs[name] -= pairs[f"{name}_of_pal"]
+        pairs[name] -= pairs[f"{name}_of_reference"]
     long = pairs.melt([*PAIRED, "variant"], names, "quantity", "difference")
     return in_rows(long, ["quantity", "problem", "variant", "steps", "mu", "seed"])
 
 
 def _effects(differences: pd.DataFrame) -> pd.DataFrame:
     """Mean difference of each variant on each problem, with its 95 % interval over pairs."""
-    groups = differences.dropna().groupby(["quantity", "problem", "variant"], sort=True)["difference"]
+    known = differences.dropna(subset=["difference"])
+    groups = known.groupby(["quantity", "problem", "variant"], sort=True)["difference"]
     rows = [
         dict(zip(("quantity", "problem", "variant"), names, strict=True)) | _mean(values.to_numpy())
         for names, values in groups

@@ -33,10 +33,26 @@ def test_the_reference_is_planned_once_and_l2_moves_over_to_the_optimizer():
     assert {config.entry for config in configs if config.dtype == "bfloat16"} == {"pal-bfloat16"}
 
 
-def finished(folder, result, optimizer="pal", seed=0, **arrays):
+def test_errors_of_the_published_code_differ_in_one_thing_from_their_reference():
+    alig = {"max_lr": 1.0, "momentum": 0.9}
+    part = Part(**PART | {"seeds": [0], "variants": ["pal-unshuffled", "alig-numerator"]}, alig=alig)
+    plain, unshuffled, reference, numerator = plan(Settings(parts=[part]))
+    assert unshuffled == plain.model_copy(
+        update={"entry": "pal-unshuffled", "problem": "digits-cnn-unshuffled"}
+    )
+    assert (plain.task.shuffle, unshuffled.task.shuffle) == (True, False)
+    assert reference.settings | {"numerator": 1.0} == numerator.settings
+    assert reference.settings.items() >= alig.items()
+    assert numerator == reference.model_copy(
+        update={"entry": "alig-numerator", "settings": numerator.settings}
+    )
+
+
+def finished(folder, result, optimizer="pal", seed=0, *, changes=None, **arrays):
     """A finished run of five steps on disk."""
     folder.mkdir()
-    config = resolve("ablation", problem="digits-cnn", optimizer=optimizer, seed=seed, steps=5)
+    fields = {"problem": "digits-cnn", "optimizer": optimizer, "seed": seed, "steps": 5} | (changes or {})
+    config = resolve("ablation", **fields)
     names = ("final_train_loss", "final_val_loss", "final_val_accuracy", "test_accuracy")
     whole = dict(zip(names, result, strict=True)) | {"status": "completed" if result[0] else "diverged"}
     whole |= {"min_train_loss": result[0], "best_val_accuracy": result[2]}
@@ -71,6 +87,22 @@ def test_a_variant_is_compared_with_the_reference_of_its_seed(tmp_path):
         [-0.45, -0.45 - 0.35 * 12.706, -0.45 + 0.35 * 12.706, 2], abs=1e-4
     )
     assert effects.loc["log10_train_loss", "n"] == 1
+
+
+def test_errors_are_compared_with_what_has_them_not(tmp_path):
+    unshuffled = {"entry": "pal-unshuffled", "problem": "digits-cnn-unshuffled"}
+    numerator = {"entry": "alig-numerator", "settings": {"numerator": 1.0}}
+    runs = [
+        finished(tmp_path / "a", (0.1, 0.2, 0.9, 0.9)),
+        finished(tmp_path / "b", (0.1, 0.2, 0.7, 0.9), changes=unshuffled),
+        finished(tmp_path / "c", (0.1, 0.2, 0.8, 0.8), "alig"),
+        finished(tmp_path / "d", (0.1, 0.2, 0.5, 0.9), "alig", changes=numerator),
+    ]
+    means = ablation(runs)["effects"].set_index(["quantity", "problem", "variant"])["mean"]
+    assert means.loc["val_accuracy"].to_dict() == {
+        ("digits-cnn", "pal-unshuffled"): pytest.approx(-0.2),
+        ("digits-cnn", "alig-numerator"): pytest.approx(-0.3),
+    }
 
 
 def test_a_loss_without_l2_term_gets_it_added(tmp_path):
