@@ -139,8 +139,9 @@ class Captured:
             replayed = self._replay()
             start = here.values | {"loss": [torch.zeros_like(loss)]}
             compare(start, eager, here.now() | {"loss": [replayed]}, self._tolerance)
-        except RuntimeError as error:
-            reason = str(error).partition("\n")[0]
+        except Exception as error:
+            cause = error.__context__ or error  # when a capture has failed, ending it fails too
+            reason = str(cause).partition("\n")[0]
         else:
             return replayed
         here.restore()

@@ -42,18 +42,17 @@ class Twins:
     """
 
     def __init__(self, graph: torch.cuda.CUDAGraph) -> None:
-        self._graph = graph
         self._pairs = [(each, (each.clone_state(), each.clone_state())) for each in cuda_generators()]
         for _, pair in self._pairs:
             for twin in pair:
                 graph.register_generator_state(twin)  # pyright: ignore[reportUnknownMemberType]
 
-    def replay(self) -> None:
+    def replay(self, graph: torch.cuda.CUDAGraph) -> None:
         """Replay the graph as if it were an eager step: it draws the numbers that come next, and uses them up."""
         for generator, pair in self._pairs:
             for twin in pair:
                 twin.set_state(generator.get_state())
-        self._graph.replay()
+        graph.replay()
         for generator, (twin, _) in self._pairs:
             generator.set_state(twin.get_state())
 

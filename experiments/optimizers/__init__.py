@@ -3,6 +3,7 @@
 import importlib
 import math
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any, Literal, get_args
 
 import torch
@@ -209,7 +210,7 @@ class Method:
     def replayer(self, graph: Any) -> Callable[[], None]:
         """What replays a graph into which an update will be captured, with the random numbers of an eager update."""
         register = getattr(self.optimizer, "register_graph", None)
-        return graph.replay if register is None else register(graph).replay
+        return graph.replay if register is None else partial(register(graph).replay, graph)
 
     def _rate(self) -> float:
         group = self.optimizer.param_groups[0]

@@ -115,7 +115,3 @@ class EmulatedGraphs:
                 yield
         finally:
             capture.undo()
-
-    @property
-    def replays(self):
-        return sum(graph.replays for graph in self.graphs)
