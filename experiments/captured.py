@@ -1,8 +1,8 @@
 """Training steps as replays of a CUDA graph: the device goes from step to step without waiting for the host.
 
-A step of a small network is a thousand kernels of a few microseconds each, and to launch one takes the host as long.
-A captured step is launched as a whole. It computes what an eager one does, with the same random numbers; the first
-replay is compared with an eager step.
+A step of a small network is about a thousand kernels of a few microseconds each, and the host may take longer to launch
+one than the device to run it. A captured step is launched as a whole. It computes what an eager one does, with the same
+random numbers; the first replay is compared with an eager step.
 
 A graph knows tensors by their place in memory and numbers of the host by their value: batches come in the same tensors,
 state changes in place only, and another learning rate asks for another graph. What cannot be captured stays eager.
