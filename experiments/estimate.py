@@ -17,6 +17,7 @@ import torch
 from rich.table import Table
 
 from experiments import display, launcher, runs, studies
+from experiments.captured import WARM_UP
 from experiments.config import RunConfig, device_of
 from experiments.glimpse import Enough, Glimpse
 from experiments.runs import FinishedRun
@@ -24,7 +25,7 @@ from experiments.training import Trainer, train
 
 STEPS, SECONDS, PATIENCE = 8, 0.5, 10.0
 """After a first step, which counts as start-up, steps are timed until there are so many or they took so long; none if
-the first took longer than one has patience."""
+the first took longer than one has patience. On a GPU the start ends with the first replayed step."""
 
 EXAMPLES = 256
 """Of the validation data, on which evaluations are timed."""
@@ -188,12 +189,16 @@ class Stopwatch(Glimpse):
     def __init__(self, device: torch.device) -> None:
         self.moments = [time.perf_counter()]
         self._device = device
+        self._untimed = WARM_UP if device.type == "cuda" else 0  # the others are replays
 
     @property
     def checkpoint_seconds(self) -> float:
         """Asked for once after each step."""
         if self._device.type == "cuda":
             torch.cuda.synchronize()
+        if self._untimed:
+            self._untimed -= 1
+            return super().checkpoint_seconds
         self.moments.append(time.perf_counter())
         began, first, last = *self.moments[:2], self.moments[-1]
         if len(self.moments) > STEPS + 1 or last - first > SECONDS or first - began > PATIENCE:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from experiments import optimizers
+from experiments.captured import Captured, graphs_of
 from experiments.config import RunConfig, device_of
 from experiments.seeds import split
 
@@ -19,6 +20,10 @@ STEP_SERIES = ("train_loss", "step", "learning_rate", "case")
 class Trainer:
     """The state of one training run.
 
+    Args:
+        config: The run.
+        capture: Whether to capture its steps in a graph where the device can.
+
     Attributes:
         model: The network on its device.
         method: Its optimizer.
@@ -27,7 +32,7 @@ class Trainer:
         notes: What a study found on the way: numbers and lists, part of the checkpoint.
     """
 
-    def __init__(self, config: RunConfig) -> None:
+    def __init__(self, config: RunConfig, capture: bool = True) -> None:
         seeds = split(config.seed)
         self.config = config
         self.problem = config.task
@@ -50,6 +55,10 @@ class Trainer:
         self.notes: list[dict[str, Any]] = []
         self._params = list(self.model.parameters())
         self._batch = self.loader.batch(0)
+        graphs = graphs_of(self.device) if capture else None
+        self._captured = (
+            None if graphs is None else Captured(self.method, self.model, graphs, exact=config.deterministic)
+        )
 
     def loss_fn(self) -> Tensor:
         """Loss of the present batch in training mode, with the L2 term lambda / 2 ||theta||^2."""
@@ -59,7 +68,12 @@ class Trainer:
 
     def draw(self) -> None:
         """Make the batch of the present step the present batch."""
-        self._batch = self.loader.batch(self.step)
+        batch = self.loader.batch(self.step)
+        if self._captured is None:
+            self._batch = batch
+            return
+        for place, part in zip(self._batch, batch, strict=True):
+            place.copy_(part)  # where a captured step looks for it
 
     def advance(self) -> None:
         """One optimizer step on the present batch, noted in the trace."""
@@ -113,6 +127,8 @@ class Trainer:
         """Continue from `state`, bit by bit."""
         self.model.load_state_dict(state["model"])
         self.method.load_state_dict(state["method"])
+        if self._captured is not None:
+            self._captured.forget()
         cpu, cuda = state["random"]
         torch.set_rng_state(cpu.cpu())
         if cuda:

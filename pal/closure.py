@@ -116,9 +116,10 @@ class BatchLoss:
         self.watching = False
         return values[0] if len(values) == 1 else torch.stack(values).sum()
 
-    def register_graph(self, graph: torch.cuda.CUDAGraph) -> None:
+    def register_graph(self, graph: torch.cuda.CUDAGraph) -> Twins:
         """Let the random draws of a step be captured in a CUDA graph, the same in both evaluations."""
         self._twins = Twins(graph)
+        return self._twins
 
     def _evaluate(self, closure: Closure, evaluation: int) -> Tensor:
         if self.watching:

@@ -14,7 +14,7 @@ from pal.closure import Backward, BatchLoss, Closure, plain_backward
 from pal.direction import Direction
 from pal.line import LineRecord
 from pal.parabola import Case, Scalar, minimise
-from pal.randomness import capturing
+from pal.randomness import Twins, capturing
 from pal.settings import check, check_shared
 
 
@@ -158,12 +158,16 @@ class PAL(torch.optim.Optimizer):
 
         return checked
 
-    def register_graph(self, graph: torch.cuda.CUDAGraph) -> None:
+    def register_graph(self, graph: torch.cuda.CUDAGraph) -> Twins:
         """Prepare the capture of a step in a CUDA graph whose closure draws random numbers, as dropout does.
 
         Call it after warming up and before the capture. Captured draws come from generators of their own.
+
+        Returns:
+            Those generators. Their `replay` replays the graph with the draws that an eager step would see, and leaves
+            torch's generators where it would.
         """
-        self._batch.register_graph(graph)
+        return self._batch.register_graph(graph)
 
     def step(self, closure: Closure | None = None) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Move the weights to the minimum of the line's parabola.
@@ -293,7 +297,6 @@ class PAL(torch.optim.Optimizer):
 def count(cases: list[int] | Tensor, case: int | Tensor) -> None:
     """Add one to the count of a case."""
     if isinstance(cases, Tensor):
-        index = torch.as_tensor(case, device=cases.device).reshape(1)
-        cases.index_add_(0, index, torch.ones_like(index, dtype=cases.dtype))
+        cases += torch.arange(len(cases), device=cases.device) == case
     else:
         cases[int(case)] += 1

@@ -38,7 +38,7 @@ class Twins:
     """Two equal copies of each CUDA generator, for the two evaluations of a step captured in a CUDA graph.
 
     Each replay of the graph advances both copies alike, so that both evaluations draw the same numbers, new ones at
-    every replay; the generators outside of the graph stay as they are.
+    every replay. The generators outside of the graph stay as they are, unless it is replayed by `replay`.
     """
 
     def __init__(self, graph: torch.cuda.CUDAGraph) -> None:
@@ -46,6 +46,15 @@ class Twins:
         for _, pair in self._pairs:
             for twin in pair:
                 graph.register_generator_state(twin)  # pyright: ignore[reportUnknownMemberType]
+
+    def replay(self, graph: torch.cuda.CUDAGraph) -> None:
+        """Replay the graph as if it were an eager step: it draws the numbers that come next, and uses them up."""
+        for generator, pair in self._pairs:
+            for twin in pair:
+                twin.set_state(generator.get_state())
+        graph.replay()
+        for generator, (twin, _) in self._pairs:
+            generator.set_state(twin.get_state())
 
     @contextmanager
     def drawing(self, evaluation: int) -> Generator[None]:

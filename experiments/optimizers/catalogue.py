@@ -16,6 +16,8 @@ class Entry:
         settings: Every setting a person can change, with its default.
         fixed: Further arguments of the constructor, the same in every run.
         rate: The setting that a schedule multiplies; None for optimizers that have no learning rate.
+        captured: Flags that its constructor knows and that are on where a CUDA graph can capture its steps; None if
+            none can, because a step waits for numbers or computes some on the host.
     """
 
     target: str
@@ -23,24 +25,28 @@ class Entry:
     settings: dict[str, Any]
     fixed: dict[str, Any]
     rate: str | None = None
+    captured: tuple[str, ...] | None = None
 
 
 PAL = {"mu": 0.1, "alpha": 1.0, "beta": 0.0, "s_max": 3.16}
 ADAM = {"lr": 1e-3, "beta1": 0.9, "beta2": 0.999, "eps": 1e-8}
 
 PAPER = {
-    "pal": Entry("pal.optimizer:PAL", "forward", PAL, {}),
-    "sgd": Entry("torch.optim:SGD", "none", {"lr": 0.1, "momentum": 0.9}, {"nesterov": True}, "lr"),
+    "pal": Entry("pal.optimizer:PAL", "forward", PAL, {}, captured=()),
+    "sgd": Entry("torch.optim:SGD", "none", {"lr": 0.1, "momentum": 0.9}, {"nesterov": True}, "lr", ()),
     # The update direction is the momentum buffer itself, or the gradient.
-    "sgd-plain": Entry("torch.optim:SGD", "none", {"lr": 0.1, "momentum": 0.0}, {}, "lr"),
-    "adam": Entry("torch.optim:Adam", "none", ADAM, {}, "lr"),
-    "rmsprop": Entry("torch.optim:RMSprop", "none", {"lr": 1e-3, "alpha": 0.9, "eps": 1e-8}, {}, "lr"),
+    "sgd-plain": Entry("torch.optim:SGD", "none", {"lr": 0.1, "momentum": 0.0}, {}, "lr", ()),
+    "adam": Entry("torch.optim:Adam", "none", ADAM, {}, "lr", ("capturable",)),
+    "rmsprop": Entry(
+        "torch.optim:RMSprop", "none", {"lr": 1e-3, "alpha": 0.9, "eps": 1e-8}, {}, "lr", ("capturable",)
+    ),
     "rmsprop-tf": Entry(
         "pal.baselines.rmsprop:RMSPropTF",
         "none",
         {"lr": 1e-3, "alpha": 0.9, "eps": 1e-10, "momentum": 0.0},
         {},
         "lr",
+        (),
     ),
     "sls": Entry(
         "pal.baselines.sls:SLS",
@@ -67,14 +73,14 @@ PAPER = {
         {"lr": 0.1, "momentum": 0.0, "nesterov": False, "hypergrad_lr": 1e-6},
         {},
     ),
-    "cocob": Entry("pal.baselines.cocob:COCOB", "none", {"alpha": 100.0, "eps": 1e-8}, {}),
+    "cocob": Entry("pal.baselines.cocob:COCOB", "none", {"alpha": 100.0, "eps": 1e-8}, {}, captured=()),
     "exact": Entry(
         "pal.baselines.exact:ExactLineSearch", "forward", {"mu": 0.1, "beta": 0.0, "s_max": 20.0}, {}
     ),
 }
 
 BEYOND = {
-    "adamw": Entry("torch.optim:AdamW", "none", ADAM | {"weight_decay": 0.01}, {}, "lr"),
+    "adamw": Entry("torch.optim:AdamW", "none", ADAM | {"weight_decay": 0.01}, {}, "lr", ("capturable",)),
     "lbfgs": Entry(
         "pal.baselines.lbfgs:LBFGS",
         "forward",
@@ -113,12 +119,18 @@ BEYOND = {
 }
 
 ABLATED = {
-    "pal-counted-twice": Entry("experiments.optimizers.ablated:CountedTwice", "forward", PAL, {}),
+    "pal-counted-twice": Entry(
+        "experiments.optimizers.ablated:CountedTwice", "forward", PAL, {}, captured=()
+    ),
     "pal-new-masks": Entry("experiments.optimizers.ablated:NewMasks", "forward", PAL, {}),
     "pal-safeguard": Entry("experiments.optimizers.ablated:Safeguarded", "forward", PAL, {}),
     # The L2 term beside the searched loss: it goes with l2 = 0 of the run.
     "pal-l2-beside": Entry(
-        "pal.optimizer:PAL", "forward", PAL | {"weight_decay": 1e-4}, {"decoupled_weight_decay": True}
+        "pal.optimizer:PAL",
+        "forward",
+        PAL | {"weight_decay": 1e-4},
+        {"decoupled_weight_decay": True},
+        captured=(),
     ),
 }
 """PAL with one thing changed, for the study `ablation` only."""

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from pal import PAL
+from pal import PAL, randomness
 from pal.line import Origin
 from pal.parabola import Case
 
@@ -115,3 +115,46 @@ def test_checkpoints_change_devices(accelerated):
     torch.manual_seed(5)
     assert loss == pytest.approx(one.step(loss_of(ours)).item())
     assert sum(two.cases.values()) == 2
+
+
+class Philox:
+    """A generator that is its offset."""
+
+    def __init__(self, offset):
+        self.offset = offset
+
+    def get_state(self):
+        return self.offset
+
+    def set_state(self, offset):
+        self.offset = offset
+
+    def clone_state(self):
+        return Philox(self.offset)
+
+
+class Drawing:
+    """A graph that draws four numbers from each of its generators; notes where they were."""
+
+    def __init__(self):
+        self.generators, self.seen = [], []
+
+    def register_generator_state(self, generator):
+        self.generators.append(generator)
+
+    def replay(self):
+        self.seen.append([generator.offset for generator in self.generators])
+        for generator in self.generators:
+            generator.offset += 4
+
+
+def test_replays_draw_what_eager_steps_would_draw(monkeypatch):
+    generator, graph = Philox(100), Drawing()
+    monkeypatch.setattr(randomness, "cuda_generators", lambda: (generator,))
+    twins = randomness.Twins(graph)
+    twins.replay(graph)
+    assert generator.offset == 104
+    generator.offset = 500  # something else was drawn, or a state loaded
+    twins.replay(graph)
+    assert generator.offset == 504
+    assert graph.seen == [[100, 100], [500, 500]]

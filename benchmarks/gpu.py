@@ -1,0 +1,206 @@
+"""Training on a GPU: steps launched kernel by kernel, captured in a CUDA graph, and several runs on one card.
+
+One table for each problem, with batches of 128 drawn as in a run:
+
+* SGD, PAL: steps a second, of all runs together where several share the card (in processes, as the launcher's slots);
+* PAL / floor: the time of a step divided by that of a step of SGD and one forward pass more;
+* kernels: the part of the time in which kernels run; the rest, the device waits for the host;
+* below: speed of a full-batch line, and its share of plain forward passes.
+
+    python -m benchmarks.gpu [--problems cifar10-resnet32] [--runs 2 4] [--seconds 10]
+"""
+
+import argparse
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import torch
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor
+from torch.profiler import ProfilerActivity, profile
+
+from benchmarks import line_throughput
+from benchmarks.timing import seconds_of
+from experiments import problems
+from experiments.config import resolve
+from experiments.optimizers.catalogue import OPTIMIZERS, Entry
+from experiments.trainer import Trainer
+
+DEVICE = torch.device("cuda")
+PROBLEMS = ["cifar10-resnet32", "cifar10-mobilenetv2", "cifar10-densenet40"]
+BLOCK = 20
+"""Steps that are timed together."""
+
+FLOOR = "sgd-and-forward"
+
+
+class SGDAndForward(torch.optim.SGD):
+    """A step of SGD and one forward pass more: the least that a search with one more point can cost."""
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Tensor]) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """One step; returns the loss before it."""
+        self.zero_grad()
+        with torch.enable_grad():
+            loss = closure()
+            loss.backward()
+        super().step()
+        closure()
+        return loss.detach()
+
+
+OPTIMIZERS[FLOOR] = Entry(
+    "benchmarks.gpu:SGDAndForward", "forward", {"lr": 0.01, "momentum": 0.9}, {"nesterov": True}, captured=()
+)
+SETTINGS = {"sgd": {"lr": 0.01}}
+
+
+class Mode(NamedTuple):
+    """How steps are taken."""
+
+    label: str
+    capture: bool
+    dtype: str = "float32"
+    deterministic: bool = True
+
+
+MODES = (
+    Mode("eager", capture=False),
+    Mode("captured", capture=True),
+    Mode("captured, not deterministic", capture=True, deterministic=False),
+    Mode("captured, bfloat16", capture=True, dtype="bfloat16"),
+)
+SHARED = MODES[1]
+"""How steps are taken where several runs share the card."""
+
+
+def prepared(problem: str, optimizer: str, mode: Mode) -> Trainer:
+    """A training beyond its first steps."""
+    config = resolve(
+        "single",
+        problem=problem,
+        optimizer=optimizer,
+        settings=SETTINGS.get(optimizer, {}),
+        device=DEVICE.type,
+        dtype=mode.dtype,
+        deterministic=mode.deterministic,
+    )
+    trainer = Trainer(config, capture=mode.capture)
+    steps(trainer)
+    return trainer
+
+
+def steps(trainer: Trainer) -> None:
+    """A block of steps."""
+    for _ in range(BLOCK):
+        trainer.draw()
+        trainer.advance()
+
+
+def block_times(trainers: Sequence[Trainer], seconds: float) -> list[list[float]]:
+    """Times of blocks of each training in turn, round after round."""
+    times: list[list[float]] = [[] for _ in trainers]
+    end = time.perf_counter() + seconds
+    while time.perf_counter() < end or len(times[0]) < 3:
+        for trainer, own in zip(trainers, times, strict=True):
+            own.append(seconds_of(lambda it=trainer: steps(it), DEVICE))
+    return times
+
+
+def kernel_seconds(trainer: Trainer) -> float:
+    """Time in which kernels run, of a block."""
+    with profile(activities=[ProfilerActivity.CUDA]) as seen:
+        seconds_of(lambda: steps(trainer), DEVICE)
+    return sum(event.self_device_time_total for event in seen.key_averages()) / 1e6
+
+
+def alone(problem: str, mode: Mode, seconds: float) -> list[str]:
+    """A row of the table: one run at a time."""
+    sgd, pal, floor = trainers = [prepared(problem, name, mode) for name in ("sgd", "pal", FLOOR)]
+    times = dict(zip(trainers, block_times(trainers, seconds), strict=True))
+    ratio = statistics.median(ours / least for ours, least in zip(times[pal], times[floor], strict=True))
+    speeds = [f"{BLOCK / statistics.median(times[each]):.0f}" for each in (sgd, pal)]
+    busy = [f"{kernel_seconds(each) / statistics.median(times[each]):.2f}" for each in (sgd, pal)]
+    return [mode.label, "1", *speeds, f"{ratio:.3f}", *busy]
+
+
+def together(problem: str, runs: int, seconds: float) -> list[str]:
+    """A row of the table: several runs at a time, each in a process of its own."""
+    speeds = [f"{sum(sharing(problem, name, runs, seconds)):.0f}" for name in ("sgd", "pal")]
+    return [SHARED.label, str(runs), *speeds]
+
+
+def sharing(problem: str, optimizer: str, runs: int, seconds: float) -> list[float]:
+    """Steps a second of each of several runs."""
+    command = [sys.executable, "-m", "benchmarks.gpu", f"--seconds={seconds}", "--share", problem, optimizer]
+    several = [
+        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        for _ in range(runs)
+    ]
+    for process in several:
+        assert process.stdout is not None
+        if not any(line == "ready\n" for line in process.stdout):  # before it, what a run says of itself
+            raise SystemExit(f"a run of {problem} with {optimizer} did not begin")
+    for process in several:
+        assert process.stdin is not None
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    return [float(process.communicate()[0]) for process in several]
+
+
+def share(problem: str, optimizer: str, seconds: float) -> None:
+    """In a process of its own: take steps from a line on standard input on; print how many a second."""
+    trainer = prepared(problem, optimizer, SHARED)
+    print("ready", flush=True)
+    sys.stdin.readline()
+    (times,) = block_times([trainer], seconds)
+    print(BLOCK * len(times) / sum(times))
+
+
+def table(problem: str, runs: Sequence[int], seconds: float) -> Table:
+    """All rows of one problem."""
+    task, name = problems.get(problem), torch.cuda.get_device_name() if DEVICE.type == "cuda" else "CPU"
+    shown = Table(title=f"{problem}, batch {task.batch_size}, {name}")
+    shown.add_column("steps")
+    for column in ("runs", "SGD / s", "PAL / s", "PAL / floor", "kernels, SGD", "kernels, PAL"):
+        shown.add_column(column, justify="right")
+    for mode in MODES:
+        shown.add_row(*alone(problem, mode, seconds))
+    for count in runs:
+        shown.add_row(*together(problem, count, seconds))
+    case = line_throughput.Case(task.network, task.data.shape, batches=8, required=0.0)
+    speed, part = line_throughput.measured(case, DEVICE, seconds)
+    shown.caption = f"full-batch line: {speed:.0f} examples x points / s, {part:.3f} of plain forward passes"
+    return shown
+
+
+def main() -> None:
+    """Print the tables, or one sentence where there is no GPU."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--problems", nargs="+", default=PROBLEMS)
+    parser.add_argument("--runs", nargs="*", type=int, default=[2, 4], help="at a time (2 4)")
+    parser.add_argument("--seconds", type=float, default=10.0, help="of each measurement (10)")
+    parser.add_argument("--share", nargs=2, help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if not torch.cuda.is_available():
+        print("benchmarks/gpu.py needs a CUDA device, and torch finds none: nothing is measured.")
+        return
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # deterministic matrix products
+    if given.share:
+        problem, optimizer = given.share
+        share(problem, optimizer, given.seconds)
+        return
+    for problem in given.problems:
+        Console(width=120).print(table(problem, given.runs, given.seconds))
+
+
+if __name__ == "__main__":
+    main()
