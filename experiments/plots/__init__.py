@@ -8,7 +8,7 @@ from experiments.plots.capacity import capacity_loss, capacity_rates
 from experiments.plots.clock import wall_clock
 from experiments.plots.exactness import exact_training
 from experiments.plots.fullbatch import fullbatch_lines, fullbatch_strategies
-from experiments.plots.grids import schedules, sensitivity
+from experiments.plots.grids import schedules, sensitivity, swept
 from experiments.plots.interpolation import interpolation
 from experiments.plots.lines import fit_errors, line_shape, loss_lines, wide_lines
 from experiments.plots.style import save
@@ -31,6 +31,7 @@ __all__ = [
     "schedules",
     "sensitivity",
     "step_adaptation",
+    "swept",
     "variant_effects",
     "verdicts",
     "wall_clock",

@@ -36,6 +36,7 @@ def comparison(runs: pd.DataFrame, curves: pd.DataFrame, best: pd.DataFrame, pro
     for row, (column, criterion, words, log) in enumerate(CURVES):
         _curves(axes[row, 0], curves, best[best["criterion"] == criterion], entries, colour, column)
         axes[row, 0].set(xlabel="step", ylabel=words, yscale="log" if log else "linear")
+    plain_log(axes[0, 0].yaxis)
     from_the_median(axes[1, 0], curves, "val_accuracy")
     _boxes(
         axes[0, 1], runs, entries, colour, "min_train_loss", "lowest training loss, all settings", log=True

@@ -37,6 +37,7 @@ def wall_clock(curves: pd.DataFrame, best: pd.DataFrame, times: pd.DataFrame, pr
         grid[row, 0].set(ylabel=words, yscale=scale)
         grid[row, 1].set_xscale("log")
         plain_log(grid[row, 1].xaxis)
+    plain_log(grid[0, 0].yaxis)
     from_the_median(grid[1, 0], curves, "val_accuracy")
     grid[1, 0].set_xlabel("step")
     grid[1, 1].set_xlabel("time (s, logarithmic)")

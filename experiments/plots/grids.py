@@ -14,6 +14,12 @@ ADAPTIVE = ("pal", "sls", "alig", "sgdhd", "cocob")
 """Whose learning rates come out of the method, not out of a schedule."""
 
 
+def swept(runs: pd.DataFrame) -> list[str]:
+    """Problems on which any competitor has several settings: those that `sensitivity` has something to say about."""
+    settings = runs.groupby(["problem", "entry"])["setting"].nunique()
+    return sorted(settings[settings > 1].index.unique("problem"))
+
+
 @mpl.rc_context(STYLE)
 def sensitivity(runs: pd.DataFrame, problem: str) -> Figure:
     """Final validation accuracy over every hyper-parameter of which a grid has several values.
@@ -24,16 +30,16 @@ def sensitivity(runs: pd.DataFrame, problem: str) -> Figure:
     runs = runs[runs["problem"] == problem].assign(
         value=lambda table: table["final_val_accuracy"].fillna(0.0)
     )
-    swept = [
+    sweeps = [
         (entry, name, values)
         for entry in in_order(runs["entry"])
-        for name, values in _swept(runs[runs["entry"] == entry])
+        for name, values in _sweeps(runs[runs["entry"] == entry])
     ]
     colour = colours(runs["entry"])
     low, high = runs["value"].quantile(0.05), runs["value"].max()
     margin = 0.1 * (high - low)
-    figure, grid = panels(len(swept), 4, 1.7, "validation\naccuracy", sharey=True)
-    for axes, (entry, name, values) in zip(grid, swept, strict=True):
+    figure, grid = panels(len(sweeps), 4, 1.7, "validation\naccuracy", sharey=True)
+    for axes, (entry, name, values) in zip(grid, sweeps, strict=True):
         accuracies = runs.loc[values.index, "value"]
         _sweep(axes, accuracies, values, colour[entry])
         _mark_below(axes, values[accuracies < low - margin], colour[entry])
@@ -41,13 +47,13 @@ def sensitivity(runs: pd.DataFrame, problem: str) -> Figure:
         axes.set_xlabel(name)
     grid[0].set_ylim(low - margin, high + margin)
     figure.suptitle(
-        f"{problem}: what one hyper-parameter does (all settings, mean over the others; triangles: below)",
+        f"{problem}: what one hyper-parameter does (mean over the others; triangles: below)",
         fontsize=10,
     )
     return figure
 
 
-def _swept(runs: pd.DataFrame) -> Iterator[tuple[str, pd.Series]]:
+def _sweeps(runs: pd.DataFrame) -> Iterator[tuple[str, pd.Series]]:
     """Hyper-parameters with several numbers as values, and the value of each run."""
     settings = pd.DataFrame(
         [dict(word.split("=", 1) for word in setting.split()) for setting in runs["setting"]],

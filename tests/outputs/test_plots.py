@@ -118,6 +118,8 @@ def test_every_swept_hyper_parameter_has_a_panel_and_a_fixed_one_has_none():
     axes = [axes for axes in plots.sensitivity(pd.DataFrame(rows), "p").axes if axes.get_visible()]
     assert [(one.get_title(), one.get_xlabel()) for one in axes] == [("PAL", "lr"), ("SGD", "lr")]
     means = dict(zip(*axes[0].lines[1].get_data(), strict=True))
+    confirmed = [rows[0] | {"problem": "q"}, rows[2] | {"problem": "q"}]
+    assert plots.swept(pd.DataFrame(rows + confirmed)) == ["p"]
     assert means == {0.1: 0.9, 0.01: 0.0}
 
 
