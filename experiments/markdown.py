@@ -31,15 +31,24 @@ def write(profile: str, root: Path = REPOSITORY) -> Path:
     return files.write_whole(root / "reports" / profile / "REPORT.md", "\n\n".join(parts) + "\n")
 
 
+BEYOND = ("ablation", "batchsize", "capacity")
+"""Studies of what the paper does not claim."""
+
+
 def into_readme(profile: str, root: Path = REPOSITORY) -> None:
-    """Put the measured claims in short between the marks of this profile in the README, where it has any."""
+    """Put the paper's measured claims in short between the marks of this profile in the README, where it has any."""
     readme = root / "README.md"
     before, mark, rest = readme.read_text().partition(f"<!-- verdicts of {profile} -->\n")
     if mark:
         verdicts = pd.read_csv(tables.verdicts(profile, root))
-        table = short(verdicts[verdicts["verdict"] != "not measured"])
         _, end, after = rest.partition("<!-- end of verdicts -->\n")
-        files.write_whole(readme, f"{before}{mark}{summary(verdicts)}\n\n{table}\n{end}{after}")
+        files.write_whole(readme, f"{before}{mark}{for_readme(verdicts)}\n{end}{after}")
+
+
+def for_readme(verdicts: pd.DataFrame) -> str:
+    """The paper's claims, counted and, if measured, one line each."""
+    papers = verdicts[~verdicts["study"].isin(BEYOND)]
+    return f"{summary(papers)}\n\n{short(papers[papers['verdict'] != 'not measured'])}"
 
 
 def summary(verdicts: pd.DataFrame) -> str:

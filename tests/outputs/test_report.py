@@ -148,5 +148,12 @@ def test_the_readme_takes_the_verdicts_of_the_profile_it_names(results):
 def test_the_readme_says_what_the_committed_results_say():
     verdicts = pd.read_csv(tables.verdicts("small"))
     readme = (REPOSITORY / "README.md").read_text()
-    assert markdown.summary(verdicts) in readme
-    assert markdown.short(verdicts[verdicts["verdict"] != "not measured"]) in readme
+    assert markdown.for_readme(verdicts) in readme
+
+
+def test_the_readme_has_the_papers_claims_alone():
+    beyond = VERDICT | {"id": "two", "claim": "Beyond.", "study": "capacity"}
+    text = markdown.for_readme(pd.DataFrame([VERDICT, beyond]))
+    assert "1 claims: 1 supported." in text
+    assert "Losses are" in text
+    assert "Beyond." not in text
