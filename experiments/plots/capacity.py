@@ -46,7 +46,8 @@ def capacity_rates(curves: pd.DataFrame, runs: pd.DataFrame) -> Figure:
     ]
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))
     scale = ScalarMappable(norm, colours)
-    figure.colorbar(scale, ax=grid[0].tolist(), label="final training loss", pad=0.02)
+    bar = figure.colorbar(scale, ax=grid[0].tolist(), label="final training loss", pad=0.02)
+    plain_log(bar.ax.yaxis)
     return figure
 
 
@@ -82,8 +83,11 @@ def capacity_loss(runs: pd.DataFrame) -> Figure:
         axes.axhline(level, color="#bbbbbb", lw=0.8, zorder=1)
         for row in runs.to_dict("records"):
             look = {"marker": marker[row["problem"]], "color": colour[row["images"]]}
-            axes.plot(row["final_train_loss"], row[name], ls="", ms=6, mew=0, alpha=0.8, **look)
+            axes.plot(
+                row["final_train_loss"], row[name], ls="", ms=6, mew=0, alpha=0.8, clip_on=False, **look
+            )
         axes.set(xscale="log", xlabel="final training loss", ylabel=words)
+        plain_log(axes.xaxis)
         if scale == "symlog":
             axes.set_yscale(scale, linthresh=NEAR)
             axes.yaxis.set_major_locator(FixedLocator(TICKS))

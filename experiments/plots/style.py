@@ -171,8 +171,17 @@ def measures(
     return figure, grid
 
 
+class Few(LogLocator):
+    """1, 2 and 5 of each decade; of more than two decades, only where they begin."""
+
+    def tick_values(self, vmin: float, vmax: float) -> Any:
+        """Where numbers stand."""
+        self.set_params(subs=(1, 2, 5) if vmax < 100 * vmin else (1,))
+        return super().tick_values(vmin, vmax)
+
+
 def plain_log(axis: Axis) -> None:
     """Numbers such as 0.02 along a logarithmic axis, few enough to read."""
-    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.set_major_locator(Few())
     axis.set_major_formatter(FormatStrFormatter("%g"))
     axis.set_minor_formatter(NullFormatter())
