@@ -64,12 +64,19 @@ def test_the_array_ends_with_the_tables_of_the_local_launcher_though_a_task_is_k
     place,
 ):
     process = study(place, place / "cluster", "--slurm", "cluster.yaml")
+    scancels: list[subprocess.Popen[bytes]] = []
+    signalled: list[str] = []  # what was killed counts as running for a while, and takes no further signal
     for runs, signal in ((3, "KILL"), (10, "USR2")):
-        while finished(place / "cluster") < runs:
+        while finished(place / "cluster") < runs or not set(running()) - set(signalled):
             assert process.poll() is None
             time.sleep(0.5)
-        subprocess.run(["scancel", f"--signal={signal}", running()[0]], check=True)
+        signalled += sorted(set(running()) - set(signalled))[:1]
+        # Not waited for: scancel asks again and again about a task that its signal has requeued meanwhile.
+        scancels.append(subprocess.Popen(["scancel", f"--signal={signal}", signalled[-1]]))
     assert process.wait() == 0
+    for scancel in scancels:
+        scancel.kill()
+        scancel.wait()
     by_slurm = tables(place)
     logs = "".join(log.read_text() for log in (place / "cluster" / ".slurm").rglob("*.err"))
     assert "this job is" in logs  # submitit's words: the signal was caught

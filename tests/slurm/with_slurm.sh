@@ -62,6 +62,8 @@ daemons=($!)
 slurmd-wlm -D -N "$host" -d "$here/usr/sbin/slurmstepd-wlm" > "$state/slurmd.log" 2>&1 &
 daemons+=($!)
 finish() {
+    scancel --user="$(id -un)" 2> /dev/null || true # a command that failed may have left jobs, which would outlive the daemons
+    for _ in $(seq 20); do [[ -z $(squeue --noheader 2> /dev/null) ]] && break; sleep 0.5; done
     kill "${daemons[@]}" "$(cat "$state/munge.pid")" 2> /dev/null || true
     wait "${daemons[@]}" 2> /dev/null || true
     rm -rf "$state"
