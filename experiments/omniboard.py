@@ -1,7 +1,7 @@
 """`make omniboard`: a database, the runs in it, and Omniboard before it, all on this machine alone.
 
 Omniboard 2.16.1 is no longer maintained: it listens on all interfaces (`loopback.cjs` keeps it at home), takes the next
-port if its own is in use, and ends at a missing file, so that it is started again.
+port if its own is in use, and ends at a missing file, so that it is started again. `page.cjs` gives it our columns.
 """
 
 import os
@@ -24,6 +24,8 @@ from experiments.source import REPOSITORY
 
 HOST = "127.0.0.1"
 DATABASE_PORT = 27117
+PATH = "/sacred"
+"""Where Omniboard shows the database, whatever the database's own name."""
 FOLDER = REPOSITORY / "tools" / "omniboard"
 START_SECONDS = 30.0
 """Time that the database has to answer."""
@@ -44,7 +46,7 @@ def main(port: int) -> int:
             new, total = mongo.sync(database)
             name = database.name
         Console().print(
-            f"{total} runs, {new} of them new. Omniboard: [bold]http://{HOST}:{port}/{name}[/] (Ctrl-C ends it)",
+            f"{total} runs, {new} of them new. Omniboard: [bold]http://{HOST}:{port}{PATH}[/] (Ctrl-C ends it)",
             soft_wrap=True,
         )
         _serve(with_database(url, name), port)
@@ -132,7 +134,8 @@ def _when_it_answers(process: "subprocess.Popen[bytes]", url: str) -> str:
 def _serve(url: str, port: int) -> None:
     """Run Omniboard again and again until Ctrl-C."""
     environment = dict(os.environ, PORT=str(port), NODE_NO_WARNINGS="1")
-    command = ["node", "--require", "./loopback.cjs", "node_modules/.bin/omniboard", "--mu", url]
+    loaded = ["--require", "./loopback.cjs", "--require", "./page.cjs"]
+    command = ["node", *loaded, "node_modules/.bin/omniboard", "--mu", url]
     while True:
         with subprocess.Popen(command, cwd=FOLDER, env=environment, stdout=subprocess.DEVNULL) as process:
             try:

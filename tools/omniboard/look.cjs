@@ -1,8 +1,9 @@
 // What a person does in Omniboard, in a browser without a window; every look is kept as a picture.
-// node look.cjs ADDRESS FOLDER RUN: prints as JSON what was seen and how long it took.
+// node look.cjs ADDRESS FOLDER NAME=VALUE...: opens the first run with these fields of its config; prints as JSON what
+// was seen and how long it took.
 const { chromium } = require("playwright-core");
 
-const [address, folder, run] = process.argv.slice(2);
+const [address, folder, ...wanted] = process.argv.slice(2);
 const flags = ["--no-sandbox", "--disable-gpu", "--disable-quic"];
 const row = ".public_fixedDataTable_bodyRow";
 const seen = { outside: [] };
@@ -12,6 +13,48 @@ async function tab(page, name) {
   await page.waitForTimeout(1500);
   await page.screenshot({ path: `${folder}/${name.toLowerCase().replaceAll(" ", "-")}.png` });
   return page.evaluate(() => document.body.innerText);
+}
+
+// Names of the columns whose headers are wholly within the window.
+function headers(page) {
+  return page.locator("[test-attr^=header-sort-]").evaluateAll((all) =>
+    all
+      .filter((each) => each.closest(".public_fixedDataTableCell_main").getBoundingClientRect().right <= innerWidth)
+      .map((each) => each.getAttribute("test-attr").replace("header-sort-", "")),
+  );
+}
+
+// Texts of a column's cells in sight: cells do not name their column, but stand below its header.
+function cells(page, name) {
+  return page.evaluate(
+    ([name, row]) => {
+      const cell = ".public_fixedDataTableCell_main";
+      const left = (each) => Math.round(each.getBoundingClientRect().left);
+      const place = left(document.querySelector(`[test-attr="header-sort-${name}"]`).closest(cell));
+      const all = [...document.querySelectorAll(`${row} ${cell}`)].filter((each) => left(each) === place);
+      return all.sort((a, b) => a.getBoundingClientRect().top - b.getBoundingClientRect().top).map((each) => each.innerText);
+    },
+    [name, row],
+  );
+}
+
+// The table is gone while it loads; its rows come back when the count has come, too.
+async function reloaded(page, action) {
+  const answered = page.waitForResponse((answer) => answer.url().includes("/Runs/count"));
+  await action();
+  await answered;
+  await page.waitForSelector(row);
+}
+
+async function choose(page, place, text) {
+  await page.locator(`${place} input`).fill(text);
+  await page.locator(`${place} [id*=-option-]`).getByText(text, { exact: true }).first().click();
+}
+
+async function filter(page, name, value) {
+  await choose(page, ".filter-name", `C ${name[0].toUpperCase()}${name.slice(1)}`);
+  await choose(page, ".filter-value", value);
+  await reloaded(page, () => page.locator("#add_filter").click());
 }
 
 async function look() {
@@ -28,13 +71,24 @@ async function look() {
   await page.waitForTimeout(1500);
   await page.screenshot({ path: `${folder}/runs.png` });
   seen.table = await page.evaluate(() => document.body.innerText);
-  // Only the rows in sight are in the page: among many runs the wanted one may not be there.
-  const wanted = page.locator(row, { hasText: run }).first();
-  const found = (await wanted.count()) ? wanted : page.locator(row).first();
-  await found.getByText("/").first().click();
+  seen.headers = await headers(page);
+  started = Date.now();
+  await reloaded(page, () => page.locator('[test-attr="header-sort-c_final_train_loss"]').click());
+  seen.sorting_ms = Date.now() - started;
+  seen.losses = await cells(page, "c_final_train_loss");
+  for (const each of wanted) await filter(page, ...each.split("="));
+  await page.screenshot({ path: `${folder}/filtered.png` });
+  seen.opened = await page.locator(row).first().innerText();
+  await page.locator(row).first().getByText("/").first().click();
   await page.waitForSelector(".js-plotly-plot .scatterlayer .trace");
   seen.curves = await page.locator(".js-plotly-plot .scatterlayer .trace").count();
   for (const name of ["Metrics Plot", "Captured Out", "Artifacts", "Config"]) seen[name] = await tab(page, name);
+  // What a person has arranged stays.
+  await page.locator("[test-attr=header-sort-c_seed]").hover();
+  await page.locator("[test-attr=header-sort-close-c_seed]").click();
+  await page.reload();
+  await page.waitForSelector(row);
+  seen.kept = await headers(page);
   await browser.close();
 }
 
