@@ -205,6 +205,12 @@ def sync(database: Database[Any]) -> tuple[int, int]:
     return changed, len(known)
 
 
+def fields(database: Database[Any]) -> list[str]:
+    """Every field of any run's config, in the order in which they are met."""
+    configs = database.runs.find({}, {"config": True})
+    return list(dict.fromkeys(name for run in configs for name in run.get("config", {})))
+
+
 def _same(known: dict[str, Any] | None, run: dict[str, Any]) -> bool:
     return known is not None and all(known.get(name) == run[name] for name in ("heartbeat", "status"))
 
@@ -212,8 +218,8 @@ def _same(known: dict[str, Any] | None, run: dict[str, Any]) -> bool:
 def prepare(database: Database[Any]) -> None:
     """Indexes that Omniboard's queries need."""
     database.metrics.create_index([("run_id", 1), ("name", 1)])
-    for name in RESULTS:
-        database.runs.create_index(f"config.{name}")
+    for name in ("start_time", *(f"config.{result}" for result in RESULTS)):
+        database.runs.create_index(name)
 
 
 def store(database: Database[Any], files: gridfs.GridFS, found: Documents) -> None:

@@ -1,9 +1,9 @@
 // The columns that a browser shows at its first visit: which run, how it ended, how good it is. Omniboard itself would
 // fill the window with the host and its like, and hide every result beyond the right edge.
 //
-// Omniboard keeps its table in localStorage and reads it once, when it starts: hence this runs before it, and asks for
-// the names of the fields synchronously. What a person has arranged is never touched; "Reset Cache" leads back here.
-// An error here ends this script alone; Omniboard then shows its own columns.
+// Omniboard keeps its table in localStorage and reads it once, when it starts: hence this runs before it. What a person
+// has arranged is never touched; "Reset Cache" leads back here. An error here ends this script alone; Omniboard then shows
+// its own columns.
 (() => {
   const key = "default|RunsTable|1"; // the name of the database in Omniboard, which is not its name in MongoDB
   const widths = {
@@ -16,21 +16,13 @@
     experiment_name: "experiment.name", hostname: "host.hostname", tags: "omniboard.tags", notes: "omniboard.notes",
   };
 
-  // Those that Omniboard would find: in the first 200 runs by their Id, which is as good as a random sample of them.
-  function fields() {
-    const request = new XMLHttpRequest();
-    request.open("GET", "/sacred/api/v1/Runs?select=config&limit=200&sort_by=_id", false);
-    request.send();
-    return new Set(JSON.parse(request.responseText).flatMap((run) => Object.keys(run.config || {}).map((name) => `c_${name}`)));
-  }
-
   function label(name) {
     return name.split("_").map((word) => word.charAt(0).toUpperCase() + word.slice(1)).join(" ").trim();
   }
 
   const known = JSON.parse(localStorage.getItem(key)) || {};
   if ((known.columnOrder || []).length) return;
-  const config = fields();
+  const config = new Set(PAL_FIELDS.map((name) => `c_${name}`));
   if (!config.size) return; // no runs yet
   const shown = Object.keys(widths).filter((name) => !name.startsWith("c_") || config.has(name));
   const all = [...new Set([...shown, ...hidden, ...config])];
