@@ -68,11 +68,11 @@ def _closeness(differences: pd.Series, explanation: str) -> Measured | None:
     mean = paired(differences, explanation)
     if mean is None:
         return None
-    far, near = (
-        float(np.max(bounds)) for bounds in (np.abs(mean[1:3]), (0.0, mean.low, -mean.high))
-    )  # or NaN
+    far, near = np.max(np.abs([mean.low, mean.high])), np.max([0.0, mean.low, -mean.high])  # or NaN
     words = f"{explanation}: {mean.value:+.3g} ({mean.low:+.3g} to {mean.high:+.3g})"
-    return Measured(0.0 - abs(mean.value), 0.0 - far, 0.0 - near, mean.n, words)  # 0.0 -: no minus zero
+    return Measured(
+        0.0 - abs(mean.value), float(0.0 - far), float(0.0 - near), mean.n, words
+    )  # 0.0 -: no minus zero
 
 
 def _lost_to_new_masks(evidence: Evidence) -> Measured | None:

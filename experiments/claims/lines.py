@@ -20,18 +20,15 @@ def _of_lines(column: str, explanation: str, statistic: Callable[..., Any] = np.
         if lines.empty:
             return None
         random = np.random.default_rng(0)
-        trainings = {
-            names: group[column].to_numpy(dtype=float) for names, group in lines.groupby(["problem", "seed"])
-        }
-        draws = [statistic(block_draws(values, random), axis=1) for values in trainings.values()]
+        trainings = lines.groupby(["problem", "seed"])[column]
+        draws = [
+            statistic(block_draws(values.to_numpy(dtype=float), random), axis=1) for _, values in trainings
+        ]
         low, high = np.quantile(np.mean(draws, axis=0), [0.025, 0.975])
-        each = {names: float(statistic(values)) for names, values in trainings.items()}
-        of_problem = {
-            problem: np.mean([value for names, value in each.items() if names[0] == problem])
-            for problem, _ in each
-        }
+        each = trainings.agg(lambda values: statistic(values.to_numpy(dtype=float)))
+        of_problem = each.groupby("problem").mean()
         words = f"{explanation}; {', '.join(f'{name} {value:.3g}' for name, value in of_problem.items())}"
-        return Measured(float(np.mean(list(each.values()))), float(low), float(high), len(lines), words)
+        return Measured(float(each.mean()), float(low), float(high), len(lines), words)
 
     return measure
 

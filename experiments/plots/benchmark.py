@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from experiments.plots.style import PAPER, STYLE, colours, in_order, label, new_figure, plain_log
+from experiments.plots.style import PAGE, PAPER, STYLE, colours, in_order, label, new_figure, plain_log
 
 CURVES = (
     ("train_loss", "training loss", "training loss\n(with L2 term)", True),
@@ -32,7 +32,7 @@ def comparison(runs: pd.DataFrame, curves: pd.DataFrame, best: pd.DataFrame, pro
     runs, curves, best = (table[table["problem"] == problem] for table in (runs, curves, best))
     entries = in_order(runs["entry"])
     colour = colours(entries)
-    figure, axes = new_figure(7.2, 2.5 + 0.34 * 2 * len(entries), nrows=3, ncols=2, width_ratios=(1.25, 1))
+    figure, axes = new_figure(PAGE, 2.5 + 0.34 * 2 * len(entries), nrows=3, ncols=2, width_ratios=(1.25, 1))
     for row, (column, criterion, words, log) in enumerate(CURVES):
         _curves(axes[row, 0], curves, best[best["criterion"] == criterion], entries, colour, column)
         axes[row, 0].set(xlabel="step", ylabel=words, yscale="log" if log else "linear")

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FormatStrFormatter
 
-from experiments.plots.style import OTHERS, PAPER, STYLE, new_figure, plain_log
+from experiments.plots.style import OTHERS, PAGE, PAPER, STYLE, new_figure, plain_log
 
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 """Of the networks, by their number of weights."""
@@ -22,7 +22,7 @@ def capacity_rates(curves: pd.DataFrame, runs: pd.DataFrame) -> Figure:
     """Learning rate over the training, a panel for each network, colour by final training loss, dash by images."""
     networks = list(runs.sort_values("weights")["problem"].unique())
     images = sorted(runs["images"].unique())
-    figure, grid = new_figure(7.2, 2.9, ncols=len(networks), squeeze=False, sharey=True, sharex=True)
+    figure, grid = new_figure(PAGE, 2.9, ncols=len(networks), squeeze=False, sharey=True, sharex=True)
     norm, colours = _losses(runs)
     for axes, problem in zip(grid[0], networks, strict=True):
         of_problem = runs[runs["problem"] == problem]
@@ -78,7 +78,7 @@ def capacity_loss(runs: pd.DataFrame) -> Figure:
     images = sorted(runs["images"].unique())
     marker = dict(zip(networks, MARKERS * len(networks), strict=False))
     colour = dict(zip(images, (PAPER["pal"], PAPER["sls"], *OTHERS) * len(images), strict=False))
-    figure, grid = new_figure(7.2, 3.3, ncols=len(PANELS), squeeze=False)
+    figure, grid = new_figure(PAGE, 3.3, ncols=len(PANELS), squeeze=False)
     for axes, (name, words, level, scale) in zip(grid[0], PANELS, strict=True):
         axes.axhline(level, color="#bbbbbb", lw=0.8, zorder=1)
         for row in runs.to_dict("records"):

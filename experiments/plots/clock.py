@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from experiments.plots.benchmark import from_the_median, line_style
-from experiments.plots.style import STYLE, colours, in_order, label, new_figure, plain_log
+from experiments.plots.style import PAGE, STYLE, colours, in_order, label, new_figure, plain_log
 
 ROWS = (
     ("train_loss", "training loss", "training loss\n(with L2 term)", "log"),
@@ -25,7 +25,7 @@ def wall_clock(curves: pd.DataFrame, best: pd.DataFrame, times: pd.DataFrame, pr
     entries = in_order(curves["entry"])
     colour = colours(entries)
     seconds = times.groupby("entry")["ms_per_step"].median() / 1000
-    figure, grid = new_figure(7.2, 5.6, nrows=len(ROWS), ncols=2, sharey="row")
+    figure, grid = new_figure(PAGE, 5.6, nrows=len(ROWS), ncols=2, sharey="row")
     for row, (column, criterion, words, scale) in enumerate(ROWS):
         chosen = curves.merge(
             best.loc[best["criterion"] == criterion, ["entry", "setting"]], on=["entry", "setting"]

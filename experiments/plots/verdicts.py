@@ -4,7 +4,7 @@ import matplotlib as mpl
 import pandas as pd
 from matplotlib.figure import Figure
 
-from experiments.plots.style import STYLE, new_figure
+from experiments.plots.style import PAGE, STYLE, new_figure
 
 VERDICTS = {
     "supported": "#1a7f37",
@@ -18,7 +18,7 @@ VERDICTS = {
 def verdicts(claims: pd.DataFrame) -> Figure:
     """Each claim's measured value and interval against its threshold, one small axis per claim: units differ."""
     claims = claims[claims["verdict"] != "not measured"]
-    figure, grid = new_figure(7.2, 0.62 * len(claims) + 0.3, nrows=len(claims), squeeze=False)
+    figure, grid = new_figure(PAGE, 0.62 * len(claims) + 0.3, nrows=len(claims), squeeze=False)
     for axes, (_, claim) in zip(grid[:, 0], claims.iterrows(), strict=True):
         colour = VERDICTS[claim["verdict"]]
         axes.axvline(claim["threshold"], color="#999999", lw=1, ls="--")
