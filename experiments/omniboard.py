@@ -1,8 +1,8 @@
 """`make omniboard`: a database, the runs in it, and Omniboard before it, all on this machine alone.
 
 Omniboard 2.16.1 is no longer maintained: it listens on all interfaces (`loopback.cjs` keeps it at home), takes the next
-port if its own is in use, and ends at a missing file, so that it is started again. `page.cjs` gives it our columns,
-`early.cjs` makes it look at fewer runs.
+port if its own is in use, and ends at a missing file, so that it is started again. `page.cjs` gives it our columns and
+lets the browser ask early for what it will want, `early.cjs` makes it look at fewer runs.
 """
 
 import json
