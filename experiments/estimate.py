@@ -1,7 +1,8 @@
 """How long the runs that are left will take: judged by finished ones of their kind, else by a few steps taken here.
 
 A run is its start, its steps, what its study measures on the way (its looks), and its evaluations. Each of these is
-timed once for all runs that have it in common: steps and evaluations are the same in every study.
+timed once for all runs that have it in common: steps and evaluations are the same in every study. A study whose looks
+may take minutes offers `passes(config)`, the forward passes of a look, which are counted instead.
 """
 
 import math
@@ -102,17 +103,6 @@ def looks(config: RunConfig) -> int:
     return first + math.ceil(config.steps / every) - math.ceil(first / every)
 
 
-def passes(config: RunConfig) -> int:
-    """Forward passes of a look of `fullbatch`, of which a single one may take minutes: not timed but counted.
-
-    Each point of the grid, the one at mu, and loss and slope at 0 are passes of the batch and of all training batches.
-    Intervals that are widened have more points: early in training several times as many.
-    """
-    measure = config.measure or {}
-    points = 2 * max(1, round(measure["reach"] / measure["spacing"])) + 1
-    return (points + 3) * (1 + config.task.examples[0] // config.batch_size)
-
-
 class Clock:
     """Times the parts of runs here and now, each kind of part once."""
 
@@ -147,13 +137,15 @@ class Clock:
 
     def _look(self, config: RunConfig, start: float, step: float) -> float:
         """Seconds of a look: those of a step with one, less those of a step."""
-        if config.study == "fullbatch":
+        study = studies.get(config.study)
+        passes: Callable[[RunConfig], int] | None = getattr(study, "passes", None)
+        if passes is not None:
             return passes(config) * step / PASSES_PER_STEP
         task, measure = config.task, config.measure or {}
         kind = (config.study, task.network, task.dataset, config.batch_size, config.train_size, str(measure))
         if kind not in self._looks:
             each = config.model_copy(update={"measure": measure | {"every": 1}})
-            first, *others = np.diff(_moments(each, studies.get(config.study).run)).tolist()
+            first, *others = np.diff(_moments(each, study.run)).tolist()
             self._looks[kind] = max(0.0, float(np.mean(others)) - step if others else first - start)
         return self._looks[kind]
 

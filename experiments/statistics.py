@@ -42,13 +42,11 @@ def block_sums(values: np.ndarray, random: np.random.Generator) -> np.ndarray:
         random: Where the blocks come from.
     """
     lines = len(values)
-    block = round(np.sqrt(lines))
-    blocks = -(-lines // block)
-    starts = random.integers(lines, size=(RESAMPLES, blocks))
+    starts, block = _blocks(lines, random)
     around = np.concatenate((values, values[:block]))
     sums = np.concatenate((np.zeros((1, values.shape[1])), around.cumsum(axis=0)))
     drawn = (sums[starts + block] - sums[starts]).sum(axis=1)
-    return drawn * lines / (block * blocks)
+    return drawn * lines / (block * starts.shape[1])
 
 
 def block_draws(values: np.ndarray, random: np.random.Generator) -> np.ndarray:
@@ -59,7 +57,12 @@ def block_draws(values: np.ndarray, random: np.random.Generator) -> np.ndarray:
         random: Where the blocks come from.
     """
     lines = len(values)
-    block = round(np.sqrt(lines))
-    starts = random.integers(lines, size=(RESAMPLES, -(-lines // block), 1))
-    places = (starts + np.arange(block)).reshape(RESAMPLES, -1)[:, :lines]
+    starts, block = _blocks(lines, random)
+    places = (starts[:, :, None] + np.arange(block)).reshape(RESAMPLES, -1)[:, :lines]
     return values[places % lines]
+
+
+def _blocks(lines: int, random: np.random.Generator) -> tuple[np.ndarray, int]:
+    """First lines of the drawn blocks, [RESAMPLES, blocks] with at least `lines` lines in all, and a block's length."""
+    block = round(np.sqrt(lines))
+    return random.integers(lines, size=(RESAMPLES, -(-lines // block))), block

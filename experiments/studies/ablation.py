@@ -39,10 +39,13 @@ class Kind(NamedTuple):
 
 
 ERRORS = {
-    # ALI-G's port divides its step counter, which stays at 1, instead of the loss.
-    "alig-numerator": Kind("alig-numerator", "alig", {"numerator": 1.0}),
-    # CIFAR-10 is read in the same order in every epoch.
-    "pal-unshuffled": Kind("pal-unshuffled", "pal", {}, ending="-unshuffled"),
+    kind.entry: kind
+    for kind in (
+        # ALI-G's port divides its step counter, which stays at 1, instead of the loss.
+        Kind("alig-numerator", "alig", {"numerator": 1.0}),
+        # CIFAR-10 is read in the same order in every epoch.
+        Kind("pal-unshuffled", "pal", {}, ending="-unshuffled"),
+    )
 }
 """Variants that are known errors of the published code; all others are optimizers of their own."""
 

@@ -97,6 +97,17 @@ def plan(settings: Settings) -> list[RunConfig]:
     return configs
 
 
+def passes(config: RunConfig) -> int:
+    """Forward passes of a look, on a line whose interval is not widened.
+
+    Each point of the grid, the one at mu, and loss and slope at 0 are passes of the batch and of all training batches.
+    Early in training intervals grow to several times as many points.
+    """
+    measure = Measure.model_validate(config.measure)
+    points = 2 * _half(measure) + 1
+    return (points + 3) * (1 + config.task.examples[0] // config.batch_size)
+
+
 def run(config: RunConfig, record: Record) -> dict[str, Any]:
     """Train with SGD and measure lines on the way; the trace gets one row of each array per line.
 
@@ -161,7 +172,7 @@ def on_grid(
     The interval starts as [-reach, reach] and grows by `reach` on a side as long as the minimum of either loss is its
     end there, or `farthest` lies beyond it: at most `WIDENINGS` times.
     """
-    half = max(1, round(measure.reach / measure.spacing))
+    half = _half(measure)
     low, high, widenings = -half, half, 0
     known: dict[int, list[float]] = {}
     while True:
@@ -178,6 +189,11 @@ def on_grid(
     batch, full = zip(*(known[place] for place in places), strict=True)
     distances = [place * measure.spacing for place in places]
     return {"distance": distances, "batch": list(batch), "full": list(full)}
+
+
+def _half(measure: Measure) -> int:
+    """Points of the grid on each side of 0 before it is widened."""
+    return max(1, round(measure.reach / measure.spacing))
 
 
 def _lowest(rows: list[list[float]]) -> list[int]:

@@ -8,6 +8,7 @@ from small_runs import Memory, short
 from experiments import estimate, runs, studies, tracking
 from experiments.config import resolve
 from experiments.problems.problem import Problem
+from experiments.studies import fullbatch
 from experiments.trainer import Trainer
 
 
@@ -121,4 +122,4 @@ def test_passes_of_a_full_batch_look_are_counted_as_the_study_makes_them(monkeyp
     made, loss = [], Problem.loss
     monkeypatch.setattr(Problem, "loss", lambda *given: (made.append(1), loss(*given))[1])
     studies.get("fullbatch").run(config, Memory())
-    assert estimate.passes(config) == pytest.approx(len(made) - 1, rel=0.1)  # one is the step's own
+    assert fullbatch.passes(config) == pytest.approx(len(made) - 1, rel=0.1)  # one is the step's own
