@@ -159,7 +159,7 @@ CLAIMS = [
     _variant(
         "l2-beside",
         "The L2 term beside the searched loss instead of in it hardly changes the accuracy.",
-        "PAPER section 7; claim ours",
+        "the searched loss includes it [certain]; claim ours",
         "pal-l2-beside",
     ),
     _variant(
