@@ -342,8 +342,8 @@ def test_nothing_waits_for_the_device(name, device, graphs, resnet, monkeypatch)
     monkeypatch.setattr(trainer, "graphs_of", lambda _: graphs)
     one = trainer.Trainer(short(device=device, problem=resnet, optimizer=name, train_size=None))
     steps(one, WARM_UP + 2)
-    torch.cuda.set_sync_debug_mode("error")
     try:
+        torch.cuda.set_sync_debug_mode("error")
         steps(one, 3)  # within the first epoch: the order of the next is made on the host
     finally:
         torch.cuda.set_sync_debug_mode("default")
