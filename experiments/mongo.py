@@ -163,8 +163,10 @@ def connect(url: str) -> Iterator[Database[Any]]:
             url, serverSelectionTimeoutMS=int(1000 * TIMEOUT)
         )
     except (InvalidURI, ConfigurationError, ValueError) as error:
+        # pymongo's words may quote what stands behind a / in a password.
+        why = "in a password / is written %2F, @ %40, : %3A and % %25" if "@" in url else error
         raise UserError(
-            f"MONGO_URL is {_public(url)!r}; it must look like mongodb://host:27017/sacred ({error})"
+            f"MONGO_URL is {_public(url)!r}; it must look like mongodb://host:27017/sacred ({why})"
         ) from None
     with client:
         database = client.get_default_database(DATABASE)
@@ -183,8 +185,8 @@ def connect(url: str) -> Iterator[Database[Any]]:
 
 
 def _public(url: str) -> str:
-    """An address without its password."""
-    return re.sub(r"(?<=://)([^:@/]*):[^@/]*@", r"\1:...@", url)
+    """An address without its password, whatever is in it: such an address may be one that is no address."""
+    return re.sub(r"(?<=://)([^:]*):.*@", r"\1:...@", url, flags=re.DOTALL)
 
 
 def sync(database: Database[Any]) -> tuple[int, int]:

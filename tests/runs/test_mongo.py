@@ -219,6 +219,16 @@ def test_a_server_killed_during_a_live_run_loses_nothing(mortal, monkeypatch):
     assert stored == written["values"] == [float(n) for n in range(300)]
 
 
+@pytest.mark.parametrize(
+    "user", ["me:se/cret", "me:se@cret", "me:s/e@/cret", "me@corp:secret", "me:1:2/cret"]
+)
+def test_an_invalid_address_is_shown_without_any_part_of_its_password(user):
+    with pytest.raises(UserError, match="/ is written %2F") as raised:
+        mongo.connect(f"mongodb://{user}@host/x").__enter__()
+    assert f"'mongodb://{user.partition(':')[0]}:...@host/x'" in str(raised.value)
+    assert "cret" not in str(raised.value)
+
+
 def seconds(steps, runs=1):
     """How long runs take that only write down numbers."""
     started = time.perf_counter()
