@@ -70,12 +70,13 @@ def _require_free(port: int, otherwise: str) -> None:
 
 
 def _install() -> None:
-    """Omniboard as the lock file names it, once."""
+    """Omniboard as the lock file names it, once for each state of that file."""
     if shutil.which("node") is None or shutil.which("npm") is None:
         raise UserError(
             "Omniboard needs Node.js with npm, which is not there; install it (apt install nodejs npm)"
         )
-    if (FOLDER / "node_modules" / ".ready").exists():
+    ready, lock = FOLDER / "node_modules" / ".ready", FOLDER / "package-lock.json"
+    if ready.exists() and ready.stat().st_mtime >= lock.stat().st_mtime:
         return
     Console().print("Installing Omniboard (once, about 500 MB) ...")
     done = subprocess.run(
@@ -87,7 +88,7 @@ def _install() -> None:
     if done.returncode:
         last = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
         raise UserError(f"npm could not install Omniboard into {FOLDER}: {last}")
-    (FOLDER / "node_modules" / ".ready").touch()
+    ready.touch()
 
 
 @contextmanager
