@@ -56,8 +56,19 @@ def main(port: int) -> int:
 
 
 def with_database(url: str, name: str) -> str:
-    """The address with the name of its database, without which Omniboard takes one of its own."""
-    return urllib.parse.urlsplit(url)._replace(path=f"/{name}").geturl()
+    """The address with the name of its database, without which Omniboard takes one of its own.
+
+    Where an address names no database, its user is one of `admin`, or of no database; the name that we add must not
+    change that.
+    """
+    place, _, options = url.partition("?")
+    scheme, _, rest = place.partition("://")
+    hosts, _, database = rest.partition("/")
+    known = {key.lower(): value for key, value in urllib.parse.parse_qsl(options)}
+    if "@" in hosts and not database and "authsource" not in known:
+        source = "admin" if known.get("authmechanism", "SCRAM").startswith("SCRAM") else "$external"
+        options = "&".join(filter(None, (options, f"authSource={source}")))
+    return f"{scheme}://{hosts}/{name}" + (f"?{options}" if options else "")
 
 
 def _require_free(port: int, otherwise: str) -> None:

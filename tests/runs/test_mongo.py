@@ -384,14 +384,6 @@ def test_a_port_in_use_and_missing_programs_are_one_sentence(monkeypatch):
         omniboard.main(free_port())
 
 
-@pytest.mark.parametrize("ending", ["", "/", "/?retryWrites=false", "/runs", "/runs?retryWrites=false"])
-def test_omniboard_is_told_the_name_of_the_database(ending):
-    name = "runs" if "runs" in ending else mongo.DATABASE
-    options = ending.partition("?")[1] + ending.partition("?")[2]
-    found = omniboard.with_database(f"mongodb://me:secret@one:1,two:2{ending}", name)
-    assert found == f"mongodb://me:secret@one:1,two:2/{name}{options}"
-
-
 def test_the_server_listens_at_home_only(server):
     listening = subprocess.run(["ss", "-ltn"], capture_output=True, text=True, check=True).stdout
     places = [line.split()[3] for line in listening.splitlines() if f":{server.port} " in line]
