@@ -1,4 +1,4 @@
-"""How Omniboard is installed and told its database; its programs are replaced by a few words of shell."""
+"""How Omniboard is installed, addressed, started again and given up; it itself is replaced by a few words of shell."""
 
 import os
 
@@ -6,6 +6,9 @@ import pymongo
 import pytest
 
 from experiments import omniboard
+from experiments.errors import UserError
+
+SECRET = "mongodb://me:secret@127.0.0.1:1/sacred"
 
 
 @pytest.fixture(autouse=True)
@@ -13,6 +16,7 @@ def at_once(monkeypatch, tmp_path):
     (tmp_path / "bin").mkdir()
     monkeypatch.setenv("PATH", str(tmp_path / "bin"), prepend=os.pathsep)
     monkeypatch.setattr(omniboard, "FOLDER", tmp_path)
+    monkeypatch.setattr(omniboard, "PAUSE_SECONDS", 0.0)
 
 
 @pytest.fixture
@@ -52,6 +56,46 @@ def test_users_of_every_mechanism_stay_where_they_are(mechanism):
     found = omniboard.with_database(url, "sacred")
     assert found.startswith(f"mongodb://{user}@one/sacred?authMechanism={mechanism}")
     assert credentials(found) == credentials(url)
+
+
+def test_the_address_of_the_database_is_no_word_of_the_command(program, monkeypatch, tmp_path):
+    program("node", 'echo "$*" >> words; echo "$MONGO_URI" >> address; exit 1')
+    monkeypatch.setattr(omniboard, "QUICK_SECONDS", float("inf"))
+    with pytest.raises(UserError):
+        omniboard._serve(SECRET, 1, [])
+    assert "omniboard" in (tmp_path / "words").read_text()
+    assert "secret" not in (tmp_path / "words").read_text()
+    assert SECRET in (tmp_path / "address").read_text()
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        ("echo 'Error: no database' >&2; echo at emitErrorNT >&2; echo Node.js >&2", "'Error: no database'"),
+        (
+            "echo 'MongoError: Authentication failed.'; echo Exiting now",
+            "'MongoError: Authentication failed.'",
+        ),
+        ("echo 'TypeError [ERR_A]: no port' >&2; echo code: >&2", r"'TypeError \[ERR_A\]: no port'"),
+        ("echo one; echo two", "'two'"),
+        ("true", "'no reason given'"),
+    ],
+)
+def test_an_omniboard_that_always_ends_at_once_is_given_up(program, monkeypatch, tmp_path, words, reason):
+    program("node", f"echo >> starts; {words}; exit 1")
+    monkeypatch.setattr(omniboard, "QUICK_SECONDS", float("inf"))
+    with pytest.raises(UserError, match=f"ended {omniboard.ENDS} times in a row.*{reason}"):
+        omniboard._serve(SECRET, 1, [])
+    assert len((tmp_path / "starts").read_text()) == omniboard.ENDS
+
+
+def test_an_omniboard_that_ends_now_and_then_is_started_again(monkeypatch, capfd):
+    ends = iter([*["Error: no such file"] * 3 * omniboard.ENDS, None])
+    monkeypatch.setattr(omniboard, "_once", lambda *_: next(ends))
+    monkeypatch.setattr(omniboard, "QUICK_SECONDS", 0.0)
+    omniboard._serve(SECRET, 1, [])
+    again = "Omniboard ended (Error: no such file); it is started again"
+    assert capfd.readouterr().err.count(again) == 3 * omniboard.ENDS
 
 
 def test_omniboard_is_installed_once_for_each_state_of_its_lock(program, tmp_path):
