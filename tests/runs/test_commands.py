@@ -4,11 +4,12 @@ import re
 import subprocess
 import sys
 import time
+from functools import lru_cache
 
 import pytest
 import yaml
 
-from experiments import cli, display, launcher, profiles, runs, tables, tracking
+from experiments import cli, display, launcher, profiles, runs, source, tables, tracking
 from experiments.source import REPOSITORY
 
 SMALL = ["problem=digits-mlp", "steps=6", "evaluate_every=3", "--threads=1"]
@@ -176,6 +177,35 @@ def test_a_study_at_its_time_limit_says_how_much_is_left_and_writes_no_tables(pr
     assert profile == []
 
 
+def test_after_the_time_limit_no_study_starts_anything_and_finished_ones_get_their_tables(
+    profile, monkeypatch, capsys, tmp_path
+):
+    few = {"problems": ["digits-mlp"], "steps": 2, "seeds": [0]}
+    sections = {
+        "benchmark": few | {"optimizers": {"pal": {}}},
+        "lines": few | {"measure": {"first": 1, "every": 1, "points": 9}},
+        "exactness": few | {"evaluate_every": 2, "competitors": {"pal": {"optimizer": "pal"}}},
+    }
+    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(sections))
+    for config in profiles.plan("tiny", "exactness").runs:
+        tracking.execute(config, lambda *_: {"steps": 1})
+    started = []
+
+    def time_passes(configs, *_):
+        started.append(configs[0].study)
+        now = time.monotonic()
+        monkeypatch.setattr(time, "monotonic", lambda: now + 5401)
+        return []
+
+    monkeypatch.setattr(launcher, "launch", time_passes)
+    assert cli.main(["study", "--profile", "tiny", "--time-limit", "1.5h"]) == 75
+    assert started == ["benchmark"]
+    text = said(capsys)
+    assert "benchmark: time limit reached, 1 of 1 runs left" in text
+    assert "lines: time limit reached, 1 of 1 runs left" in text
+    assert profile == [("exactness", "tiny", 1)]
+
+
 def test_only_runs_what_matches_every_word_and_writes_no_tables(profile, monkeypatch, capsys):
     monkeypatch.setattr(launcher, "launch", in_this_process)
     in_this_process.failing = True  # of the run with seed 1
@@ -203,12 +233,28 @@ def test_a_dry_run_for_a_cluster_counts_its_tasks_and_slots(profile, capsys, tmp
     assert "slots: 6" in capsys.readouterr().out  # two runs are two tasks, not five
 
 
-def test_no_tables_are_made_of_half_the_runs(profile, monkeypatch, capsys):
-    monkeypatch.setattr(
-        launcher, "launch", lambda *_: []
-    )  # as if the code, and so the keys, had changed meanwhile
-    assert cli.main(["study", "benchmark", "--profile", "tiny"]) == 2
-    assert "changed" in said(capsys)
+@pytest.fixture
+def other_code(monkeypatch):
+    """Stands for the launcher while somebody edits the code: workers know the runs by other keys."""
+
+    def edit(*_):
+        monkeypatch.setattr(source, "code", lru_cache(lambda _: "other code"))
+        return []
+
+    yield edit
+    source.digest.cache_clear()
+
+
+def test_no_tables_are_made_of_half_the_runs(profile, monkeypatch, capsys, other_code):
+    words = ["study", "benchmark", "--profile", "tiny"]
+    monkeypatch.setattr(launcher, "launch", lambda *_: [])
+    assert cli.main(words) == 2
+    text = said(capsys)
+    assert "2 of 2 runs are neither finished nor failed" in text
+    assert "code" not in text
+    monkeypatch.setattr(launcher, "launch", other_code)
+    assert cli.main(words) == 2
+    assert "the code was changed" in said(capsys)
     assert profile == []
 
 
