@@ -1,7 +1,6 @@
 """Studies at the scale of a profile: plan, launch, tables."""
 
 import math
-import shutil
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -169,8 +168,7 @@ def _execute(
 def forget(request: Request) -> int:
     """Delete the finished runs that are asked for, so that they are run anew."""
     finished = [run for plan in request.plans().values() for run in runs.finished(plan.runs)]
-    for run in finished:
-        shutil.rmtree(run.directory)
+    runs.delete(finished)
     _say(f"{len(finished)} runs of profile {request.profile} deleted")
     return 0
 

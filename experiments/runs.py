@@ -1,6 +1,7 @@
 """Finished runs, read back from their directories."""
 
 import json
+import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -78,6 +79,17 @@ def finished(configs: Iterable[RunConfig]) -> list[FinishedRun]:
     pairs = [(config.key(), config) for config in configs]
     there = {path.name for path in tracking.root().glob("[0-9a-f]*")}
     return [FinishedRun(key, config, tracking.root() / key) for key, config in pairs if key in there]
+
+
+def delete(several: Iterable[FinishedRun]) -> None:
+    """Delete finished runs, and what a killed call left of others; under its own name a run is whole or not there."""
+    place = tracking.root() / ".deleted"
+    for run in several:
+        place.mkdir(exist_ok=True)
+        shutil.rmtree(place / run.key, ignore_errors=True)
+        run.directory.rename(place / run.key)
+    for left in place.glob("*"):
+        shutil.rmtree(left, ignore_errors=True)
 
 
 def _json(path: Path) -> dict[str, Any]:

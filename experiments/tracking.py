@@ -3,6 +3,7 @@
 runs/<key>/            a finished run: Sacred's config.json, run.json, info.json, metrics.json, cout.txt, and trace.npz
 runs/.partial/<key>/   an unfinished one: `record/` of the present attempt, and the checkpoint
 runs/.failed/<key>/    the record of the last failed attempt; its cout.txt ends with the reason
+runs/.deleted/<key>/   a finished run that is being deleted
 """
 
 import fcntl

@@ -1,6 +1,7 @@
 """The command line: what people see, exit codes, and that a mistake leaves nothing behind."""
 
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -8,6 +9,7 @@ from functools import lru_cache
 
 import pytest
 import yaml
+from small_runs import Interrupted
 
 from experiments import cli, display, launcher, profiles, runs, source, tables, tracking
 from experiments.source import REPOSITORY
@@ -106,6 +108,33 @@ def test_one_training_is_shown_kept_shown_again_and_done_anew_when_forced(capsys
     assert (directory / "run.json").stat().st_mtime_ns != made
 
 
+@pytest.fixture
+def killed(monkeypatch):
+    """Executes a command that is killed while it deletes its first run."""
+
+    def unlucky(folder, **_):
+        if folder.exists():
+            (folder / "run.json").unlink(missing_ok=True)
+            raise Interrupted
+
+    def execute(words):
+        with monkeypatch.context() as patch:
+            patch.setattr(shutil, "rmtree", unlucky)
+            with pytest.raises(Interrupted):
+                cli.main(words)
+
+    return execute
+
+
+def test_a_forced_run_that_is_killed_while_the_old_one_is_deleted_is_not_finished(capsys, killed):
+    words = ["run", *SMALL, "optimizer=pal"]
+    assert cli.main(words) == 0
+    killed([*words, "--force"])
+    capsys.readouterr()
+    assert cli.main(words) == 0
+    assert "is finished" not in capsys.readouterr().out
+
+
 def test_a_file_and_words_together_make_a_run(tmp_path):
     from experiments import single
 
@@ -160,6 +189,20 @@ def test_a_study_with_a_failed_run_names_it_and_ends_with_1_and_the_next_call_co
     assert cli.main(["forget", "--profile", "tiny"]) == 0
     assert not runs.finished(profiles.plan("tiny", "benchmark").runs)
     assert "2 runs" in said(capsys)
+
+
+def test_what_a_killed_forget_has_begun_to_delete_is_not_finished_and_the_next_one_sweeps_it(
+    profile, killed, runs_root
+):
+    configs = profiles.plan("tiny", "benchmark").runs
+    for _ in range(2):
+        for config in configs:
+            tracking.execute(config, lambda *_: {"steps": 1})
+        killed(["forget", "--profile", "tiny"])
+        assert all((run.directory / "run.json").exists() for run in runs.finished(configs))
+    assert cli.main(["forget", "--profile", "tiny"]) == 0
+    assert not runs.finished(configs)
+    assert not list((runs_root / ".deleted").iterdir())
 
 
 def test_a_study_at_its_time_limit_says_how_much_is_left_and_writes_no_tables(profile, monkeypatch, capsys):
