@@ -142,7 +142,8 @@ def execute(
             )
             (partial / "record").replace(finished)
             shutil.rmtree(root() / ".failed" / key, ignore_errors=True)
-        shutil.rmtree(partial)
+        # On NFS the lock, still open, stays as another file: no reason to fail, nor is whoever waits for it just now.
+        shutil.rmtree(partial, ignore_errors=True)
     return finished
 
 
