@@ -15,7 +15,7 @@ import time
 import traceback
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -110,8 +110,7 @@ class Record:
         fresh = self._checkpoint.with_suffix(".new")
         with fresh.open("wb") as file:
             torch.save(state | {"seconds": self.seconds}, file)
-            file.flush()
-            os.fsync(file.fileno())
+        _to_disk(fresh)
         fresh.replace(self._checkpoint)
         if self._stop():
             raise Stopped
@@ -140,11 +139,28 @@ def execute(
                 body,
                 lambda run: Record(run, partial / "checkpoint.pt", checkpoint_seconds, on_progress, stop),
             )
+            _all_to_disk(partial / "record")
             (partial / "record").replace(finished)
             shutil.rmtree(root() / ".failed" / key, ignore_errors=True)
         # On NFS the lock, still open, stays as another file: no reason to fail, nor is whoever waits for it just now.
         shutil.rmtree(partial, ignore_errors=True)
     return finished
+
+
+def _all_to_disk(folder: Path) -> None:
+    """Have what is in a folder written: after a power loss, files under their final name must not be empty."""
+    for path in folder.iterdir():
+        _to_disk(path)
+    with suppress(OSError):  # some network file systems take this for files only
+        _to_disk(folder)
+
+
+def _to_disk(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def failed(config: RunConfig, reason: str) -> Path:

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -106,6 +107,22 @@ def test_the_run_is_elsewhere_until_it_is_finished(runs_root):
 
     tracking.execute(short(), look)
     assert not record_folder(short()).exists()
+
+
+def test_all_files_of_a_run_are_on_disk_before_it_counts_as_finished(runs_root, monkeypatch):
+    config, safe = short(), {}
+
+    def sync(descriptor):
+        path = Path(f"/proc/self/fd/{descriptor}").readlink()
+        assert not (runs_root / config.key()).exists()
+        safe[path.name] = path.stat().st_size
+
+    monkeypatch.setattr(os, "fsync", sync)
+    finished = tracking.execute(config, quick)
+    files = {path.name: path.stat().st_size for path in finished.iterdir()}
+    assert "trace.npz" in files
+    assert files.items() <= safe.items()
+    assert "record" in safe  # the folder itself
 
 
 def test_an_open_lock_that_nfs_keeps_under_another_name_is_no_reason_to_fail(runs_root, monkeypatch):
