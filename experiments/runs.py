@@ -39,6 +39,11 @@ class FinishedRun:
         return _json(self.directory / "info.json")
 
     @property
+    def started(self) -> str:
+        """When its last attempt began: times as ISO text sort by their moments."""
+        return _json(self.directory / "run.json")["start_time"]
+
+    @property
     def seconds(self) -> float:
         """Wall time of the run's last attempt."""
         return float(self.info["seconds"])
