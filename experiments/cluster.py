@@ -121,11 +121,11 @@ def launch(
 ) -> list[Failure]:
     """Execute all runs that are not finished yet as array tasks, and wait for them.
 
-    Tasks that an earlier call of the same name left in the queue are waited for first. An interruption cancels what is
-    queued and running; its checkpoints remain.
+    Tasks that an earlier call of the same name left in the queue are waited for first. Ctrl-C cancels all, those too;
+    checkpoints remain. When anything else ends this call, the tasks go on, and the next call waits for them.
 
     Raises:
-        UserError: If data of a run cannot be had, or SLURM refuses.
+        UserError: If data of a run cannot be had, or SLURM refuses or does not answer.
     """
     launcher.load_data(_left(configs, []))
     name = f"pal-{name}-{hashlib.sha256(str(tracking.root()).encode()).hexdigest()[:6]}"
@@ -147,9 +147,8 @@ def launch(
             shares = submit(left, settings, name)
             _wait(name, look)
             failures += [failure for job, _ in shares for failure in _failures(job)]
-    except BaseException:
-        for job, _ in shares:
-            job.cancel(check=False)
+    except KeyboardInterrupt:
+        subprocess.run(["scancel", *_ours(name)], capture_output=True)
         raise
     left = {config.key() for config in _left(configs, failures)}
     reason = f"its SLURM task ended {ATTEMPTS} times before the run did (killed, or out of memory)"
@@ -209,16 +208,14 @@ def _wait(name: str, look: Callable[[], None]) -> None:
         time.sleep(POLL_SECONDS)
 
 
+def _ours(name: str) -> list[str]:
+    """Options of squeue and scancel that mean all our tasks, whichever call submitted them."""
+    return [f"--user={getpass.getuser()}", f"--name={name}"]
+
+
 def _queued(name: str) -> int | None:
     """Tasks of ours that wait or run; None if the controller does not answer."""
-    words = [
-        "squeue",
-        "--noheader",
-        "--array",
-        f"--user={getpass.getuser()}",
-        f"--name={name}",
-        "--format=%i",
-    ]
+    words = ["squeue", "--noheader", "--array", *_ours(name), "--format=%i"]
     try:
         done = subprocess.run(words, capture_output=True, text=True)
     except FileNotFoundError:
