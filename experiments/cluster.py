@@ -11,7 +11,7 @@ import math
 import subprocess
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -127,30 +127,28 @@ def launch(
     Raises:
         UserError: If data of a run cannot be had, or SLURM refuses or does not answer.
     """
-    launcher.load_data(_left(configs, []))
+    wanted = {config.key(): config for config in configs}
+    launcher.load_data(_board(wanted, []).waiting)
     name = f"pal-{name}-{hashlib.sha256(str(tracking.root()).encode()).hexdigest()[:6]}"
     failures: list[Failure] = []
     shares: list[Share] = []
 
     def look() -> None:
-        left = _left(configs, failures)
-        waiting = {config.key() for config in left}
-        finished = [config for config in configs if config.key() not in waiting]
-        show(Board(len(configs), deque(left), finished, failures))
+        show(_board(wanted, failures))
 
     try:
         _wait(name, look)
         for _ in range(ATTEMPTS):
-            left = _left(configs, failures)
+            left = _board(wanted, failures).waiting
             if not left:
-                break
-            shares = submit(left, settings, name)
+                return failures
+            shares = submit(list(left), settings, name)
             _wait(name, look)
             failures += [failure for job, _ in shares for failure in _failures(job)]
     except KeyboardInterrupt:
         subprocess.run(["scancel", *_ours(name)], capture_output=True)
         raise
-    left = {config.key() for config in _left(configs, failures)}
+    left = {config.key() for config in _board(wanted, failures).waiting}
     reason = f"its SLURM task ended {ATTEMPTS} times before the run did (killed, or out of memory)"
     lost = [(job, config) for job, share in shares for config in share if config.key() in left]
     return failures + [Failure(config.name, reason, job.paths.stderr) for job, config in lost]
@@ -181,11 +179,12 @@ def _executor(settings: Cluster, name: str) -> submitit.SlurmExecutor:
     return executor
 
 
-def _left(configs: Sequence[RunConfig], failures: Sequence[Failure]) -> list[RunConfig]:
-    """Runs that are neither finished nor failed."""
-    there = {run.key for run in runs.finished(configs)}
-    failed = {failure.log for failure in failures}
-    return [config for config in configs if config.key() not in there and tracking.log(config) not in failed]
+def _board(wanted: Mapping[str, RunConfig], failures: list[Failure]) -> Board:
+    """How far the runs are. They come by their keys: thousands of keys are too much work for every look."""
+    there = runs.keys()
+    over = there | {failure.log.parent.name for failure in failures}  # logs are in folders named after keys
+    waiting = deque(config for key, config in wanted.items() if key not in over)
+    return Board(len(wanted), waiting, [wanted[key] for key in wanted if key in there], failures)
 
 
 def _failures(job: "submitit.Job[list[Failure]]") -> list[Failure]:

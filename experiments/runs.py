@@ -82,8 +82,13 @@ class Trace(Mapping[str, np.ndarray]):
 def finished(configs: Iterable[RunConfig]) -> list[FinishedRun]:
     """Those of the runs that are finished, in the order given."""
     pairs = [(config.key(), config) for config in configs]
-    there = {path.name for path in tracking.root().glob("[0-9a-f]*")}
+    there = keys()
     return [FinishedRun(key, config, tracking.root() / key) for key, config in pairs if key in there]
+
+
+def keys() -> set[str]:
+    """The keys of all finished runs."""
+    return {path.name for path in tracking.root().glob("[0-9a-f]*")}
 
 
 def delete(several: Iterable[FinishedRun]) -> None:

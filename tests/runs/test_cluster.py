@@ -8,8 +8,10 @@ import submitit
 import yaml
 from small_runs import short
 
-from experiments import cluster
+from experiments import cluster, tracking
+from experiments.config import RunConfig
 from experiments.errors import UserError
+from experiments.launcher import Failure
 from experiments.source import REPOSITORY
 
 SETTINGS = {
@@ -158,6 +160,36 @@ def test_ctrl_c_cancels_the_tasks_of_an_earlier_call_too(queue, submitted):
         launch(2, interrupt)
     assert not submitted
     assert re.fullmatch(r"--user=\S+ --name=pal-mine-\w+\n", (queue / "cancelled").read_text())
+
+
+def test_a_failed_run_counts_once_and_is_not_submitted_again(submitted, monkeypatch):
+    broken = short(seed=0)
+    found = [[Failure(broken.name, "broken", tracking.log(broken))], []]
+    monkeypatch.setattr(cluster, "_failures", lambda _: found.pop(0))
+    boards = []
+    failures = launch(2, boards.append)
+    assert [[config.seed for config in configs] for configs in submitted] == [[0, 1], [1]]
+    assert boards[-1].done == 1
+    assert [failure.name for failure in failures] == [broken.name, short(seed=1).name]
+
+
+def test_keys_are_not_worked_out_again_however_long_it_waits(queue, submitted, monkeypatch):
+    (queue / "answer").write_text("echo 7_0")
+    asked, looks, key = [], [], RunConfig.key
+
+    def count(config):
+        asked.append(config.seed)
+        return key(config)
+
+    def end(board):
+        looks.append(board)
+        if len(looks) == 20:
+            (queue / "answer").write_text("true")
+
+    monkeypatch.setattr(RunConfig, "key", count)
+    assert len(launch(3, end)) == 3
+    assert len(looks) >= 20
+    assert len(asked) <= 3 * 3
 
 
 def test_without_slurm_the_command_says_so(monkeypatch):
