@@ -195,7 +195,10 @@ def _lock(key: str) -> Iterator[Path]:
 
 def _is_at(descriptor: int, path: Path) -> bool:
     """Whether an open file is still the one at `path`."""
-    return path.exists() and os.path.samestat(os.fstat(descriptor), path.stat())
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 def _attempt(config: RunConfig, partial: Path, body: Body, recorder: Callable[[Any], Record]) -> None:
