@@ -136,7 +136,7 @@ def parser() -> argparse.ArgumentParser:
         "--sample",
         type=_positive,
         default=5,
-        help="runs of each study that are repeated, at least one of each optimizer (5)",
+        help="runs of each study that are repeated, at least one of each optimizer and commit (5)",
     )
     for command in (study, claims, notebook, report, forget, verify):
         command.add_argument("--profile", default="quick", help="file in profiles/ (quick)")
