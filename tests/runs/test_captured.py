@@ -16,7 +16,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from experiments import optimizers, trainer
 from experiments.batchline import batch_line
-from experiments.captured import WARM_UP, CudaGraphs, Different, compare
+from experiments.captured import WARM_UP, CudaGraphs, Different, compare, first_cause
 from experiments.optimizers.catalogue import OPTIMIZERS
 from experiments.problems import Problem
 from experiments.problems.catalogue import PROBLEMS
@@ -221,6 +221,21 @@ def test_a_capture_that_fails_leaves_no_trace_but_its_reason(name, device, graph
     assert same_arrays(record.arrays, expected.arrays)
     (words,) = capsys.readouterr().out.splitlines()
     assert words.startswith("steps are not captured in a graph: ")
+
+
+def test_the_reason_is_what_failed_first():
+    def fails():
+        try:
+            try:
+                raise ValueError("a number was read\nand more")
+            finally:
+                raise RuntimeError("putting the weights back")
+        finally:
+            raise RuntimeError("ending the capture")
+
+    with pytest.raises(RuntimeError, match="ending") as caught:
+        fails()
+    assert first_cause(caught.value) == "a number was read"
 
 
 class Absent(EmulatedGraph):
