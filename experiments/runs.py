@@ -45,7 +45,7 @@ class FinishedRun:
 
     @property
     def seconds(self) -> float:
-        """Wall time of the run's last attempt."""
+        """Wall time of the run; of attempts that ended early, up to their last checkpoint."""
         return float(self.info["seconds"])
 
     @property
