@@ -44,12 +44,12 @@ def _whole(row: np.ndarray) -> Any:
 
 
 def table(study: str, finished: Sequence["FinishedRun"]) -> pd.DataFrame:
-    """The first steps of one run of each setting: its config and numbers as JSON, and what they were made with."""
-    first: dict[tuple[str, str, str], FinishedRun] = {}
+    """The first steps of one of the runs that differ in their seed only: config and numbers as JSON, and where made."""
+    first: dict[str, FinishedRun] = {}
     for run in finished:
-        setting = (run.config.problem, run.config.entry, json.dumps(run.config.settings, sort_keys=True))
-        if setting not in first or run.config.seed < first[setting].config.seed:
-            first[setting] = run
+        kind = run.config.model_dump_json(exclude={"seed"})
+        if kind not in first or run.config.seed < first[kind].config.seed:
+            first[kind] = run
     code = tables_code(study)
     rows = [
         {name: run.info["provenance"][name] for name in ENVIRONMENT}

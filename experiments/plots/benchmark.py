@@ -37,7 +37,7 @@ def comparison(runs: pd.DataFrame, curves: pd.DataFrame, best: pd.DataFrame, pro
         _curves(axes[row, 0], curves, best[best["criterion"] == criterion], entries, colour, column)
         axes[row, 0].set(xlabel="step", ylabel=words, yscale="log" if log else "linear")
     plain_log(axes[0, 0].yaxis)
-    from_the_median(axes[1, 0], curves, "val_accuracy")
+    without_the_lowest(axes[1, 0], curves, "val_accuracy")
     _boxes(
         axes[0, 1], runs, entries, colour, "min_train_loss", "lowest training loss, all settings", log=True
     )
@@ -88,7 +88,7 @@ def _curves(
             )
 
 
-def from_the_median(axes: Axes, curves: pd.DataFrame, column: str) -> None:
+def without_the_lowest(axes: Axes, curves: pd.DataFrame, column: str) -> None:
     """Show accuracies from where they differ: the first evaluations would squeeze the rest."""
     values = curves[column].dropna()
     if len(values):

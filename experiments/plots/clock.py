@@ -5,7 +5,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from experiments.plots.benchmark import from_the_median, line_style
+from experiments.plots.benchmark import line_style, without_the_lowest
 from experiments.plots.style import PAGE, STYLE, colours, in_order, label, new_figure, plain_log
 
 ROWS = (
@@ -38,7 +38,7 @@ def wall_clock(curves: pd.DataFrame, best: pd.DataFrame, times: pd.DataFrame, pr
         grid[row, 1].set_xscale("log")
         plain_log(grid[row, 1].xaxis)
     plain_log(grid[0, 0].yaxis)
-    from_the_median(grid[1, 0], curves, "val_accuracy")
+    without_the_lowest(grid[1, 0], curves, "val_accuracy")
     grid[1, 0].set_xlabel("step")
     grid[1, 1].set_xlabel("time (s, logarithmic)")
     figure.suptitle(f"{problem}: the same runs over steps and over time", fontsize=10)

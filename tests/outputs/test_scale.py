@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from experiments import plots, tables
+from experiments import plots, tables, traces
 from experiments.claims import batchsize, capacity
 from experiments.claims.verdict import Evidence, judge
 from experiments.config import resolve
@@ -124,6 +124,17 @@ def test_a_training_that_ends_before_its_lines_is_in_the_tables(tmp_path):
     assert np.isnan(runs.loc[256, "gap"])
     assert runs.loc[128, "gap"] == pytest.approx(0.1)
     assert set(made["lines"]["images"]) == {128}
+
+
+def test_first_steps_are_kept_of_runs_that_differ_in_more_than_their_seed(tmp_path):
+    several = [trained(tmp_path / str(images), images, [1.0, 2.0], 0.5) for images in (128, 256)]
+    for run in several:
+        made = {"provenance": dict.fromkeys(traces.ENVIRONMENT, "here")}
+        (run.directory / "info.json").write_text(json.dumps(made))
+    other = several[0].config.model_copy(update={"seed": 1})
+    table = traces.table("capacity", [FinishedRun("c", other, several[0].directory), *several])
+    kept = [json.loads(config) for config in table["config"]]
+    assert [(config["train_size"], config["seed"]) for config in kept] == [(128, 0), (256, 0)]
 
 
 def test_rates_are_compared_with_the_highest_of_the_training(tmp_path):
