@@ -120,14 +120,36 @@ def kernel_seconds(trainer: Trainer) -> float:
     return sum(event.self_device_time_total for event in seen.key_averages()) / 1e6
 
 
-def alone(problem: str, mode: Mode, seconds: float) -> list[str]:
+class Alone(NamedTuple):
+    """What one run at a time does.
+
+    Attributes:
+        sgd: Time of a block of SGD's steps.
+        pal: Time of a block of PAL's steps.
+        ratio: PAL / floor.
+    """
+
+    sgd: float
+    pal: float
+    ratio: float
+
+
+def alone(problem: str, mode: Mode, seconds: float) -> Alone:
+    """Times of one run at a time."""
+    trainers = [prepared(problem, name, mode) for name in ("sgd", "pal", FLOOR)]
+    sgd, pal, floor = block_times(trainers, seconds)
+    ratio = statistics.median(ours / least for ours, least in zip(pal, floor, strict=True))
+    return Alone(statistics.median(sgd), statistics.median(pal), ratio)
+
+
+def row(problem: str, mode: Mode, found: Alone) -> list[str]:
     """A row of the table: one run at a time."""
-    sgd, pal, floor = trainers = [prepared(problem, name, mode) for name in ("sgd", "pal", FLOOR)]
-    times = dict(zip(trainers, block_times(trainers, seconds), strict=True))
-    ratio = statistics.median(ours / least for ours, least in zip(times[pal], times[floor], strict=True))
-    speeds = [f"{BLOCK / statistics.median(times[each]):.0f}" for each in (sgd, pal)]
-    busy = [f"{kernel_seconds(each) / statistics.median(times[each]):.2f}" for each in (sgd, pal)]
-    return [mode.label, "1", *speeds, f"{ratio:.3f}", *busy]
+    speeds = [f"{BLOCK / block:.0f}" for block in (found.sgd, found.pal)]
+    busy = [
+        f"{kernel_seconds(prepared(problem, name, mode)) / block:.2f}"
+        for name, block in (("sgd", found.sgd), ("pal", found.pal))
+    ]
+    return [mode.label, "1", *speeds, f"{found.ratio:.3f}", *busy]
 
 
 def together(problem: str, runs: int, seconds: float) -> list[str]:
@@ -170,8 +192,11 @@ def table(problem: str, runs: Sequence[int], seconds: float) -> Table:
     shown.add_column("steps")
     for column in ("runs", "SGD / s", "PAL / s", "PAL / floor", "kernels, SGD", "kernels, PAL"):
         shown.add_column(column, justify="right")
-    for mode in MODES:
-        shown.add_row(*alone(problem, mode, seconds))
+    timed = [alone(problem, mode, seconds) for mode in MODES]
+    for mode, found in zip(
+        MODES, timed, strict=True
+    ):  # a profiler that has once looked may slow what comes after
+        shown.add_row(*row(problem, mode, found))
     for count in runs:
         shown.add_row(*together(problem, count, seconds))
     case = line_throughput.Case(task.network, task.data.shape, batches=8, required=0.0)

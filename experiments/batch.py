@@ -1,7 +1,6 @@
 """Studies at the scale of a profile: plan, launch, tables."""
 
 import math
-import shutil
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -10,7 +9,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from experiments import display, estimate, launcher, machine, profiles, runs, selection, tables
+from experiments import display, estimate, launcher, machine, profiles, runs, selection, source, tables
 from experiments.config import RunConfig
 from experiments.errors import UserError
 from experiments.launcher import Board, Failure
@@ -124,19 +123,33 @@ def _study(request: Request, study: str, plan: Plan) -> int:
 
 
 def _runs(request: Request, study: str, configs: Sequence[RunConfig]) -> int:
-    """Execute the runs that are not finished; 0, or the exit code that says why some are left."""
-    with display.progress(f"{study}: runs") as show:
-        failures = _execute(request, study, configs, lambda board: show(*_state(board)))
-    if failures:
-        _complain(failures)
-        return 1
+    """Execute the runs that are not finished, unless time is up; 0, or the exit code that says why some are left."""
+    if time.monotonic() <= request.until:
+        with display.progress(f"{study}: runs") as show:
+            failures = _execute(request, study, configs, lambda board: show(*_state(board)))
+        if failures:
+            _complain(failures)
+            return 1
     left = len(configs) - len(runs.finished(configs))
     if left and time.monotonic() > request.until:
         _say(f"{study}: time limit reached, {left} of {len(configs)} runs left; the same command continues")
         return NOT_FINISHED
-    if left:
+    if left and _code_has_changed(configs):
         raise UserError("the code was changed while its runs were under way; the same command completes them")
+    if left:
+        raise UserError(
+            f"{study}: {left} of {len(configs)} runs are neither finished nor failed (deleted meanwhile?); "
+            "the same command completes them"
+        )
     return 0
+
+
+def _code_has_changed(configs: Sequence[RunConfig]) -> bool:
+    """Whether the runs have other keys by the files as they are now than by those that this process began with."""
+    before = [config.key() for config in configs]
+    for known in (source.digest, source.files, source.code):
+        known.cache_clear()
+    return before != [config.key() for config in configs]
 
 
 def _execute(
@@ -155,8 +168,7 @@ def _execute(
 def forget(request: Request) -> int:
     """Delete the finished runs that are asked for, so that they are run anew."""
     finished = [run for plan in request.plans().values() for run in runs.finished(plan.runs)]
-    for run in finished:
-        shutil.rmtree(run.directory)
+    runs.delete(finished)
     _say(f"{len(finished)} runs of profile {request.profile} deleted")
     return 0
 

@@ -64,10 +64,20 @@ class CudaGraphs:
         """A graph that holds nothing yet."""
         return torch.cuda.CUDAGraph()
 
-    def capturing(self, graph: torch.cuda.CUDAGraph) -> AbstractContextManager[Any]:
-        """Capture; the thread that reads batches ahead may go on meanwhile."""
+    @contextmanager
+    def capturing(self, graph: torch.cuda.CUDAGraph) -> Generator[None]:
+        """Capture; the thread that reads batches ahead may go on meanwhile.
+
+        Before torch 2.14 a capture that fails leaves the generators in its mode: networks with dropout then end with an
+        error instead of going on eagerly.
+        """
         gc.collect()  # a graph that an earlier run has left must not be freed in the middle
-        return torch.cuda.graph(graph, stream=self._stream, capture_error_mode="thread_local")
+        # The outer stream is there to come back from: before torch 2.15 a capture that fails does not.
+        with (
+            torch.cuda.stream(self._stream),
+            torch.cuda.graph(graph, stream=self._stream, capture_error_mode="thread_local"),
+        ):
+            yield
 
 
 def graphs_of(device: torch.device) -> Graphs | None:
@@ -140,8 +150,7 @@ class Captured:
             start = here.values | {"loss": [torch.zeros_like(loss)]}
             compare(start, eager, here.now() | {"loss": [replayed]}, self._tolerance)
         except Exception as error:
-            cause = error.__context__ or error  # when a capture has failed, ending it fails too
-            reason = str(cause).partition("\n")[0]
+            reason = first_cause(error)
         else:
             return replayed
         here.restore()
@@ -168,6 +177,16 @@ class Captured:
     def _give_up(self, reason: str) -> None:
         self._able, self._replay = False, None
         self._say(f"steps are not captured in a graph: {reason}")
+
+
+def first_cause(error: BaseException) -> str:
+    """What went wrong first: when a capture has failed, what follows and ending it fail too.
+
+    Only the words are kept. An error holds the frames it went through, and these the tensors of the step.
+    """
+    while error.__context__ is not None:
+        error = error.__context__
+    return str(error).partition("\n")[0]
 
 
 Values = Mapping[str, Sequence[Tensor]]

@@ -122,14 +122,21 @@ def parser() -> argparse.ArgumentParser:
     claims.add_argument("--show", action="store_true", help="only show the verdicts already there")
     notebook = add("notebook", _notebook, "execute a notebook: its figures and its page of the report")
     notebook.add_argument("name", help="file name in notebooks/ without its ending")
-    report = add("report", _report, "make the front page of the report, and REPORT.md")
+    report = add(
+        "report",
+        _report,
+        "make the front page of the report, REPORT.md, and the verdicts in the README if it has them",
+    )
     forget = add("forget", _forget, "delete the finished runs of a profile")
     forget.add_argument("--only", metavar="PATTERN", help=ONLY)
     verify = add(
         "verify", _verify, "keep results that today's code would make again", description=VERIFY_HELP
     )
     verify.add_argument(
-        "--sample", type=_positive, default=5, help="runs of each study that are repeated (5)"
+        "--sample",
+        type=_positive,
+        default=5,
+        help="runs of each study that are repeated, at least one of each optimizer and commit (5)",
     )
     for command in (study, claims, notebook, report, forget, verify):
         command.add_argument("--profile", default="quick", help="file in profiles/ (quick)")

@@ -11,7 +11,7 @@ import math
 import subprocess
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -121,37 +121,34 @@ def launch(
 ) -> list[Failure]:
     """Execute all runs that are not finished yet as array tasks, and wait for them.
 
-    Tasks that an earlier call of the same name left in the queue are waited for first. An interruption cancels what is
-    queued and running; its checkpoints remain.
+    Tasks that an earlier call of the same name left in the queue are waited for first. Ctrl-C cancels all, those too;
+    checkpoints remain. When anything else ends this call, the tasks go on, and the next call waits for them.
 
     Raises:
-        UserError: If data of a run cannot be had, or SLURM refuses.
+        UserError: If data of a run cannot be had, or SLURM refuses or does not answer.
     """
-    launcher.load_data(_left(configs, []))
+    wanted = {config.key(): config for config in configs}
+    launcher.load_data(_board(wanted, []).waiting)
     name = f"pal-{name}-{hashlib.sha256(str(tracking.root()).encode()).hexdigest()[:6]}"
     failures: list[Failure] = []
     shares: list[Share] = []
 
     def look() -> None:
-        left = _left(configs, failures)
-        waiting = {config.key() for config in left}
-        finished = [config for config in configs if config.key() not in waiting]
-        show(Board(len(configs), deque(left), finished, failures))
+        show(_board(wanted, failures))
 
     try:
         _wait(name, look)
         for _ in range(ATTEMPTS):
-            left = _left(configs, failures)
+            left = _board(wanted, failures).waiting
             if not left:
-                break
-            shares = submit(left, settings, name)
+                return failures
+            shares = submit(list(left), settings, name)
             _wait(name, look)
             failures += [failure for job, _ in shares for failure in _failures(job)]
-    except BaseException:
-        for job, _ in shares:
-            job.cancel(check=False)
+    except KeyboardInterrupt:
+        subprocess.run(["scancel", *_ours(name)], capture_output=True)
         raise
-    left = {config.key() for config in _left(configs, failures)}
+    left = {config.key() for config in _board(wanted, failures).waiting}
     reason = f"its SLURM task ended {ATTEMPTS} times before the run did (killed, or out of memory)"
     lost = [(job, config) for job, share in shares for config in share if config.key() in left]
     return failures + [Failure(config.name, reason, job.paths.stderr) for job, config in lost]
@@ -182,11 +179,12 @@ def _executor(settings: Cluster, name: str) -> submitit.SlurmExecutor:
     return executor
 
 
-def _left(configs: Sequence[RunConfig], failures: Sequence[Failure]) -> list[RunConfig]:
-    """Runs that are neither finished nor failed."""
-    there = {run.key for run in runs.finished(configs)}
-    failed = {failure.log for failure in failures}
-    return [config for config in configs if config.key() not in there and tracking.log(config) not in failed]
+def _board(wanted: Mapping[str, RunConfig], failures: list[Failure]) -> Board:
+    """How far the runs are. They come by their keys: thousands of keys are too much work for every look."""
+    there = runs.keys()
+    over = there | {failure.log.parent.name for failure in failures}  # logs are in folders named after keys
+    waiting = deque(config for key, config in wanted.items() if key not in over)
+    return Board(len(wanted), waiting, [wanted[key] for key in wanted if key in there], failures)
 
 
 def _failures(job: "submitit.Job[list[Failure]]") -> list[Failure]:
@@ -209,16 +207,14 @@ def _wait(name: str, look: Callable[[], None]) -> None:
         time.sleep(POLL_SECONDS)
 
 
+def _ours(name: str) -> list[str]:
+    """Options of squeue and scancel that mean all our tasks, whichever call submitted them."""
+    return [f"--user={getpass.getuser()}", f"--name={name}"]
+
+
 def _queued(name: str) -> int | None:
     """Tasks of ours that wait or run; None if the controller does not answer."""
-    words = [
-        "squeue",
-        "--noheader",
-        "--array",
-        f"--user={getpass.getuser()}",
-        f"--name={name}",
-        "--format=%i",
-    ]
+    words = ["squeue", "--noheader", "--array", *_ours(name), "--format=%i"]
     try:
         done = subprocess.run(words, capture_output=True, text=True)
     except FileNotFoundError:

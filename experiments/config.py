@@ -22,6 +22,7 @@ SPOKEN_FOR = (
     "experiments.problems.catalogue",
     "experiments.problems.table",
     "experiments.optimizers.catalogue",
+    "experiments.data.registry",
     "experiments.data.inventory",
 )
 """Modules that no run depends on: registers whose entry is in the key itself, and tables for people."""

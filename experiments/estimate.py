@@ -94,13 +94,15 @@ def _kind(config: RunConfig) -> tuple[Any, ...]:
 def looks(config: RunConfig) -> int:
     """At how many steps the study measures: the first `first` and every `every`, as its `measure` says.
 
-    A study that measures but names no `every` counts as measuring at each step.
+    With `last` it is every `every` of the last so many. A study that measures but names no `every` counts as measuring
+    at each step.
     """
     if config.measure is None:
         return 0
     first = min(config.measure.get("first", 0), config.steps)
-    every = config.measure.get("every", 1)
-    return first + math.ceil(config.steps / every) - math.ceil(first / every)
+    every, last = config.measure.get("every", 1), config.measure.get("last", config.steps)
+    before = max(first, last - config.steps)  # of a span longer than the run, only its end is trained
+    return first + math.ceil(last / every) - math.ceil(before / every)
 
 
 class Clock:
@@ -144,7 +146,8 @@ class Clock:
         task, measure = config.task, config.measure or {}
         kind = (config.study, task.network, task.dataset, config.batch_size, config.train_size, str(measure))
         if kind not in self._looks:
-            each = config.model_copy(update={"measure": measure | {"every": 1}})
+            whole = {"last": ENDLESS} if "last" in measure else {}
+            each = config.model_copy(update={"measure": measure | {"every": 1} | whole})
             first, *others = np.diff(_moments(each, study.run)).tolist()
             self._looks[kind] = max(0.0, float(np.mean(others)) - step if others else first - start)
         return self._looks[kind]

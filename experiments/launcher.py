@@ -12,8 +12,10 @@ import sys
 import tempfile
 import threading
 import time
+import traceback
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -149,7 +151,7 @@ class Slot:
         self._number = number
         self._environment = _environment(number, threads)
         self._board = board
-        self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115  (closed by stop)
+        self._errors = tempfile.TemporaryFile("w+", errors="replace")  # noqa: SIM115  (closed by stop)
         self._stopping = False
         self.thread = threading.Thread(target=self._feed, daemon=True)
         self._process: subprocess.Popen[str] | None = self._start()
@@ -186,6 +188,17 @@ class Slot:
                 self._board.failures.append(failure)
 
     def _run(self, config: RunConfig) -> Failure | None:
+        """What became of a run; an error of the slot, such as no memory for a worker, is this run's failure alone."""
+        try:
+            return self._attempts(config)
+        except Exception as error:
+            self._end()
+            if not self._stopping:
+                with suppress(OSError):  # it may be what went wrong: a full disk holds no log
+                    tracking.failed(config, traceback.format_exc())
+            return Failure(config.name, f"{type(error).__name__}: {error}", tracking.log(config))
+
+    def _attempts(self, config: RunConfig) -> Failure | None:
         """Have the worker execute one run, anew if the worker dies of it."""
         for _ in range(ATTEMPTS):
             answer = self._ask(config)
@@ -239,7 +252,8 @@ class Slot:
         process, self._process = self._process, None
         if process is not None:
             process.kill()
-            with process:  # waits, and closes the pipes
+            # Leaving waits, and closes the pipes; nobody reads any more what one may still hold.
+            with suppress(OSError), process:
                 pass
 
     def _last_words(self) -> str:

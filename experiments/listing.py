@@ -37,14 +37,13 @@ def rows() -> list[Row]:
     finished = sorted(root().glob("[0-9a-f]*"))
     there = {path.name for path in finished}
     failed = [path for path in sorted((root() / ".failed").glob("[0-9a-f]*")) if path.name not in there]
-    return [row for path in (*finished, *failed) if (row := _row(path, path in failed)) is not None]
+    places = [*((path, False) for path in finished), *((path, True) for path in failed)]
+    return [row for path, has_failed in places if (row := _row(path, has_failed)) is not None]
 
 
 def _row(folder: Path, failed: bool) -> Row | None:
-    try:
-        config = json.loads((folder / "config.json").read_text())
-        run = json.loads((folder / "run.json").read_text())
-    except FileNotFoundError:  # an attempt that died before Sacred wrote anything, or a run deleted just now
+    config, run = _json(folder / "config.json"), _json(folder / "run.json")
+    if not config or not (run or failed):  # no run, or one deleted just now
         return None
     settings = {f"settings.{name}": value for name, value in config.pop("settings", {}).items()}
     result = run.get("result") or {}
@@ -53,17 +52,20 @@ def _row(folder: Path, failed: bool) -> Row | None:
         | config
         | settings
         | (result | {"status": "failed" if failed else result.get("status", "")})
-        | {"seconds": _seconds(folder), "started": run.get("start_time", "")}
+        | {"seconds": _json(folder / "info.json").get("seconds"), "started": run.get("start_time", "")}
     )
 
 
-def _seconds(folder: Path) -> float | None:
-    path = folder / "info.json"
-    return json.loads(path.read_text()).get("seconds") if path.exists() else None
+def _json(path: Path) -> Row:
+    """What a file of a run says; nothing if it is missing, or torn because the attempt died while Sacred wrote it."""
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError):
+        return {}
 
 
 def choose(table: Sequence[Row], conditions: Iterable[str]) -> list[Row]:
-    """Rows that fulfil all FIELD=VALUE; * in a value stands for anything.
+    """Rows that fulfil all FIELD=VALUE; * in a value stands for anything, and numbers are compared as numbers.
 
     Raises:
         UserError: For words that are no condition, and fields that no run has.
@@ -76,8 +78,17 @@ def choose(table: Sequence[Row], conditions: Iterable[str]) -> list[Row]:
                 f"{condition!r} is no condition; it must be FIELD=VALUE, such as problem=digits-*"
             )
         field = named(table, name)
-        chosen = [row for row in chosen if field in row and fnmatchcase(_text(row[field]), value)]
+        chosen = [row for row in chosen if field in row and _fits(row[field], value)]
     return chosen
+
+
+def _fits(found: Any, wanted: str) -> bool:
+    if fnmatchcase(_text(found), wanted):
+        return True
+    try:
+        return isinstance(found, int | float) and found == float(wanted)
+    except ValueError:  # a pattern or a word
+        return False
 
 
 def named(table: Sequence[Row], name: str) -> str:

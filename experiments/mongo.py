@@ -8,10 +8,11 @@ import hashlib
 import json
 import os
 import re
+import socket
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -22,8 +23,10 @@ import gridfs
 import numpy as np
 import pymongo
 from bson import ObjectId
+from bson.errors import BSONError
+from gridfs.errors import GridFSError
 from pymongo.database import Database
-from pymongo.errors import ConfigurationError, InvalidURI, PyMongoError
+from pymongo.errors import ConfigurationError, InvalidURI, OperationFailure, PyMongoError
 
 from experiments.errors import UserError
 from experiments.places import root
@@ -37,6 +40,9 @@ DATABASE = "sacred"
 POINTS = 1_000
 """Of a metric, at most; more are thinned evenly, the last one stays."""
 
+OUTPUT = 1_000_000
+"""Bytes of a run's output, at most; of more its end is kept, since MongoDB takes no document beyond 16 MB."""
+
 TIMEOUT = 2.0
 """Seconds after which a database counts as absent."""
 
@@ -45,6 +51,9 @@ MIRROR_SECONDS = 5.0
 
 RETRY_SECONDS = 30.0
 """Time for which an absent database is left alone."""
+
+UNWRITABLE = (BSONError, UnicodeEncodeError, OverflowError, OperationFailure, GridFSError)
+"""What pymongo raises for a single run that the database does not take, such as one that is too large."""
 
 FILES = ("trace.npz",)
 """Files of a run that become artifacts."""
@@ -83,15 +92,15 @@ def documents(folder: Path, key: str) -> Documents:
     number, result = number_of(key), run.get("result") or {}
     series = [_metric(number, key, name, values) for name, values in sorted(metrics.items())]
     files = {_id(key, name): folder / name for name in FILES if (folder / name).exists()}
-    text = folder / "cout.txt"
     document = {name: run.get(name) for name in ("host", "status", "meta", "fail_trace")} | {
         "_id": number,
         "format": FORMAT,
         "experiment": dict(run["experiment"], sources=[], name="/".join(map(str, _name(config)))),
         "config": _flat(config, result),
         "info": info | {"metrics": [{"name": each["name"], "id": str(each["_id"])} for each in series]},
-        "captured_out": text.read_text(errors="replace") if text.exists() else "",
+        "captured_out": _output(folder / "cout.txt"),
         "artifacts": [{"name": path.name, "file_id": file_id} for file_id, path in files.items()],
+        "origin": origin(),
     }
     document |= {name: _moment(run.get(name)) for name in ("start_time", "stop_time", "heartbeat")}
     marks = {"diverged"} if result.get("status") == "diverged" else set()
@@ -102,6 +111,11 @@ def documents(folder: Path, key: str) -> Documents:
 def number_of(key: str) -> int:
     """A run's number: Omniboard takes no other names, and JavaScript no more than 53 bits."""
     return int(key[:13], 16)
+
+
+def origin() -> str:
+    """The folder of all runs, for a database into which several machines bring theirs: host and path."""
+    return f"{socket.gethostname()}:{root().resolve()}"
 
 
 def _name(config: dict[str, Any]) -> tuple[Any, ...]:
@@ -135,6 +149,16 @@ def _metric(number: int, key: str, name: str, values: dict[str, Any]) -> dict[st
     }
 
 
+def _output(path: Path) -> str:
+    if not path.exists():
+        return ""
+    with path.open("rb") as file:
+        cut = max(0, os.fstat(file.fileno()).st_size - OUTPUT)
+        file.seek(cut)
+        text = file.read(OUTPUT).decode(errors="replace")
+    return f"... ({cut} bytes before this are in {path.name} alone)\n{text}" if cut else text
+
+
 def _id(key: str, name: str) -> ObjectId:
     return ObjectId(hashlib.sha256(f"{key}/{name}".encode()).hexdigest()[:24])
 
@@ -163,8 +187,10 @@ def connect(url: str) -> Iterator[Database[Any]]:
             url, serverSelectionTimeoutMS=int(1000 * TIMEOUT)
         )
     except (InvalidURI, ConfigurationError, ValueError) as error:
+        # pymongo's words may quote what stands behind a / in a password.
+        why = "in a password / is written %2F, @ %40, : %3A and % %25" if "@" in url else error
         raise UserError(
-            f"MONGO_URL is {_public(url)!r}; it must look like mongodb://host:27017/sacred ({error})"
+            f"MONGO_URL is {_public(url)!r}; it must look like mongodb://host:27017/sacred ({why})"
         ) from None
     with client:
         database = client.get_default_database(DATABASE)
@@ -183,26 +209,70 @@ def connect(url: str) -> Iterator[Database[Any]]:
 
 
 def _public(url: str) -> str:
-    """An address without its password."""
-    return re.sub(r"(?<=://)([^:@/]*):[^@/]*@", r"\1:...@", url)
+    """An address without its password, whatever is in it: such an address may be one that is no address."""
+    return re.sub(r"(?<=://)([^:]*):.*@", r"\1:...@", url, flags=re.DOTALL)
 
 
 def sync(database: Database[Any]) -> tuple[int, int]:
-    """Bring in all finished and failed runs; returns how many were new or newer, and how many there are."""
+    """Bring in all finished and failed runs; returns how many were new or newer, and how many there are.
+
+    Runs that came from this very folder and have no directory any more go; what a person wrote to one whose directory
+    was given another key stays with it. A run that the database does not take is named and left out.
+    """
     prepare(database)
-    known = {each["_id"]: each for each in database.runs.find({}, {"heartbeat": True, "status": True})}
-    folders = [path for place in (root() / ".failed", root()) for path in sorted(place.glob("[0-9a-f]*"))]
-    files, changed = gridfs.GridFS(database), 0
-    for folder in folders:
+    wanted = ("heartbeat", "status", "origin", "artifacts", "omniboard", "config.key")
+    known = {each["_id"]: each for each in database.runs.find({}, dict.fromkeys(wanted, True))}
+    here, files, changed = _directories(), gridfs.GridFS(database), 0
+    gone = _gone(known, here)
+    written = {run["config"]["key"]: run["omniboard"] for run in gone}
+    for number, folder in here.items():
         try:
             found = documents(folder, folder.name)
-        except (OSError, ValueError):  # an attempt that died before Sacred wrote anything
-            continue
-        if not _same(known.get(found.run["_id"]), found.run):
+            if _same(known.get(number), found.run):
+                continue
+            if number not in known:
+                found.run["omniboard"] = written.get(found.run["config"]["key"], found.run["omniboard"])
             store(database, files, found)
-            known[found.run["_id"]] = found.run
+        except UNWRITABLE as error:
+            print(_left_out(folder, error), file=sys.stderr)  # noqa: T201
+        except (OSError, ValueError):  # under way, moved just now, or dead before Sacred wrote anything
+            pass
+        else:
+            known[number] = found.run
             changed += 1
+    for run in gone:
+        _remove(database, files, known.pop(run["_id"]))
+    theirs = {"_id": {"$in": [number for number in here if number in known]}, "origin": {"$ne": origin()}}
+    database.runs.update_many(theirs, {"$set": {"origin": origin()}})
     return changed, len(known)
+
+
+def _directories() -> dict[int, Path]:
+    """Where the runs of this machine are, by number: finished, else failed, else under way."""
+    found: dict[int, Path] = {}
+    for place in (".partial", ".failed", "."):  # a run that moves meanwhile moves to the right
+        keys = [path for path in (root() / place).glob("*") if re.fullmatch("[0-9a-f]{16}", path.name)]
+        found |= {number_of(path.name): path for path in sorted(keys)}
+    return found
+
+
+def _gone(known: Mapping[int, dict[str, Any]], here: Mapping[int, Path]) -> list[dict[str, Any]]:
+    """Runs that came from this folder and are not in it any more; none if it is empty: a disk may not be mounted."""
+    ours = [run for run in known.values() if run.get("origin") == origin()] if here else []
+    return [run for run in ours if run["_id"] not in here]
+
+
+def _remove(database: Database[Any], files: gridfs.GridFS, run: Mapping[str, Any]) -> None:
+    for artifact in run["artifacts"]:
+        files.delete(artifact["file_id"])
+    database.metrics.delete_many({"run_id": run["_id"]})
+    # Last, so that the next sync finishes a removal that was cut short.
+    database.runs.delete_one({"_id": run["_id"]})
+
+
+def _left_out(folder: Path, error: Exception) -> str:
+    reason = f"{type(error).__name__}: {str(error)[:200]}"
+    return f"run {folder} cannot be brought into the database ({reason}); look at it in its directory"
 
 
 def fields(database: Database[Any]) -> list[str]:
@@ -285,6 +355,9 @@ def _mirror(url: str, folder: Path, key: str, over: threading.Event) -> None:
         except (UserError, PyMongoError) as error:
             print(_goes_on(error), file=sys.__stderr__)
             _Absence.until = time.monotonic() + RETRY_SECONDS
+        except UNWRITABLE as error:
+            print(_left_out(folder, error), file=sys.__stderr__)
+            return
         except (OSError, ValueError):  # Sacred is about to write these files
             pass
 

@@ -7,14 +7,16 @@ lets the browser ask early for what it will want, `early.cjs` makes it look at f
 
 import json
 import os
+import re
 import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.parse
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from rich.console import Console
@@ -31,6 +33,11 @@ PATH = "/sacred"
 FOLDER = REPOSITORY / "tools" / "omniboard"
 START_SECONDS = 30.0
 """Time that the database has to answer."""
+ENDS, QUICK_SECONDS, PAUSE_SECONDS = 10, 30.0, 1.0
+"""Omniboard is given up after so many ends in a row that each came so soon after its start; there is a pause before the
+next start, so that a database that is started anew has time to come back."""
+LAST_WORDS = 10_000
+"""Bytes at the end of what Omniboard says, in which its reason is looked for."""
 
 
 def main(port: int) -> int:
@@ -56,8 +63,19 @@ def main(port: int) -> int:
 
 
 def with_database(url: str, name: str) -> str:
-    """The address with the name of its database, without which Omniboard takes one of its own."""
-    return urllib.parse.urlsplit(url)._replace(path=f"/{name}").geturl()
+    """The address with the name of its database, without which Omniboard takes one of its own.
+
+    Where an address names no database, its user is one of `admin`, or of no database; the name that we add must not
+    change that.
+    """
+    place, _, options = url.partition("?")
+    scheme, _, rest = place.partition("://")
+    hosts, _, database = rest.partition("/")
+    known = {key.lower(): value for key, value in urllib.parse.parse_qsl(options)}
+    if "@" in hosts and not database and "authsource" not in known:
+        source = "admin" if known.get("authmechanism", "SCRAM").startswith("SCRAM") else "$external"
+        options = "&".join(filter(None, (options, f"authSource={source}")))
+    return f"{scheme}://{hosts}/{name}" + (f"?{options}" if options else "")
 
 
 def _require_free(port: int, otherwise: str) -> None:
@@ -70,12 +88,13 @@ def _require_free(port: int, otherwise: str) -> None:
 
 
 def _install() -> None:
-    """Omniboard as the lock file names it, once."""
+    """Omniboard as the lock file names it, once for each state of that file."""
     if shutil.which("node") is None or shutil.which("npm") is None:
         raise UserError(
             "Omniboard needs Node.js with npm, which is not there; install it (apt install nodejs npm)"
         )
-    if (FOLDER / "node_modules" / ".ready").exists():
+    ready, lock = FOLDER / "node_modules" / ".ready", FOLDER / "package-lock.json"
+    if ready.exists() and ready.stat().st_mtime >= lock.stat().st_mtime:
         return
     Console().print("Installing Omniboard (once, about 500 MB) ...")
     done = subprocess.run(
@@ -87,7 +106,7 @@ def _install() -> None:
     if done.returncode:
         last = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
         raise UserError(f"npm could not install Omniboard into {FOLDER}: {last}")
-    (FOLDER / "node_modules" / ".ready").touch()
+    ready.touch()
 
 
 @contextmanager
@@ -134,16 +153,47 @@ def _when_it_answers(process: "subprocess.Popen[bytes]", url: str) -> str:
 
 
 def _serve(url: str, port: int, fields: Sequence[str]) -> None:
-    """Run Omniboard, with columns for these fields of the config, again and again until Ctrl-C."""
-    environment = dict(os.environ, PORT=str(port), NODE_NO_WARNINGS="1", PAL_FIELDS=json.dumps(fields))
+    """Run Omniboard, with columns for these fields of the config, again and again until Ctrl-C.
+
+    Raises:
+        UserError: If it ends soon after its start, again and again.
+    """
     loaded = [word for name in ("loopback", "page", "early") for word in ("--require", f"./{name}.cjs")]
-    command = ["node", *loaded, "node_modules/.bin/omniboard", "--mu", url]
+    command = ["node", *loaded, "node_modules/.bin/omniboard"]
+    # Everybody on this machine sees the words of a command; its environment, and with it a password, only its owner.
+    ours = {"PORT": str(port), "NODE_NO_WARNINGS": "1", "PAL_FIELDS": json.dumps(fields), "MONGO_URI": url}
+    quick = 0
     while True:
-        with subprocess.Popen(command, cwd=FOLDER, env=environment, stdout=subprocess.DEVNULL) as process:
+        started = time.monotonic()
+        reason = _once(command, os.environ | ours)
+        if reason is None:
+            return
+        quick = quick + 1 if time.monotonic() - started < QUICK_SECONDS else 0
+        if quick == ENDS:
+            raise UserError(
+                f"Omniboard ended {ENDS} times in a row within {QUICK_SECONDS:g} s of its start, the last time with "
+                f"{reason!r}; docs/tracking.md says what to do"
+            )
+        print(f"Omniboard ended ({reason}); it is started again", file=sys.stderr)  # noqa: T201
+        time.sleep(PAUSE_SECONDS)
+
+
+def _once(command: Sequence[str], environment: Mapping[str, str]) -> str | None:
+    """Run Omniboard until it ends; returns its last words, or None after Ctrl-C."""
+    with tempfile.TemporaryFile() as said:
+        with subprocess.Popen(command, cwd=FOLDER, env=environment, stdout=said, stderr=said) as process:
             try:
                 process.wait()
             except KeyboardInterrupt:
                 process.terminate()
-                return
-        print("Omniboard ended; it is started again", file=sys.stderr)  # noqa: T201
-        time.sleep(1.0)
+                return None
+        said.seek(max(0, said.tell() - LAST_WORDS))
+        return _reason(said.read().decode(errors="replace"))
+
+
+def _reason(said: str) -> str:
+    """The last line that names an error, else the last one: Node.js ends with where it was, and its version."""
+    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    return (
+        [line for line in lines if re.search(r"Error( \[\w+\])?: ", line)] or lines or ["no reason given"]
+    )[-1]

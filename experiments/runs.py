@@ -1,6 +1,7 @@
 """Finished runs, read back from their directories."""
 
 import json
+import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -38,8 +39,13 @@ class FinishedRun:
         return _json(self.directory / "info.json")
 
     @property
+    def started(self) -> str:
+        """When its last attempt began: times as ISO text sort by their moments."""
+        return _json(self.directory / "run.json")["start_time"]
+
+    @property
     def seconds(self) -> float:
-        """Wall time of the run's last attempt."""
+        """Wall time of the run; of attempts that ended early, up to their last checkpoint."""
         return float(self.info["seconds"])
 
     @property
@@ -76,8 +82,24 @@ class Trace(Mapping[str, np.ndarray]):
 def finished(configs: Iterable[RunConfig]) -> list[FinishedRun]:
     """Those of the runs that are finished, in the order given."""
     pairs = [(config.key(), config) for config in configs]
-    there = {path.name for path in tracking.root().glob("[0-9a-f]*")}
+    there = keys()
     return [FinishedRun(key, config, tracking.root() / key) for key, config in pairs if key in there]
+
+
+def keys() -> set[str]:
+    """The keys of all finished runs."""
+    return {path.name for path in tracking.root().glob("[0-9a-f]*")}
+
+
+def delete(several: Iterable[FinishedRun]) -> None:
+    """Delete finished runs, and what a killed call left of others; under its own name a run is whole or not there."""
+    place = tracking.root() / ".deleted"
+    for run in several:
+        place.mkdir(exist_ok=True)
+        shutil.rmtree(place / run.key, ignore_errors=True)
+        run.directory.rename(place / run.key)
+    for left in place.glob("*"):
+        shutil.rmtree(left, ignore_errors=True)
 
 
 def _json(path: Path) -> dict[str, Any]:

@@ -29,6 +29,7 @@ def shape(
         step: PAL's step.
         parabola: a, b, c of a s^2 + b s + c.
     """
+    losses = np.where(np.isfinite(losses), losses, np.nan)
     tolerance = 8 * np.finfo(np.float32).eps * np.nanmax(np.abs(losses))
     bends = losses[:-2] - 2 * losses[1:-1] + losses[2:]
     convex = bends >= -tolerance  # False for NaN
@@ -59,7 +60,12 @@ def minima(losses: np.ndarray, tolerance: float) -> int:
 
 
 def fits(distances: np.ndarray, losses: np.ndarray, parabola: tuple[float, float, float]) -> dict[str, float]:
-    """Mean absolute error, loss, of the best line, the best parabola and PAL's parabola in a window."""
+    """Mean absolute error, loss, of the best line, the best parabola and PAL's parabola in a window.
+
+    NaN if a loss in it is not finite.
+    """
+    if not np.isfinite(losses).all():
+        return dict.fromkeys(("linear_error", "quadratic_error", "pal_error"), math.nan)
     best = {name: np.polyfit(distances, losses, degree) for name, degree in (("linear", 1), ("quadratic", 2))}
     known = best | {"pal": np.asarray(parabola)}
     return {

@@ -1,6 +1,5 @@
 """One training from the command line."""
 
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -25,8 +24,7 @@ def main(words: Sequence[str], force: bool, threads: int) -> int:
         console.print("This run is finished; --force runs it anew.")
     else:
         launcher.prepare([config])
-        for run in finished:
-            shutil.rmtree(run.directory)
+        runs.delete(finished)
         torch.set_num_threads(threads)
         _train(config)
     _show(runs.finished([config])[0], console)

@@ -3,6 +3,7 @@
 runs/<key>/            a finished run: Sacred's config.json, run.json, info.json, metrics.json, cout.txt, and trace.npz
 runs/.partial/<key>/   an unfinished one: `record/` of the present attempt, and the checkpoint
 runs/.failed/<key>/    the record of the last failed attempt; its cout.txt ends with the reason
+runs/.deleted/<key>/   a finished run that is being deleted
 """
 
 import fcntl
@@ -14,7 +15,7 @@ import time
 import traceback
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -109,8 +110,7 @@ class Record:
         fresh = self._checkpoint.with_suffix(".new")
         with fresh.open("wb") as file:
             torch.save(state | {"seconds": self.seconds}, file)
-            file.flush()
-            os.fsync(file.fileno())
+        _to_disk(fresh)
         fresh.replace(self._checkpoint)
         if self._stop():
             raise Stopped
@@ -139,10 +139,28 @@ def execute(
                 body,
                 lambda run: Record(run, partial / "checkpoint.pt", checkpoint_seconds, on_progress, stop),
             )
+            _all_to_disk(partial / "record")
             (partial / "record").replace(finished)
             shutil.rmtree(root() / ".failed" / key, ignore_errors=True)
-        shutil.rmtree(partial)
+        # On NFS the lock, still open, stays as another file: no reason to fail, nor is whoever waits for it just now.
+        shutil.rmtree(partial, ignore_errors=True)
     return finished
+
+
+def _all_to_disk(folder: Path) -> None:
+    """Have what is in a folder written: after a power loss, files under their final name must not be empty."""
+    for path in folder.iterdir():
+        _to_disk(path)
+    with suppress(OSError):  # some network file systems take this for files only
+        _to_disk(folder)
+
+
+def _to_disk(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def failed(config: RunConfig, reason: str) -> Path:
@@ -177,7 +195,10 @@ def _lock(key: str) -> Iterator[Path]:
 
 def _is_at(descriptor: int, path: Path) -> bool:
     """Whether an open file is still the one at `path`."""
-    return path.exists() and os.path.samestat(os.fstat(descriptor), path.stat())
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 def _attempt(config: RunConfig, partial: Path, body: Body, recorder: Callable[[Any], Record]) -> None:

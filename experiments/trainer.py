@@ -1,5 +1,6 @@
 """The state of one training run, and how it takes a step and is evaluated."""
 
+import gc
 import math
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -37,6 +38,8 @@ class Trainer:
         self.config = config
         self.problem = config.task
         self.device = device_of(config)
+        if self.device.type == "cuda":
+            gc.collect()  # a run of the same worker leaves cycles, and with them its memory of the device
         _seed_everything(seeds.noise, config.deterministic)
         self.splits = self.problem.load(self.device)
         self.loader = self.problem.loader(self.splits.train, seeds.data, seeds.augmentation)
@@ -80,7 +83,8 @@ class Trainer:
         loss = self.method.step(self.loss_fn)
         at, line = self.step, self.method.line
         self.trace["train_loss"][at] = loss
-        self.trace["learning_rate"][at] = self.method.learning_rate
+        # A slice: before torch 2.15, one element that gets a number of the host waits for the device.
+        self.trace["learning_rate"][at : at + 1] = self.method.learning_rate
         if line is not None:
             self.trace["step"][at] = line.step
             self.trace["case"][at] = line.case

@@ -44,11 +44,13 @@ class Recorded:
         config: The run.
         head: What it did.
         environment: What it was made with.
+        commit: Of the code that made it; None where that is not known.
     """
 
     config: RunConfig
     head: Head
     environment: dict[str, Any]
+    commit: str | None = None
 
 
 def main(profile: str, sample: int) -> int:
@@ -56,7 +58,7 @@ def main(profile: str, sample: int) -> int:
 
     Args:
         profile: Its name.
-        sample: Runs of each study that are repeated; more, if there are more optimizers.
+        sample: Runs of each study that are repeated; more, if there are more optimizers and commits.
 
     Raises:
         UserError: If the profile has no results.
@@ -69,14 +71,14 @@ def main(profile: str, sample: int) -> int:
 
 
 def recorded(profile: str, study: str) -> list[Recorded]:
-    """The finished runs of a plan, under whatever key; where there are none, those in the study's traces.csv."""
+    """The runs that earlier code made; where there are none, those of today's, or else those in the study's traces.csv.
+
+    Runs of today's code agree with it in any case: they say nothing about the earlier ones, which would be kept.
+    """
     plan = planned(profile, study)
-    there = runs.finished(plan) + earlier(plan)
+    there = earlier(plan) or runs.finished(plan)
     if there:
-        return [
-            Recorded(run.config, traces.head(run.trace), _environment(run.info["provenance"]))
-            for run in there
-        ]
+        return [_read(run) for run in there]
     if not (tables.folder(profile, study) / "traces.csv").is_file():
         return []
     configs = {config.model_dump_json(): config for config in plan}
@@ -86,6 +88,11 @@ def recorded(profile: str, study: str) -> list[Recorded]:
         for row in rows
         if row["config"] in configs
     ]
+
+
+def _read(run: FinishedRun) -> Recorded:
+    made = run.info["provenance"]
+    return Recorded(run.config, traces.head(run.trace), _environment(made), made["commit"])
 
 
 def planned(profile: str, study: str) -> list[RunConfig]:
@@ -101,16 +108,17 @@ def planned(profile: str, study: str) -> list[RunConfig]:
 
 
 def earlier(plan: Sequence[RunConfig]) -> list[FinishedRun]:
-    """Runs of these configs that are finished under another key: earlier code made them."""
+    """Runs of these configs that are finished under another key: earlier code made them, of each config the newest."""
     wanted = {config.key(): config for config in plan}
-    by_config = {_text(config.model_dump()): config for config in plan}
+    keys = {_text(config.model_dump()): key for key, config in wanted.items()}
     found: dict[str, FinishedRun] = {}
     for folder in sorted(tracking.root().glob("[0-9a-f]*")):
         if folder.name not in wanted:
             values = json.loads((folder / "config.json").read_text())
-            config = by_config.get(_text({name: value for name, value in values.items() if name != "key"}))
-            if config is not None and not (tracking.root() / config.key()).exists():
-                found[config.key()] = FinishedRun(folder.name, config, folder)
+            key = keys.get(_text({name: value for name, value in values.items() if name != "key"}))
+            if key is not None and not (tracking.root() / key).exists():
+                run = FinishedRun(folder.name, wanted[key], folder)
+                found[key] = max(run, found.get(key, run), key=lambda one: one.started)
     return list(found.values())
 
 
@@ -139,11 +147,11 @@ def _study(profile: str, study: str, several: Sequence[Recorded], sample: int) -
 
 
 def choose(several: Sequence[Recorded], sample: int) -> list[Recorded]:
-    """Some of the runs, the same every time: of each optimizer one, and further ones up to `sample`."""
+    """Some of the runs, the same every time: one of each optimizer and commit, and further ones up to `sample`."""
     mixed = sorted(several, key=lambda one: one.config.model_dump_json())
     random.Random(0).shuffle(mixed)
-    first = {one.config.optimizer: one for one in reversed(mixed)}
-    others = [one for one in mixed if one is not first[one.config.optimizer]]
+    first = {(one.config.optimizer, one.commit): one for one in reversed(mixed)}
+    others = [one for one in mixed if one is not first[one.config.optimizer, one.commit]]
     return [*first.values(), *others][: max(sample, len(first))]
 
 

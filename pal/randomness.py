@@ -43,6 +43,8 @@ class Twins:
 
     def __init__(self, graph: torch.cuda.CUDAGraph) -> None:
         self._pairs = [(each, (each.clone_state(), each.clone_state())) for each in cuda_generators()]
+        if torch.__version__ >= "2.14":  # from then on a graph notices by itself which generators draw in it
+            return
         for _, pair in self._pairs:
             for twin in pair:
                 graph.register_generator_state(twin)  # pyright: ignore[reportUnknownMemberType]

@@ -1,5 +1,6 @@
 """docs/extend.md, followed word by word in a copy of the repository."""
 
+import json
 import os
 import re
 import subprocess
@@ -34,7 +35,7 @@ class Reader:
         elif found := re.search(r"Create `([^`]+)`:$", words):
             self.write(found[1], text)
         elif words.endswith("and draw:"):
-            self.run([sys.executable, "-c", f"from pathlib import Path\n{text}"])
+            self.draw(text)
         else:
             self.change(words, text)
 
@@ -50,6 +51,18 @@ class Reader:
             new = old.replace(f"{whole}\n", text if how == "instead of" else f"{whole}\n{text}", 1)
         assert new != old
         self.write(self.file, new)
+
+    def draw(self, text: str) -> None:
+        """Copy the notebook, keep the cells that the page names, and add one."""
+        book = json.loads((self.root / "notebooks" / "lines.ipynb").read_text())
+        parameters, imports = [cell for cell in book["cells"] if cell["cell_type"] == "code"][:2]
+        kept = "".join(imports["source"]).splitlines()[:-2]
+        book["cells"] = [
+            parameters,
+            imports | {"source": "\n".join(kept)},
+            imports | {"id": "drawing", "source": text},
+        ]
+        self.write("notebooks/batches.ipynb", json.dumps(book))
 
     def write(self, name: str, text: str) -> None:
         (self.root / name).write_text(text)
@@ -104,3 +117,6 @@ def test_a_new_study_has_a_claim_with_a_verdict_and_a_figure(reader):
         "step-sizes.pdf",
         "step-sizes.json",
     }
+    page = (reader.root / "reports" / "mine" / "index.html").read_text()
+    assert "steps-grow" in page or "longer steps with larger batches" in page
+    assert "step-sizes" in page

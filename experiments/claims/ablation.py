@@ -3,8 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from experiments.claims.verdict import Claim, Evidence, Measure, Measured, paired
-from experiments.tables.common import final_accuracy
+from experiments.claims.verdict import Claim, Evidence, Measure, Measured, lowest_minus_highest, paired
 
 MARGIN = 0.02
 """A difference of validation accuracy that counts as none: that of the claim on alpha."""
@@ -17,16 +16,14 @@ WITHIN = f"Supported if the whole interval of the mean is within {MARGIN:g}, con
 
 def _swept(evidence: Evidence) -> pd.DataFrame:
     """Plain PAL's runs."""
-    runs = evidence.table("ablation", "runs")
-    return runs[runs["variant"] == "pal"].assign(accuracy=final_accuracy)
+    runs = evidence.reached("ablation", "final_val_accuracy")
+    return runs[runs["variant"] == "pal"]
 
 
 def _robust(evidence: Evidence) -> Measured | None:
     runs = _swept(evidence)
     near = runs[runs["mu"].between(*RECOMMENDED) & (runs["dtype"] == "float32")]
-    groups = near.groupby(["problem", "seed"])
-    spread = groups["accuracy"].min() - groups["accuracy"].max()
-    return paired(spread[groups["mu"].nunique() > 1], f"mu from {RECOMMENDED[0]:g} to {RECOMMENDED[1]:g}")
+    return paired(lowest_minus_highest(near, "mu"), f"mu from {RECOMMENDED[0]:g} to {RECOMMENDED[1]:g}")
 
 
 def _lost_to_bfloat16(evidence: Evidence) -> Measured | None:
@@ -41,7 +38,7 @@ def _lost_to_bfloat16(evidence: Evidence) -> Measured | None:
 
 def _bfloat16_accuracy(evidence: Evidence) -> Measured | None:
     runs = _swept(evidence)
-    accuracies = _number_types(runs[runs["mu"].between(*RECOMMENDED)], "accuracy")
+    accuracies = _number_types(runs[runs["mu"].between(*RECOMMENDED)], "value")
     if accuracies.empty:
         return None
     differences = accuracies["bfloat16"] - accuracies["float32"]
@@ -159,7 +156,7 @@ CLAIMS = [
     _variant(
         "l2-beside",
         "The L2 term beside the searched loss instead of in it hardly changes the accuracy.",
-        "PAPER section 7; claim ours",
+        "the searched loss includes it [certain]; claim ours",
         "pal-l2-beside",
     ),
     _variant(

@@ -1,7 +1,6 @@
 """Claims about the step times alpha."""
 
-from experiments.claims.verdict import Claim, Evidence, Measured, paired
-from experiments.tables.common import final_accuracy
+from experiments.claims.verdict import Claim, Evidence, Measured, lowest_minus_highest, paired
 
 NEAR = (0.8, 1.7)
 """Values of alpha that the authors' documentation recommends lie within."""
@@ -24,9 +23,9 @@ def _closer(evidence: Evidence) -> Measured | None:
 
 
 def _robust(evidence: Evidence) -> Measured | None:
-    runs = evidence.table("adaptation", "runs").assign(accuracy=final_accuracy)
-    accuracy = runs[runs["alpha"].between(*NEAR)].groupby(["problem", "seed"])["accuracy"]
-    return paired(accuracy.min() - accuracy.max(), f"alpha from {NEAR[0]} to {NEAR[1]}")
+    runs = evidence.reached("adaptation", "final_val_accuracy")
+    near = runs[runs["alpha"].between(*NEAR)]
+    return paired(lowest_minus_highest(near, "alpha"), f"alpha from {NEAR[0]} to {NEAR[1]}")
 
 
 CLAIMS = [

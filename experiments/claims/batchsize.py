@@ -20,7 +20,10 @@ def _of_means(measure: str, statistic: Statistic, explanation: str) -> Measure:
         if not groups:
             return None
         values = {name: statistic(means(group, measure), sizes_of(group)) for name, group in groups.items()}
-        draws = [statistic(resampled(group, measure), sizes_of(group)) for group in groups.values()]
+        random = np.random.default_rng(
+            0
+        )  # one for all, so that problems are drawn independently of each other
+        draws = [statistic(resampled(group, measure, random), sizes_of(group)) for group in groups.values()]
         low, high = np.quantile(np.mean(draws, axis=0), [0.025, 0.975])
         words = f"{explanation}; {', '.join(f'{name} {value:.3g}' for name, value in values.items())}"
         count = len(lines) // len(STRATEGIES)

@@ -7,7 +7,7 @@ from experiments.claims.verdict import Claim, Evidence, Measure, Measured
 from experiments.statistics import interval
 
 FEWEST = 4
-"""Trainings that a rank correlation needs at least."""
+"""Networks with their images that a rank correlation needs at least."""
 
 
 def _correlation(column: str, explanation: str) -> Measure:
@@ -18,11 +18,11 @@ def _correlation(column: str, explanation: str) -> Measure:
 
     def judge(evidence: Evidence) -> Measured | None:
         runs = evidence.table("capacity", "runs").dropna(subset=["final_train_loss", column])
-        if len(runs) < FEWEST:
-            return None
         pairs = [
             group[["final_train_loss", column]].to_numpy() for _, group in runs.groupby(["problem", "images"])
         ]
+        if len(pairs) < FEWEST:
+            return None
         value = spearman(np.concatenate(pairs))
         return Measured(value, *interval(pairs, spearman), len(runs), explanation)
 

@@ -21,7 +21,10 @@ def _of_totals(statistic: Statistic, explanation: str) -> Measure:
             return None
         groups = [group for _, group in lines.groupby("problem")]
         value = np.mean([statistic(totals_of(group)) for group in groups])
-        draws = np.mean([statistic(resampled(group)) for group in groups], axis=0)
+        random = np.random.default_rng(
+            0
+        )  # one for all, so that problems are drawn independently of each other
+        draws = np.mean([statistic(resampled(group, random)) for group in groups], axis=0)
         low, high = np.quantile(draws, [0.025, 0.975])
         each = [f"{group['problem'].iloc[0]} {statistic(totals_of(group)):.2f}" for group in groups]
         words = f"{explanation}; {', '.join(each)}"

@@ -9,11 +9,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+import numpy as np
 import pandas as pd
 
 from experiments import tables
 from experiments.source import REPOSITORY
 from experiments.statistics import mean_interval
+from experiments.tables.common import accuracy, final_loss
+
+FLOOR = 1e-12
+"""Training losses below count as this: they are rounding."""
 
 Verdict = Literal["supported", "contradicted", "undecided", "not measured"]
 
@@ -72,6 +77,17 @@ class Evidence:
         """One table; raises UserError if it has not been made."""
         return tables.read(self.profile, study, name, self.root)
 
+    def reached(self, study: str, column: str) -> pd.DataFrame:
+        """Runs of a study with `value`: an accuracy, or log10 of the training loss.
+
+        A training that diverged has the worst value there is (`tables.common`): it counts against its competitor.
+        """
+        runs = self.table(study, "runs")
+        if column != "final_train_loss":
+            return runs.assign(value=accuracy(runs, column))
+        losses = final_loss(runs, self.table(study, "curves")).clip(lower=FLOOR)
+        return runs.assign(value=np.log10(losses))
+
     def scope(self, study: str) -> str:
         """What a study measured, for the reader of a verdict; empty if it has not been run at this scale."""
         if not tables.folder(self.profile, study, self.root).is_dir():
@@ -102,8 +118,19 @@ def verdict(measured: Measured, threshold: float) -> Verdict:
 
 
 def paired(values: pd.Series, explanation: str) -> Measured | None:
-    """Mean of values that stand for themselves, one per training or pair of trainings; None if there is none."""
+    """Mean of values that stand for themselves, one per training or pair of trainings; None if there is none.
+
+    The interval is one for the problems that were measured: all values count alike, and how far problems are apart is
+    in its width. It says nothing of other problems, and more seeds do not make it an interval over problems.
+    """
     numbers = values.dropna().to_numpy(dtype=float)
     if not len(numbers):
         return None
     return Measured(float(numbers.mean()), *mean_interval(numbers), len(numbers), explanation)
+
+
+def lowest_minus_highest(runs: pd.DataFrame, swept: str) -> pd.Series:
+    """Of the column `value` over the settings that were swept, per problem and seed that has several of them."""
+    groups = runs.groupby(["problem", "seed"])
+    differences = groups["value"].min() - groups["value"].max()
+    return differences[groups[swept].nunique() > 1]

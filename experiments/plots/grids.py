@@ -28,7 +28,7 @@ def sensitivity(runs: pd.DataFrame, problem: str) -> Figure:
     far below the others are triangles at the lower end.
     """
     runs = runs[runs["problem"] == problem].assign(
-        value=lambda table: table["final_val_accuracy"].fillna(0.0)
+        value=lambda table: table["final_val_accuracy"].mask(table["status"] == "diverged", 0.0)
     )
     sweeps = [
         (entry, name, values)

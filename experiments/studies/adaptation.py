@@ -1,4 +1,4 @@
-"""Is PAL's step the minimum of its line? The step times alpha, swept (PAPER: update step adaptation).
+"""Is PAL's step the minimum of its line? The step times alpha, swept (the paper's update step adaptation).
 
 At some steps of a PAL training the line of the step's batch is searched exactly. Beside PAL's step s and the minimum s*
 stands the angle between the gradient at the start and that of the same batch after the step: 90 degrees at the minimum,

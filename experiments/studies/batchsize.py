@@ -1,4 +1,4 @@
-"""Batch sizes judged on full-batch improvement (PAPER section 7; arXiv:2103.17132, supplement, figures 9 and 10).
+"""Batch sizes judged on full-batch improvement (arXiv:2103.17132, supplement, figures 9 and 10).
 
 There batches below 128 were simulated, by keeping the steepest examples of a batch of 128; here they are drawn. At many
 steps of one SGD training, at the present weights, a fresh batch of each size B gives a gradient g and its line

@@ -1,4 +1,4 @@
-"""Does PAL's learning rate come down only where the network can fit its data? (PAPER section 10; ours)
+"""Does PAL's learning rate come down only where the network can fit its data? (ours)
 
 PAL trainings of networks of several widths on several numbers of images, from those that cannot to those that can
 interpolate. Each keeps its learning rate, step / ||g||, of every step. On some lines late in the training, along PAL's

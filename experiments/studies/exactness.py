@@ -1,4 +1,4 @@
-"""Is an exact line search on the batch loss a good way to train? (PAPER section 6)
+"""Is an exact line search on the batch loss a good way to train? (section 6 of the paper)
 
 The same weights and batches for each competitor: exact searches along the negative gradient and along PAL's adapted
 direction, PAL, PAL with the alpha that makes its steps most exact, and SGD.

@@ -1,4 +1,4 @@
-"""Batch loss against full-batch loss along the directions of SGD (PAPER section 6; protocol of arXiv:2103.17132).
+"""Batch loss against full-batch loss along the directions of SGD (section 6 of the paper; after arXiv:2103.17132).
 
 At many steps of an SGD training, two losses are measured along the unit direction of the coming update (for momentum
 the buffer): that of the batch that defines the direction, and that of every training example, the full-batch loss

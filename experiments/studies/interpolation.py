@@ -1,4 +1,4 @@
-"""PAL where the network can fit all data exactly and where it cannot (PAPER section 7; problems of SLS).
+"""PAL where the network can fit all data exactly and where it cannot (section 7 of the paper; problems of SLS).
 
 SLS rests on interpolation: one set of weights that minimises the loss of every batch. On SLS's matrix factorisation
 the rank of the network decides whether there is one: the target has rank 6, so networks of rank 1 and 4 cannot

@@ -1,4 +1,4 @@
-"""Batch losses along PAL's direction: what a line looks like, and what PAL's parabola makes of it (PAPER Fig. 1).
+"""Batch losses along PAL's direction: what lines look like, and what PAL's parabola makes of them (paper, figure 1).
 
 At many steps of a PAL training the loss of the step's batch is measured on a grid along the unit direction -g/||g||.
 With R the larger of PAL's step and mu, the grid covers [-R, 3R]: both sides of the weights, and beyond the minimum. Two

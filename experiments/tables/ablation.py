@@ -8,7 +8,7 @@ import pandas as pd
 
 from experiments.statistics import mean_interval
 from experiments.tables.benchmark import run_row
-from experiments.tables.common import Tables, final_accuracy, in_rows, measured_lines
+from experiments.tables.common import Tables, accuracy, in_rows, measured_lines
 
 if TYPE_CHECKING:
     from experiments.runs import FinishedRun
@@ -75,7 +75,7 @@ def _with_l2(run: "FinishedRun") -> float | None:
 def _differences(runs: pd.DataFrame) -> pd.DataFrame:
     """Variant minus reference, one row per pair and quantity; a training that diverged has accuracy 0 and no loss."""
     values = runs[[*PAIRED, "variant", "dtype"]].assign(
-        val_accuracy=final_accuracy(runs),
+        val_accuracy=accuracy(runs),
         log10_train_loss=np.log10(runs["final_train_loss"].astype(float)),
         val_loss=runs["final_val_loss"].astype(float),
         parabola_share=runs["parabola_share"].astype(float),

@@ -64,10 +64,10 @@ def summary(strategies: pd.DataFrame) -> pd.DataFrame:
 
 
 def _summary_rows(problem: Any, group: pd.DataFrame) -> list[dict[str, Any]]:
-    found = {
-        name: (means(group, name), *np.quantile(resampled(group, name), [0.025, 0.975], axis=0))
-        for name in MEASURES
-    }
+    found = {}
+    for name in MEASURES:
+        draws = resampled(group, name, np.random.default_rng(0))
+        found[name] = (means(group, name), *np.quantile(draws, [0.025, 0.975], axis=0))
     sizes = sizes_of(group)
     lines = len(group) // (len(sizes) * len(STRATEGIES))
     return [
@@ -95,9 +95,8 @@ def means(group: pd.DataFrame, measure: str) -> np.ndarray:
     )
 
 
-def resampled(group: pd.DataFrame, measure: str) -> np.ndarray:
+def resampled(group: pd.DataFrame, measure: str, random: np.random.Generator) -> np.ndarray:
     """Such means of other trainings like these: [RESAMPLES, sizes, strategies], a block bootstrap over lines."""
-    random = np.random.default_rng(0)
     draws = [block_sums(values, random) / len(values) for values in _of_seeds(group, measure)]
     return np.mean(draws, axis=0).reshape(len(draws[0]), -1, len(STRATEGIES))
 

@@ -109,7 +109,7 @@ def ranking(runs: pd.DataFrame) -> pd.DataFrame:
     """Per problem and criterion the competitors in order, each at its selected setting.
 
     value: mean over seeds of the column that `result` names; behind_pal: how much worse than PAL, mean over seeds that
-    both have (log10 of training losses; accuracies as they are), with a 95 % interval by resampling seeds if there are
+    both have (log10 of training losses; accuracies as they are), with Student's 95 % interval if there are
     several. A run that diverged has no value; a competitor of which all did is last.
     """
     chosen = best(runs)

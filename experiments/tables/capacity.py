@@ -16,6 +16,9 @@ PARTS = 20
 
 ORDER = ["problem", "images", "seed"]
 
+COLUMNS = ("at", "step", "batch", "full", "full_loss0", "full_loss")
+"""What the study says of a line."""
+
 
 def capacity(finished: Sequence["FinishedRun"]) -> Tables:
     """curves: rate and loss of each part of each training; lines: one row per searched line; runs: one per training.
@@ -27,7 +30,7 @@ def capacity(finished: Sequence["FinishedRun"]) -> Tables:
     curves = in_rows(pd.concat([_curve(run) for run in finished]), [*ORDER, "step"])
     lines = in_rows(pd.concat([_lines(run) for run in finished]), [*ORDER, "at"])
     medians = lines.groupby(ORDER)[["step", "batch", "full", "gap", "overshoot"]].median().reset_index()
-    runs = pd.DataFrame([_row(run) for run in finished]).merge(medians, on=ORDER)
+    runs = pd.DataFrame([_row(run) for run in finished]).merge(medians, on=ORDER, how="left")
     return {"curves": curves, "lines": lines, "runs": in_rows(runs, ORDER)}
 
 
@@ -68,6 +71,8 @@ def _row(run: "FinishedRun") -> dict[str, Any]:
 
 
 def _lines(run: "FinishedRun") -> pd.DataFrame:
-    table = pd.DataFrame(_whose(run) | measured_lines(run))
+    """The searched lines; none if the training diverged before the first."""
+    searched = measured_lines(run) or dict.fromkeys(COLUMNS, np.empty(0))
+    table = pd.DataFrame(_whose(run) | searched)
     gap = table["batch"] - table["full"]
     return table.assign(gap=gap, overshoot=gap / table["batch"].where(table["batch"] > 0), key=run.key)

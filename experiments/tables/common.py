@@ -69,6 +69,13 @@ def in_rows(table: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
     return table.sort_values(columns, kind="stable").reset_index(drop=True)
 
 
-def final_accuracy(runs: pd.DataFrame) -> pd.Series:
-    """Final validation accuracy of trainings; one that diverged has 0."""
-    return runs["final_val_accuracy"].astype(float).mask(runs["status"] == "diverged", 0.0)
+def accuracy(runs: pd.DataFrame, column: str = "final_val_accuracy") -> pd.Series:
+    """An accuracy of trainings; one that diverged has 0."""
+    return runs[column].astype(float).mask(runs["status"] == "diverged", 0.0)
+
+
+def final_loss(runs: pd.DataFrame, curves: pd.DataFrame) -> pd.Series:
+    """Final training loss; one that diverged has the highest that any training of its problem showed."""
+    shown = curves[np.isfinite(curves["train_loss"])]
+    worst = runs["problem"].map(shown.groupby("problem")["train_loss"].max())
+    return runs["final_train_loss"].astype(float).mask(runs["status"] == "diverged", worst)

@@ -142,7 +142,7 @@ def summary(strategies: pd.DataFrame) -> pd.DataFrame:
 
 def _summary_rows(group: pd.DataFrame) -> list[dict[str, Any]]:
     names, totals = list(PUBLISHED), totals_of(group)
-    low, high = np.quantile(resampled(group), [0.025, 0.975], axis=0)
+    low, high = np.quantile(resampled(group, np.random.default_rng(0)), [0.025, 0.975], axis=0)
     ranks = (-totals).argsort().argsort() + 1
     of_strategy = dict(iter(group.assign(distance=group["distance"].abs()).groupby("strategy")))
     return [
@@ -168,9 +168,8 @@ def totals_of(group: pd.DataFrame) -> np.ndarray:
     return np.mean([values.sum(axis=0) for values in _improvements(group)], axis=0)
 
 
-def resampled(group: pd.DataFrame) -> np.ndarray:
+def resampled(group: pd.DataFrame, random: np.random.Generator) -> np.ndarray:
     """Cumulative improvements of other trainings like these: [RESAMPLES, strategies], a block bootstrap over lines."""
-    random = np.random.default_rng(0)
     return np.mean([block_sums(values, random) for values in _improvements(group)], axis=0)
 
 

@@ -71,11 +71,12 @@ def _phase(
 
 
 def _line_rows(run: "FinishedRun") -> list[dict[str, Any]]:
+    """One row per line; a line without a loss at the weights has no shape."""
     lines = measured_lines(run)
     lines["learning_rate"] = run.trace["learning_rate"][lines["at"]]
     return [
         _line_row(run, {name: values[index] for name, values in lines.items()})
-        for index in range(len(lines["at"]))
+        for index in np.flatnonzero(np.isfinite(lines["loss0"]))
     ]
 
 

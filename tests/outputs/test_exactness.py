@@ -150,6 +150,12 @@ def test_alpha_hardly_matters_if_accuracies_are_alike(tmp_path, accuracies, verd
     assert row["verdict"] == verdict
 
 
+def test_a_single_alpha_says_nothing_of_robustness(tmp_path):
+    rows = [row for row in swept((0.95, 0.96, 0.95)) if row["alpha"] == 1]
+    row = judge(adaptation.CLAIMS[2], evidence(tmp_path, "adaptation", rows))
+    assert row["verdict"] == "not measured"
+
+
 def test_the_next_alpha_above_1_is_compared(tmp_path):
     known = evidence(tmp_path, "adaptation", swept((0.95, 0.95, 0.95)))
     short, closer = (judge(claim, known) for claim in adaptation.CLAIMS[:2])

@@ -111,9 +111,10 @@ def test_the_time_axis_is_steps_times_the_time_of_a_step(benchmark):
 
 def test_every_swept_hyper_parameter_has_a_panel_and_a_fixed_one_has_none():
     rows = [
-        {"problem": "p", "entry": entry, "setting": f"lr={lr:g} momentum=0.9", "final_val_accuracy": value}
+        {"problem": "p", "entry": entry, "setting": f"lr={lr:g} momentum=0.9", "status": status}
+        | {"final_val_accuracy": value}
         for entry in ("pal", "sgd")
-        for lr, value in ((0.1, 0.9), (0.01, None))
+        for lr, status, value in ((0.1, "completed", 0.9), (0.01, "diverged", 0.1))
     ]
     axes = [axes for axes in plots.sensitivity(pd.DataFrame(rows), "p").axes if axes.get_visible()]
     assert [(one.get_title(), one.get_xlabel()) for one in axes] == [("PAL", "lr"), ("SGD", "lr")]

@@ -114,6 +114,18 @@ def trained(folder, images, rates, loss):
     return finished(folder, config, {"weights": 7}, **arrays)
 
 
+def test_a_training_that_ends_before_its_lines_is_in_the_tables(tmp_path):
+    whole = trained(tmp_path / "a", 128, [1.0, 4.0, 2.0, 1.0], 0.5)
+    short = trained(tmp_path / "b", 256, [1.0, 4.0, 2.0, 1.0], 0.5)
+    arrays = {name: values for name, values in short.trace.items() if not name.startswith("lines/")}
+    np.savez(short.directory / "trace.npz", **arrays)
+    made = capacity_tables([whole, FinishedRun("b", short.config, short.directory)])
+    runs = made["runs"].set_index("images")
+    assert np.isnan(runs.loc[256, "gap"])
+    assert runs.loc[128, "gap"] == pytest.approx(0.1)
+    assert set(made["lines"]["images"]) == {128}
+
+
 def test_rates_are_compared_with_the_highest_of_the_training(tmp_path):
     made = capacity_tables([trained(tmp_path / "a", 128, [1.0, 4.0, 2.0, 1.0], 0.5)])
     (row,) = made["runs"].to_dict("records")

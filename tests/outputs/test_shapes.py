@@ -55,3 +55,14 @@ def test_a_bump_before_the_minimum_is_not_convex():
     assert found["locally_convex"] == 0
     assert found["minima"] == 2
     assert 0.8 < found["convex_share"] < 1
+
+
+def test_losses_that_are_not_finite_are_not_convex_and_have_no_fit():
+    distances = np.linspace(-1, 3, 41)
+    losses = (distances - 0.5) ** 2
+    losses[-3:] = np.inf, np.nan, np.inf
+    found = shape(distances, losses, 1.0, 0.5, (1.0, -1.0, 0.25))
+    assert found["minimiser"] == pytest.approx(0.5)
+    assert found["locally_convex"] == 1
+    assert found["convex_share"] < 1
+    assert np.isnan(fits(distances, losses, (1.0, -1.0, 0.25))["linear_error"])

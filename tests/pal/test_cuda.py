@@ -56,8 +56,8 @@ def test_nothing_is_read_during_a_step(settings):
     model = network(dropout=0.1).cuda()
     optimizer, loss = PAL(model.parameters(), **settings), loss_of(model)
     optimizer.step(loss)  # the first step checks the closure
-    torch.cuda.set_sync_debug_mode("error")
     try:
+        torch.cuda.set_sync_debug_mode("error")
         for _ in range(3):
             optimizer.step(loss)
     finally:
@@ -163,6 +163,7 @@ def test_replays_by_the_twins_draw_what_eager_steps_draw():
         assert torch.equal(torch.cuda.get_rng_state(), after)
 
 
+@pytest.mark.filterwarnings("ignore:The CUDA Graph is empty")
 def test_capturing_random_draws_unprepared_is_refused():
     model = network(dropout=0.1).cuda()
     optimizer, loss = PAL(model.parameters()), loss_of(model)

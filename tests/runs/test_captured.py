@@ -16,7 +16,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from experiments import optimizers, trainer
 from experiments.batchline import batch_line
-from experiments.captured import WARM_UP, CudaGraphs, Different, compare
+from experiments.captured import WARM_UP, CudaGraphs, Different, compare, first_cause
 from experiments.optimizers.catalogue import OPTIMIZERS
 from experiments.problems import Problem
 from experiments.problems.catalogue import PROBLEMS
@@ -223,6 +223,21 @@ def test_a_capture_that_fails_leaves_no_trace_but_its_reason(name, device, graph
     assert words.startswith("steps are not captured in a graph: ")
 
 
+def test_the_reason_is_what_failed_first():
+    def fails():
+        try:
+            try:
+                raise ValueError("a number was read\nand more")
+            finally:
+                raise RuntimeError("putting the weights back")
+        finally:
+            raise RuntimeError("ending the capture")
+
+    with pytest.raises(RuntimeError, match="ending") as caught:
+        fails()
+    assert first_cause(caught.value) == "a number was read"
+
+
 class Absent(EmulatedGraph):
     """Does nothing."""
 
@@ -342,8 +357,8 @@ def test_nothing_waits_for_the_device(name, device, graphs, resnet, monkeypatch)
     monkeypatch.setattr(trainer, "graphs_of", lambda _: graphs)
     one = trainer.Trainer(short(device=device, problem=resnet, optimizer=name, train_size=None))
     steps(one, WARM_UP + 2)
-    torch.cuda.set_sync_debug_mode("error")
     try:
+        torch.cuda.set_sync_debug_mode("error")
         steps(one, 3)  # within the first epoch: the order of the next is made on the host
     finally:
         torch.cuda.set_sync_debug_mode("default")

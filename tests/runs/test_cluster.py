@@ -4,11 +4,14 @@ import re
 from pathlib import Path
 
 import pytest
+import submitit
 import yaml
 from small_runs import short
 
-from experiments import cluster
+from experiments import cluster, tracking
+from experiments.config import RunConfig
 from experiments.errors import UserError
+from experiments.launcher import Failure
 from experiments.source import REPOSITORY
 
 SETTINGS = {
@@ -97,6 +100,96 @@ def test_the_example_of_the_page_is_allowed():
     example = re.search(r"^```yaml\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)[1]
     settings = cluster.Cluster.read(yaml.safe_load(example), "docs/cluster.md")
     assert settings.threads == 2
+
+
+@pytest.fixture
+def queue(tmp_path, monkeypatch, runs_root):
+    """A folder that stands for SLURM: `answer` is what squeue does, `cancelled` what scancel was told."""
+    for name, text in {
+        "squeue": f". {tmp_path}/answer",
+        "scancel": f'echo "$@" >> {tmp_path}/cancelled',
+    }.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{text}\n")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    monkeypatch.setattr(cluster, "POLL_SECONDS", 0.0)
+    monkeypatch.setattr(cluster, "PATIENCE", 3)
+    (tmp_path / "answer").write_text("true")
+    return tmp_path
+
+
+@pytest.fixture
+def submitted(queue, monkeypatch):
+    """Arrays that were submitted: lists of runs, of which none is ever finished."""
+    arrays = []
+
+    def submit(configs, settings, name):
+        arrays.append(list(configs))
+        return [(submitit.SlurmJob(queue, f"{len(arrays)}"), configs)]
+
+    monkeypatch.setattr(cluster, "submit", submit)
+    return arrays
+
+
+def launch(count, show=lambda _: None):
+    configs = [short(seed=seed) for seed in range(count)]
+    return cluster.launch(configs, cluster.Cluster.read(SETTINGS, "cluster.yaml"), "mine", show)
+
+
+def test_tasks_go_on_when_the_queue_does_not_answer(queue, submitted):
+    def silence(_):
+        if submitted:
+            (queue / "answer").write_text("exit 1")
+
+    with pytest.raises(UserError, match="tasks go on"):
+        launch(2, silence)
+    assert len(submitted) == 1
+    assert not (queue / "cancelled").exists()
+
+
+def test_ctrl_c_cancels_the_tasks_of_an_earlier_call_too(queue, submitted):
+    (queue / "answer").write_text("echo 7_0")
+    looks = []
+
+    def interrupt(board):
+        looks.append(board)
+        if len(looks) == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        launch(2, interrupt)
+    assert not submitted
+    assert re.fullmatch(r"--user=\S+ --name=pal-mine-\w+\n", (queue / "cancelled").read_text())
+
+
+def test_a_failed_run_counts_once_and_is_not_submitted_again(submitted, monkeypatch):
+    broken = short(seed=0)
+    found = [[Failure(broken.name, "broken", tracking.log(broken))], []]
+    monkeypatch.setattr(cluster, "_failures", lambda _: found.pop(0))
+    boards = []
+    failures = launch(2, boards.append)
+    assert [[config.seed for config in configs] for configs in submitted] == [[0, 1], [1]]
+    assert boards[-1].done == 1
+    assert [failure.name for failure in failures] == [broken.name, short(seed=1).name]
+
+
+def test_keys_are_not_worked_out_again_however_long_it_waits(queue, submitted, monkeypatch):
+    (queue / "answer").write_text("echo 7_0")
+    asked, looks, key = [], [], RunConfig.key
+
+    def count(config):
+        asked.append(config.seed)
+        return key(config)
+
+    def end(board):
+        looks.append(board)
+        if len(looks) == 20:
+            (queue / "answer").write_text("true")
+
+    monkeypatch.setattr(RunConfig, "key", count)
+    assert len(launch(3, end)) == 3
+    assert len(looks) >= 20
+    assert len(asked) <= 3 * 3
 
 
 def test_without_slurm_the_command_says_so(monkeypatch):

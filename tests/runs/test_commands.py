@@ -1,14 +1,17 @@
 """The command line: what people see, exit codes, and that a mistake leaves nothing behind."""
 
 import re
+import shutil
 import subprocess
 import sys
 import time
+from functools import lru_cache
 
 import pytest
 import yaml
+from small_runs import Interrupted
 
-from experiments import cli, display, launcher, profiles, runs, tables, tracking
+from experiments import cli, display, launcher, profiles, runs, source, tables, tracking
 from experiments.source import REPOSITORY
 
 SMALL = ["problem=digits-mlp", "steps=6", "evaluate_every=3", "--threads=1"]
@@ -105,6 +108,33 @@ def test_one_training_is_shown_kept_shown_again_and_done_anew_when_forced(capsys
     assert (directory / "run.json").stat().st_mtime_ns != made
 
 
+@pytest.fixture
+def killed(monkeypatch):
+    """Executes a command that is killed while it deletes its first run."""
+
+    def unlucky(folder, **_):
+        if folder.exists():
+            (folder / "run.json").unlink(missing_ok=True)
+            raise Interrupted
+
+    def execute(words):
+        with monkeypatch.context() as patch:
+            patch.setattr(shutil, "rmtree", unlucky)
+            with pytest.raises(Interrupted):
+                cli.main(words)
+
+    return execute
+
+
+def test_a_forced_run_that_is_killed_while_the_old_one_is_deleted_is_not_finished(capsys, killed):
+    words = ["run", *SMALL, "optimizer=pal"]
+    assert cli.main(words) == 0
+    killed([*words, "--force"])
+    capsys.readouterr()
+    assert cli.main(words) == 0
+    assert "is finished" not in capsys.readouterr().out
+
+
 def test_a_file_and_words_together_make_a_run(tmp_path):
     from experiments import single
 
@@ -161,6 +191,20 @@ def test_a_study_with_a_failed_run_names_it_and_ends_with_1_and_the_next_call_co
     assert "2 runs" in said(capsys)
 
 
+def test_what_a_killed_forget_has_begun_to_delete_is_not_finished_and_the_next_one_sweeps_it(
+    profile, killed, runs_root
+):
+    configs = profiles.plan("tiny", "benchmark").runs
+    for _ in range(2):
+        for config in configs:
+            tracking.execute(config, lambda *_: {"steps": 1})
+        killed(["forget", "--profile", "tiny"])
+        assert all((run.directory / "run.json").exists() for run in runs.finished(configs))
+    assert cli.main(["forget", "--profile", "tiny"]) == 0
+    assert not runs.finished(configs)
+    assert not list((runs_root / ".deleted").iterdir())
+
+
 def test_a_study_at_its_time_limit_says_how_much_is_left_and_writes_no_tables(profile, monkeypatch, capsys):
     def one_run(configs, slots, threads, show, stop):
         tracking.execute(configs[0], lambda *_: {"steps": 1})
@@ -174,6 +218,35 @@ def test_a_study_at_its_time_limit_says_how_much_is_left_and_writes_no_tables(pr
     assert cli.main(["study", "--profile", "tiny", "--time-limit", "1.5h"]) == 75
     assert "1 of 2 runs left; the same command continues" in said(capsys)
     assert profile == []
+
+
+def test_after_the_time_limit_no_study_starts_anything_and_finished_ones_get_their_tables(
+    profile, monkeypatch, capsys, tmp_path
+):
+    few = {"problems": ["digits-mlp"], "steps": 2, "seeds": [0]}
+    sections = {
+        "benchmark": few | {"optimizers": {"pal": {}}},
+        "lines": few | {"measure": {"first": 1, "every": 1, "points": 9}},
+        "exactness": few | {"evaluate_every": 2, "competitors": {"pal": {"optimizer": "pal"}}},
+    }
+    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(sections))
+    for config in profiles.plan("tiny", "exactness").runs:
+        tracking.execute(config, lambda *_: {"steps": 1})
+    started = []
+
+    def time_passes(configs, *_):
+        started.append(configs[0].study)
+        now = time.monotonic()
+        monkeypatch.setattr(time, "monotonic", lambda: now + 5401)
+        return []
+
+    monkeypatch.setattr(launcher, "launch", time_passes)
+    assert cli.main(["study", "--profile", "tiny", "--time-limit", "1.5h"]) == 75
+    assert started == ["benchmark"]
+    text = said(capsys)
+    assert "benchmark: time limit reached, 1 of 1 runs left" in text
+    assert "lines: time limit reached, 1 of 1 runs left" in text
+    assert profile == [("exactness", "tiny", 1)]
 
 
 def test_only_runs_what_matches_every_word_and_writes_no_tables(profile, monkeypatch, capsys):
@@ -203,12 +276,28 @@ def test_a_dry_run_for_a_cluster_counts_its_tasks_and_slots(profile, capsys, tmp
     assert "slots: 6" in capsys.readouterr().out  # two runs are two tasks, not five
 
 
-def test_no_tables_are_made_of_half_the_runs(profile, monkeypatch, capsys):
-    monkeypatch.setattr(
-        launcher, "launch", lambda *_: []
-    )  # as if the code, and so the keys, had changed meanwhile
-    assert cli.main(["study", "benchmark", "--profile", "tiny"]) == 2
-    assert "changed" in said(capsys)
+@pytest.fixture
+def other_code(monkeypatch):
+    """Stands for the launcher while somebody edits the code: workers know the runs by other keys."""
+
+    def edit(*_):
+        monkeypatch.setattr(source, "code", lru_cache(lambda _: "other code"))
+        return []
+
+    yield edit
+    source.digest.cache_clear()
+
+
+def test_no_tables_are_made_of_half_the_runs(profile, monkeypatch, capsys, other_code):
+    words = ["study", "benchmark", "--profile", "tiny"]
+    monkeypatch.setattr(launcher, "launch", lambda *_: [])
+    assert cli.main(words) == 2
+    text = said(capsys)
+    assert "2 of 2 runs are neither finished nor failed" in text
+    assert "code" not in text
+    monkeypatch.setattr(launcher, "launch", other_code)
+    assert cli.main(words) == 2
+    assert "the code was changed" in said(capsys)
     assert profile == []
 
 

@@ -42,9 +42,8 @@ def slow(monkeypatch):
     examples = takes("examples", 0.005, lambda _, __, split: len(split))
     monkeypatch.setattr(Trainer, "advance", lambda self: (step(), advance(self))[1])
     monkeypatch.setattr(Problem, "evaluate", lambda *given: (examples(*given), evaluate(*given))[1])
-    monkeypatch.setattr(
-        "experiments.studies.lines.measured_line", lambda *_: look() or {"mu": 0.1, "loss0": 1.0}
-    )
+    for name in ("lines.measured_line", "capacity.searched_line"):
+        monkeypatch.setattr(f"experiments.studies.{name}", lambda *_: look() or {"mu": 0.1, "loss0": 1.0})
     return counts
 
 
@@ -68,6 +67,13 @@ def test_steps_that_a_study_looks_at_are_told_apart_from_the_others(slow):
     _, validation, test = config.task.examples
     expected = 1000 * 0.1 + 400 * 0.4 + (validation + test) * 0.005
     assert seconds(config) == pytest.approx(expected, rel=0.25)
+
+
+def test_looks_at_the_end_of_a_run_are_timed_at_its_beginning(slow):
+    measure = {"last": 150, "every": 50}
+    config = resolve("capacity", problem="digits-mlp", optimizer="pal", measure=measure, steps=700)
+    seconds(config)
+    assert slow["looks"]
 
 
 def test_what_runs_have_in_common_is_timed_once(slow):
@@ -95,6 +101,8 @@ def test_a_long_first_step_is_not_waited_for_again(slow, monkeypatch):
         ("lines", "pal", {"first": 5, "every": 4, "points": 9}),
         ("lines", "pal", {"first": 30, "every": 4, "points": 9}),
         ("adaptation", "pal", {"every": 5}),
+        ("capacity", "pal", {"last": 6, "every": 4}),
+        ("capacity", "pal", {"last": 22, "every": 4}),
         ("fullbatch", "sgd-plain", {"every": 6, "reach": 0.1, "spacing": 0.1, "mu": 0.1}),
     ],
 )

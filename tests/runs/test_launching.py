@@ -1,5 +1,6 @@
 """Many runs in slots: what is killed continues, what fails is named, and nothing else is touched."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -64,6 +65,46 @@ def test_failed_and_killed_runs_are_named_with_their_logs_and_stop_nothing_else(
     assert [run.config for run in runs.finished(configs)] == [good]
     assert len(boards[-1].finished) + len(boards[-1].failures) == boards[-1].total == 3
     assert not children(os.getpid())
+
+
+def test_workers_that_are_dead_before_they_are_asked_fail_their_runs_and_no_others(tmp_path, monkeypatch):
+    worker = tmp_path / "worker"
+    worker.write_text("#!/bin/sh\nprintf 'lost \\377 GPU' >&2\n")  # no UTF-8
+    worker.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(worker))
+    others = set(children(os.getpid()))
+
+    def all_dead(_):
+        until(lambda: not any(alive(pid) for pid in set(children(os.getpid())) - others))
+
+    monkeypatch.setattr(launcher, "prepare", all_dead)
+    configs = [short(seed=seed) for seed in range(2)]
+    failures = launcher.launch(configs, slots=1)
+    assert [failure.name for failure in failures] == [config.name for config in configs]
+    assert all("without an answer" in failure.reason for failure in failures)
+    assert all("lost \N{REPLACEMENT CHARACTER} GPU" in failure.log.read_text() for failure in failures)
+
+
+def test_an_error_of_the_slot_itself_is_the_failure_of_one_run(monkeypatch):
+    configs = unlucky, full, good = [short(seed=seed) for seed in range(3)]
+
+    def ask(slot, config):
+        if config == unlucky:
+            raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))  # no process can be started
+        return {"failure": None} if config == good else None
+
+    def no_space(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(launcher.Slot, "_start", lambda _: None)
+    monkeypatch.setattr(launcher.Slot, "_ask", ask)
+    monkeypatch.setattr(tracking, "failed", no_space)
+    boards = []
+    failures = launcher.launch(configs, slots=1, show=boards.append)
+    assert [failure.name for failure in failures] == [unlucky.name, full.name]
+    assert "temporarily unavailable" in failures[0].reason
+    assert "No space left" in failures[1].reason
+    assert boards[-1].finished == [good]
 
 
 def test_a_killed_launcher_takes_its_worker_along_and_the_next_call_completes(tmp_path, monkeypatch):

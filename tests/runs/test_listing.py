@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+from pathlib import PurePath
 
 import pytest
 
@@ -48,6 +49,41 @@ def test_a_run_that_failed_once_and_finished_later_is_listed_once(write):
     write("aa")
     write("aa", failed=True)
     assert [row["status"] for row in listing.rows()] == ["completed"]
+
+
+def test_what_a_dying_attempt_left_half_written_is_listed_as_far_as_it_goes(write, tmp_path):
+    for key in ("aa", "bb", "cc"):
+        write(key, failed=True)
+    write("dd")
+    (tmp_path / ".failed" / "aa" / "config.json").write_text('{"study": "bench')
+    (tmp_path / ".failed" / "bb" / "run.json").write_text("")
+    (tmp_path / ".failed" / "cc" / "info.json").write_text('{"seconds"')
+    (tmp_path / "benchmark.csv").write_text("no run")
+    found = {row["key"]: (row["status"], row["seconds"]) for row in listing.rows()}
+    assert found == {"bb": ("failed", None), "cc": ("failed", None), "dd": ("completed", 2.5)}
+
+
+def test_no_run_is_looked_for_among_the_failed_ones(write, monkeypatch):
+    for number in range(10):
+        write(f"a{number}")
+        write(f"b{number}", failed=True)
+    compared, equal = [], PurePath.__eq__
+    monkeypatch.setattr(PurePath, "__eq__", lambda *pair: compared.append(1) or equal(*pair))
+    assert len(listing.rows()) == 20
+    assert len(compared) < 20
+
+
+def test_numbers_are_compared_as_numbers_and_patterns_as_text(write):
+    write("aa", settings={"eps": 1e-8}, steps=1000)
+    write("ab", settings={"eps": 1.23456e-8}, steps=100)
+    write("ac", settings={"eps": "1e-8"}, steps=100)
+    table = listing.rows()
+    assert keys(listing.choose(table, ["settings.eps=1e-8"])) == ["aa", "ac"]
+    assert keys(listing.choose(table, ["settings.eps=0.00000001"])) == ["aa"]
+    assert keys(listing.choose(table, ["settings.eps=1.23456e-8"])) == ["ab"]
+    assert keys(listing.choose(table, ["settings.eps=1.235e-08"])) == ["ab"]
+    assert keys(listing.choose(table, ["steps=1e3"])) == ["aa"]
+    assert keys(listing.choose(table, ["settings.eps=1e-0*", "key=a*"])) == ["aa"]
 
 
 def test_conditions_take_patterns_and_all_of_them_count(write):

@@ -219,6 +219,88 @@ def test_a_server_killed_during_a_live_run_loses_nothing(mortal, monkeypatch):
     assert stored == written["values"] == [float(n) for n in range(300)]
 
 
+def quick(seed=0, value=0.0):
+    """The directory of a run that writes down one number."""
+
+    def body(config, record):
+        record.metric("loss", value, 0)
+        return counting(record, 0)
+
+    return tracking.execute(short(seed=seed), body)
+
+
+def test_a_run_whose_directory_gets_another_key_is_there_once_and_keeps_its_notes(database, runs_root):
+    folder = quick()
+    mongo.sync(database)
+    database.runs.update_one({}, {"$set": {"omniboard.notes": "look at this"}})
+    folder.rename(runs_root / "0123456789abcdef")
+    assert mongo.sync(database) == (1, 1)
+    assert [run["_id"] for run in database.runs.find()] == [0x0123456789ABC]
+    assert database.runs.find_one()["omniboard"]["notes"] == "look at this"
+    assert database.metrics.distinct("run_id") == [0x0123456789ABC]
+    assert database["fs.files"].count_documents({}) == len(mongo.FILES)
+
+
+def test_runs_of_other_folders_and_machines_stay(database, monkeypatch, tmp_path):
+    quick()
+    mongo.sync(database)
+    monkeypatch.setenv("PAL_RUNS", str(tmp_path / "others"))
+    gone = quick(seed=1)
+    assert mongo.sync(database) == (1, 2)
+    quick(seed=2)
+    shutil.rmtree(gone)
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setattr(socket, "gethostname", lambda: "elsewhere")
+        assert mongo.sync(database) == (1, 3)
+    assert mongo.sync(database) == (0, 2)
+
+
+def test_runs_stay_that_are_under_way_or_whose_folder_is_empty(database, runs_root):
+    folder = quick()
+    mongo.sync(database)
+    folder.rename(runs_root / "elsewhere")
+    assert mongo.sync(database) == (0, 1)
+    (runs_root / ".partial").mkdir(exist_ok=True)
+    (runs_root / "elsewhere").rename(runs_root / ".partial" / folder.name)
+    assert mongo.sync(database) == (0, 1)
+    quick(seed=1)
+    assert mongo.sync(database) == (1, 2)
+
+
+def test_of_a_long_output_the_end_is_kept_and_what_was_cut_is_said(database, monkeypatch):
+    (quick() / "cout.txt").write_text("x" * 17_000_000 + "the last words")
+    assert mongo.sync(database) == (1, 1)
+    output = database.runs.find_one()["captured_out"]
+    assert output.startswith("... (16000014 bytes before this are in cout.txt alone)\nxxx")
+    assert output.endswith("the last words")
+    assert len(output) < mongo.OUTPUT + 100
+
+
+def test_a_run_that_the_database_does_not_take_is_named_and_stops_no_other(database, capfd):
+    for seed in range(3):
+        quick(seed, value=2**70 if seed == 1 else 0.0)
+    assert mongo.sync(database) == (2, 2)
+    error = capfd.readouterr().err
+    assert error.count("cannot be brought into the database (OverflowError") == 1
+    assert short(seed=1).key() in error
+
+
+def test_a_run_that_the_database_does_not_take_goes_on(server, database, monkeypatch, capfd):
+    monkeypatch.setenv("MONGO_URL", server.url)
+    assert (quick(value=2**70) / "run.json").exists()
+    assert "cannot be brought into the database (OverflowError" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "user", ["me:se/cret", "me:se@cret", "me:s/e@/cret", "me@corp:secret", "me:1:2/cret"]
+)
+def test_an_invalid_address_is_shown_without_any_part_of_its_password(user):
+    with pytest.raises(UserError, match="/ is written %2F") as raised:
+        mongo.connect(f"mongodb://{user}@host/x").__enter__()
+    assert f"'mongodb://{user.partition(':')[0]}:...@host/x'" in str(raised.value)
+    assert "cret" not in str(raised.value)
+
+
 def seconds(steps, runs=1):
     """How long runs take that only write down numbers."""
     started = time.perf_counter()
@@ -300,14 +382,6 @@ def test_a_port_in_use_and_missing_programs_are_one_sentence(monkeypatch):
     monkeypatch.setattr(shutil, "which", lambda _: None)
     with pytest.raises(UserError, match=r"needs Node\.js"):
         omniboard.main(free_port())
-
-
-@pytest.mark.parametrize("ending", ["", "/", "/?retryWrites=false", "/runs", "/runs?retryWrites=false"])
-def test_omniboard_is_told_the_name_of_the_database(ending):
-    name = "runs" if "runs" in ending else mongo.DATABASE
-    options = ending.partition("?")[1] + ending.partition("?")[2]
-    found = omniboard.with_database(f"mongodb://me:secret@one:1,two:2{ending}", name)
-    assert found == f"mongodb://me:secret@one:1,two:2/{name}{options}"
 
 
 def test_the_server_listens_at_home_only(server):

@@ -96,7 +96,7 @@ def test_the_profiles_that_come_with_the_project_are_whole():
 
 def test_every_profile_has_every_study_of_the_pipeline():
     pipeline = yaml.safe_load((REPOSITORY / "dvc.yaml").read_text())["stages"]["study"]["foreach"]
-    for name in profiles.names():
+    for name in ("quick", "small", "paper"):
         assert set(profiles.load(name)) == set(pipeline)
 
 

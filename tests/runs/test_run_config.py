@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 from pydantic import Field
 from small_runs import short
 
-from experiments import optimizers, problems, seeds
-from experiments.config import RunConfig, Strict, resolve
+from experiments import optimizers, problems, seeds, source
+from experiments.config import SPOKEN_FOR, RunConfig, Strict, resolve
 from experiments.errors import UserError
 
 
@@ -150,3 +150,10 @@ def test_one_seed_gives_four_streams_that_stay_the_same(seed):
     assert len(set(parts)) == 4
     assert all(0 <= part < 2**63 for part in parts)
     assert not set(parts) & set(seeds.split(seed + 1))
+
+
+@pytest.mark.parametrize("module", SPOKEN_FOR)
+def test_a_register_may_grow_without_changing_a_run(module):
+    path = source.REPOSITORY / f"{module.replace('.', '/')}.py"
+    assert path in source.files("experiments.studies.benchmark")
+    assert path not in source.files("experiments.studies.benchmark", without=SPOKEN_FOR)

@@ -2,9 +2,11 @@
 
 import itertools
 import json
+import os
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -105,6 +107,38 @@ def test_the_run_is_elsewhere_until_it_is_finished(runs_root):
 
     tracking.execute(short(), look)
     assert not record_folder(short()).exists()
+
+
+def test_all_files_of_a_run_are_on_disk_before_it_counts_as_finished(runs_root, monkeypatch):
+    config, safe = short(), {}
+
+    def sync(descriptor):
+        path = Path(f"/proc/self/fd/{descriptor}").readlink()
+        assert not (runs_root / config.key()).exists()
+        safe[path.name] = path.stat().st_size
+
+    monkeypatch.setattr(os, "fsync", sync)
+    finished = tracking.execute(config, quick)
+    files = {path.name: path.stat().st_size for path in finished.iterdir()}
+    assert "trace.npz" in files
+    assert files.items() <= safe.items()
+    assert "record" in safe  # the folder itself
+
+
+def test_an_open_lock_that_nfs_keeps_under_another_name_is_no_reason_to_fail(runs_root, monkeypatch):
+    def unlink(path, *, dir_fd=None):
+        if str(path).endswith("lock"):
+            os.rename(path, ".nfs0001", src_dir_fd=dir_fd, dst_dir_fd=dir_fd)
+        else:
+            remove(path, dir_fd=dir_fd)
+
+    remove = os.unlink
+    monkeypatch.setattr(os, "unlink", unlink)
+    tracking.execute(short(), quick)
+    assert [path.name for path in record_folder(short()).parent.iterdir()] == [".nfs0001"]
+    runs.delete(runs.finished([short()]))
+    tracking.execute(short(), quick)  # what is left stands in nobody's way
+    assert runs.finished([short()])
 
 
 def test_two_who_want_the_same_run_execute_it_once():

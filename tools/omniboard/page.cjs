@@ -24,6 +24,6 @@ function asked(place) {
 express.response.sendFile = function (file, ...rest) {
   if (path.basename(file) !== "index.html") return sendFile.call(this, file, ...rest);
   const page = fs.readFileSync(file, "utf8");
-  const ours = { "<head>": asked(this.req.originalUrl), "<body>": script };
+  const ours = { "<head>": asked(this.req.baseUrl), "<body>": script };
   return this.type("html").send(page.replace(/<head>|<body>/g, (tag) => tag + ours[tag]));
 };

@@ -1,0 +1,115 @@
+"""How Omniboard is installed, addressed, started again and given up; it itself is replaced by a few words of shell."""
+
+import os
+
+import pymongo
+import pytest
+
+from experiments import omniboard
+from experiments.errors import UserError
+
+SECRET = "mongodb://me:secret@127.0.0.1:1/sacred"
+
+
+@pytest.fixture(autouse=True)
+def at_once(monkeypatch, tmp_path):
+    (tmp_path / "bin").mkdir()
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"), prepend=os.pathsep)
+    monkeypatch.setattr(omniboard, "FOLDER", tmp_path)
+    monkeypatch.setattr(omniboard, "PAUSE_SECONDS", 0.0)
+
+
+@pytest.fixture
+def program(tmp_path):
+    """Make a program of a few words of shell, which runs in a folder of the test's own."""
+
+    def make(name, words):
+        path = tmp_path / "bin" / name
+        path.write_text(f"#!/bin/sh\n{words}\n")
+        path.chmod(0o755)
+
+    return make
+
+
+def credentials(url):
+    """Whom and where a database is asked for, as pymongo understands an address."""
+    with pymongo.MongoClient(url, connect=False) as client:
+        return client.options.pool_options._credentials
+
+
+@pytest.mark.parametrize("options", ["", "?tls=true", "?tls=true&AuthSource=users"])
+@pytest.mark.parametrize("place", ["", "/", "/runs"])
+@pytest.mark.parametrize("user", ["", "me:secret@", "me:sec%2Fret@"])
+def test_omniboard_is_told_the_database_and_its_user_stays_where_it_is(user, place, options):
+    url = f"mongodb://{user}one:1,two:2{place or '/' * bool(options)}{options}"
+    name = place.strip("/") or "sacred"
+    found = omniboard.with_database(url, name)
+    assert found.startswith(f"mongodb://{user}one:1,two:2/{name}{options}")
+    assert credentials(found) == credentials(url)
+    assert ("authSource=admin" in found) == (bool(user) and place != "/runs" and "Source" not in options)
+
+
+@pytest.mark.parametrize("mechanism", ["SCRAM-SHA-1", "PLAIN", "MONGODB-X509&tls=true"])
+def test_users_of_every_mechanism_stay_where_they_are(mechanism):
+    user = "CN%3Dme" if "X509" in mechanism else "me:secret"
+    url = f"mongodb://{user}@one/?authMechanism={mechanism}"
+    found = omniboard.with_database(url, "sacred")
+    assert found.startswith(f"mongodb://{user}@one/sacred?authMechanism={mechanism}")
+    assert credentials(found) == credentials(url)
+
+
+def test_the_address_of_the_database_is_no_word_of_the_command(program, monkeypatch, tmp_path):
+    program("node", 'echo "$*" >> words; echo "$MONGO_URI" >> address; exit 1')
+    monkeypatch.setattr(omniboard, "QUICK_SECONDS", float("inf"))
+    with pytest.raises(UserError):
+        omniboard._serve(SECRET, 1, [])
+    assert "omniboard" in (tmp_path / "words").read_text()
+    assert "secret" not in (tmp_path / "words").read_text()
+    assert SECRET in (tmp_path / "address").read_text()
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        ("echo 'Error: no database' >&2; echo at emitErrorNT >&2; echo Node.js >&2", "'Error: no database'"),
+        (
+            "echo 'MongoError: Authentication failed.'; echo Exiting now",
+            "'MongoError: Authentication failed.'",
+        ),
+        ("echo 'TypeError [ERR_A]: no port' >&2; echo code: >&2", r"'TypeError \[ERR_A\]: no port'"),
+        ("echo one; echo two", "'two'"),
+        ("true", "'no reason given'"),
+    ],
+)
+def test_an_omniboard_that_always_ends_at_once_is_given_up(program, monkeypatch, tmp_path, words, reason):
+    program("node", f"echo >> starts; {words}; exit 1")
+    monkeypatch.setattr(omniboard, "QUICK_SECONDS", float("inf"))
+    with pytest.raises(UserError, match=f"ended {omniboard.ENDS} times in a row.*{reason}"):
+        omniboard._serve(SECRET, 1, [])
+    assert len((tmp_path / "starts").read_text()) == omniboard.ENDS
+
+
+def test_an_omniboard_that_ends_now_and_then_is_started_again(monkeypatch, capfd):
+    ends = iter([*["Error: no such file"] * 3 * omniboard.ENDS, None])
+    monkeypatch.setattr(omniboard, "_once", lambda *_: next(ends))
+    monkeypatch.setattr(omniboard, "QUICK_SECONDS", 0.0)
+    omniboard._serve(SECRET, 1, [])
+    again = "Omniboard ended (Error: no such file); it is started again"
+    assert capfd.readouterr().err.count(again) == 3 * omniboard.ENDS
+
+
+def test_omniboard_is_installed_once_for_each_state_of_its_lock(program, tmp_path):
+    program("node", "")
+    program("npm", "echo >> installed")
+    lock, installed = tmp_path / "package-lock.json", tmp_path / "installed"
+    lock.touch()
+    os.utime(lock, (1, 1))
+    (tmp_path / "node_modules").mkdir()
+    for _ in range(2):
+        omniboard._install()
+    assert len(installed.read_text()) == 1
+    os.utime(tmp_path / "node_modules" / ".ready", (2, 2))
+    os.utime(lock, (3, 3))
+    for _ in range(2):
+        omniboard._install()
+    assert len(installed.read_text()) == 2
