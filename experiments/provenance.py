@@ -13,6 +13,9 @@ from experiments import problems
 from experiments.config import RunConfig, device_of
 from experiments.source import REPOSITORY
 
+MADE = (":!results", ":!figures", ":!reports", ":!README.md")
+"""Committed files that the pipeline itself changes while it runs: no code of a run."""
+
 
 def provenance(config: RunConfig) -> dict[str, Any]:
     """Code, data, software and hardware of a run that starts now."""
@@ -38,7 +41,8 @@ def _software() -> dict[str, Any]:
     lock = REPOSITORY / "requirements.lock"
     return {
         "commit": commit,
-        "dirty": commit is not None and bool(_git("status", "--porcelain", "--untracked-files=no")),
+        "dirty": commit is not None
+        and bool(_git("status", "--porcelain", "--untracked-files=no", "--", ".", *MADE)),
         "lock_sha256": hashlib.sha256(lock.read_bytes()).hexdigest() if lock.exists() else None,
         "python": platform.python_version(),
         "torch": str(torch.__version__),
