@@ -192,10 +192,9 @@ def table(problem: str, runs: Sequence[int], seconds: float) -> Table:
     shown.add_column("steps")
     for column in ("runs", "SGD / s", "PAL / s", "PAL / floor", "kernels, SGD", "kernels, PAL"):
         shown.add_column(column, justify="right")
+    # All are timed before a profiler has looked, which may slow what comes after.
     timed = [alone(problem, mode, seconds) for mode in MODES]
-    for mode, found in zip(
-        MODES, timed, strict=True
-    ):  # a profiler that has once looked may slow what comes after
+    for mode, found in zip(MODES, timed, strict=True):
         shown.add_row(*row(problem, mode, found))
     for count in runs:
         shown.add_row(*together(problem, count, seconds))
