@@ -1,25 +1,46 @@
-"""The loss of one step as a function of the weights: the same batch, the same random draws, nothing remembered twice.
+"""The loss of one step as a function of the weights: one batch, one function, whatever the closure does.
 
-A line search evaluates one batch at several weights. Dropout must draw the same masks each time, or the losses do not
-belong to one function; and norm layers must not count the batch again, or their running statistics drift.
+A line search evaluates a closure several times, and all values must belong to one function. The rule, in the order in
+which `BatchLoss` applies it:
+
+1. Before the first evaluation, what the closure can reach is found (`pal.reach`) and its state is noted: buffers and
+   frozen weights by value, attributes and train or eval modes of modules, the places of all random generators.
+2. The first evaluation gives the loss and its gradient; what it changes, the batch has changed.
+3. Each further evaluation starts from the state of before the first, with the same random draws, under the same
+   autocast, with gradients enabled as in the first. Only the weights differ.
+4. After it, everything is as the first evaluation left it: the batch counts once. Gradients that the closure itself
+   computed or cleared meanwhile are put back, too.
+5. An error or an interrupt anywhere brings back the state of before the first evaluation.
+
+A module that writes its own trained weights in the first evaluation (initialisation from data) keeps the state that goes
+with them. What is in none of these places (files, foreign generators, a batch fetched inside of the closure) cannot
+be brought back; `pal.check` notices.
 """
 
 import sys
+import threading
 import warnings
-from collections.abc import Callable
+import weakref
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
-from typing import Any, cast
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol, cast
 
 import torch
 from torch import Tensor, nn
 from torch.distributed import ProcessGroup
 from torch.nn.parallel import DistributedDataParallel
 
-from pal.modules import Modules
-from pal.randomness import Randomness, Twins, capturing
+from pal.check import ClosureWarning, warn_if_begun_outside
+from pal.randomness import Randomness, Twins, accelerator, capturing
+from pal.reach import Reached, reach, walk
+from pal.snapshot import Snapshot
 
-Closure = Callable[[], Tensor]
+Closure = Callable[[], Any]
 Backward = Callable[[Tensor], Any]
+
+BUDGET = 2**26
+"""Bytes of other tensors than buffers that are kept by value in any case; frozen weights up to the size of the others."""
 
 
 def plain_backward(loss: Tensor) -> None:
@@ -27,18 +48,87 @@ def plain_backward(loss: Tensor) -> None:
     loss.backward()  # pyright: ignore[reportUnknownMemberType]
 
 
-class BatchLoss:
-    """The loss of one step as a function of the weights.
+class Autocast(NamedTuple):
+    """The autocast around an evaluation."""
 
-    The modules behind the loss are found by watching the first evaluations, which run without torch.compile for that.
+    kind: str
+    enabled: bool
+    dtype: torch.dtype
+    cached: bool
+
+    @classmethod
+    def here(cls) -> "tuple[Autocast, ...]":
+        """That of the CPU and of the accelerator."""
+        return tuple(
+            cls(kind, torch.is_autocast_enabled(kind), torch.get_autocast_dtype(kind), torch.is_autocast_cache_enabled())
+            for kind in ("cpu", accelerator())
+            if kind is not None
+        )
+
+
+class Term(NamedTuple):
+    """One measured closure: how to evaluate it again, and the factor between its loss and the loss of the step."""
+
+    closure: Closure
+    start: Randomness
+    autocast: tuple[Autocast, ...]
+    loss: Tensor
+    factor: float | Tensor
+
+    def of_step(self, loss: Tensor) -> Tensor:
+        """The share of a loss of this closure in the loss of the step."""
+        return loss if is_one(self.factor) else loss * self.factor
+
+
+class Moment(Protocol):
+    """State of something, at one moment."""
+
+    def restore(self) -> None:
+        """Make it so again."""
+        ...
+
+
+@dataclass
+class Batch:
+    """What is known of the batch of one step.
 
     Attributes:
-        evaluations: forward passes since `reset`.
+        terms: the closures measured, whose losses add up.
+        before: states of before the first evaluations.
+        late: states, noted during a further evaluation, of modules that nobody knew.
+        reached: what the closures reach.
+        kept: tensors to keep by value, besides buffers.
+        trusted: tensors not kept, with the versions they had.
+        stashed: gradients that are put aside during a further evaluation.
+    """
+
+    terms: list[Term] = field(default_factory=list)
+    before: list[Moment] = field(default_factory=list)
+    late: list[Moment] = field(default_factory=list)
+    reached: Reached = field(default_factory=Reached)
+    kept: list[Tensor] = field(default_factory=list)
+    trusted: list[tuple[Tensor, int]] = field(default_factory=list)
+    stashed: list[tuple[Tensor, Tensor | None]] = field(default_factory=list)
+
+
+class BatchLoss:
+    """The loss of one step as a function of the weights; the rule is at the top of this module.
+
+    Args:
+        params: gives the weights that move. A closure that has filled their gradients has called backward by itself.
+        modules: modules that belong to every closure, besides those that are found.
+        check: whether to warn of closures that look wrong.
+
+    Attributes:
+        evaluations: forward passes of this step so far.
+        watching: whether the next evaluations look out for modules that run but were not found in the closure; they do
+            without torch.compile. Set it when new ones may have come.
+        busy: whether a closure is being evaluated.
         process_group: that of the DistributedDataParallel module among the modules, if any.
-        watching: whether the next evaluations look out for modules; set it when new ones may have come.
+        unsynchronised: whether that module left the gradients of the last closure to each process.
 
     >>> weight = torch.tensor([3.0], requires_grad=True)
-    >>> batch_loss = BatchLoss()
+    >>> batch_loss = BatchLoss(lambda: [weight])
     >>> batch_loss.measure(lambda: nn.functional.dropout(weight).square().sum() * 0 + weight.square().sum())
     tensor(9.)
     >>> weight.grad
@@ -49,113 +139,271 @@ class BatchLoss:
     tensor(0.)
     """
 
-    def __init__(self) -> None:
+    def __init__(
+        self,
+        params: Callable[[], Sequence[Tensor]] = tuple,
+        modules: Iterable[nn.Module] = (),
+        check: bool = True,
+    ) -> None:
         self.evaluations = 0
-        self.process_group: ProcessGroup | None = None
         self.watching = True
-        self._modules = Modules()
-        self._terms: list[tuple[Closure, Randomness]] = []
-        self._draws = False
+        self.busy = False
+        self.process_group: ProcessGroup | None = None
+        self.unsynchronised = False
+        self._params = params
+        self._named = list(modules)
+        self._check = check
+        self._seen: weakref.WeakSet[nn.Module] = weakref.WeakSet()
+        self._open: list[Batch] = []  # one or none: clearing a list is what an interrupt cannot come into
+        self._contexts = ExitStack()
+        self._writes = False  # whether a closure was seen to write to tensors that it holds
+        self._calls_backward = False  # whether a closure was seen to call backward by itself
+        self._draws = False  # whether one was seen to draw on an accelerator
         self._twins: Twins | None = None
 
     def __len__(self) -> int:
         """Number of terms measured since `reset`."""
-        return len(self._terms)
+        return len(self._open[0].terms) if self._open else 0
 
     def reset(self) -> None:
         """Forget the batch; what is known about the modules stays."""
-        self._terms.clear()
-        self.evaluations = 0
+        self._open.clear()
+
+    def resetting(self) -> Callable[[], object]:
+        """Prepare `reset`, see `pal.kernels.run`."""
+        return self._open.clear
 
     def measure(self, closure: Closure, backward: Backward = plain_backward) -> Tensor:
         """Evaluate a loss and its gradient at the present weights, and remember how; several terms add up.
 
         Args:
-            closure: runs the forward pass and returns the loss, one number, with its graph.
-            backward: adds the gradient of the loss to the gradients.
+            closure: runs the forward pass and returns the loss, one number; or computes the gradient, too.
+            backward: adds the gradient of the loss to the gradients. Where it scales the loss before (accelerate for
+                accumulation, a GradScaler), the loss of the step is scaled alike.
 
         Returns:
-            The loss, detached, 0-dim, in float32 or better.
+            The loss that the gradient belongs to, detached, 0-dim, in float32 or better.
 
         Raises:
-            TypeError: if the closure returns anything but a tensor with one element.
-            RuntimeError: if the loss has no gradient.
+            TypeError: if the closure returns anything but one number.
+            RuntimeError: if the loss has no gradient, or the call comes from inside of a closure.
         """
-        if not self._terms:
-            self._modules.remember()
-        term = closure, Randomness()
-        with torch.enable_grad():
-            loss = self._evaluate(closure, 0)
-            value = number(loss)
-            if not loss.requires_grad:
-                raise RuntimeError(
-                    "the loss returned by the closure has no gradient: compute it with gradients enabled"
-                )
-            backward(loss)
-        self._terms.append(term)
-        self.evaluations += 1
-        self._draws |= self.watching and term[1].drew_on_cuda()
-        return value
-
-    def again(self) -> Tensor:
-        """The loss at the present weights: no gradients, the same random draws, no statistics updated."""
-        if torch.is_grad_enabled():
-            with torch.no_grad():
-                return self.again()
-        now = Randomness()
-        self._modules.rewind()
-        values: list[Tensor] = []
+        self.refuse_inside()
         try:
-            for closure, moment in self._terms:
-                moment.replay()
-                values.append(number(self._evaluate(closure, 1)))
-                self.evaluations += 1
-        finally:
-            self._modules.forward()
-            now.replay()
-        self.watching = False
-        return values[0] if len(values) == 1 else torch.stack(values).sum()
+            return self._measure(closure, backward)
+        except BaseException:
+            self.roll_back()
+            raise
+
+    @torch.no_grad()
+    def again(self) -> Tensor:
+        """The loss at the present weights, of the same function: see the rule at the top of this module."""
+        self.refuse_inside()
+        try:
+            return self._again(self._open[0])
+        except BaseException:
+            self.roll_back()
+            raise
+
+    @property
+    def scaled(self) -> bool:
+        """Whether backward scaled a loss of this step before it differentiated."""
+        return any(not is_one(term.factor) for batch in self._open for term in batch.terms)
+
+    def loss(self) -> Tensor:
+        """The loss of the step at the origin, as it was measured."""
+        return added([term.of_step(term.loss) for term in self._open[0].terms])
+
+    def rescale(self, factor: float | Tensor) -> None:
+        """Multiply the loss of the step, whose gradient somebody has scaled."""
+        terms = self._open[0].terms
+        terms[:] = [term._replace(factor=term.factor * factor) for term in terms]
+
+    @torch.no_grad()
+    def roll_back(self) -> None:
+        """Bring back the state of before the first evaluation, and forget the batch."""
+        self._contexts.close()
+        self.busy = False
+        for batch in self._open:
+            for moment in (*batch.late, *batch.before):
+                moment.restore()
+            unstash(batch)
+        self.reset()
+
+    def refuse_inside(self) -> None:
+        """Raise RuntimeError inside of a closure."""
+        if self.busy:
+            raise RuntimeError(
+                "the optimizer was called from inside of its own closure: let the closure compute the loss only"
+            )
 
     def register_graph(self, graph: torch.cuda.CUDAGraph) -> Twins:
         """Let the random draws of a step be captured in a CUDA graph, the same in both evaluations."""
         self._twins = Twins(graph)
         return self._twins
 
-    def _evaluate(self, closure: Closure, evaluation: int) -> Tensor:
+    def _measure(self, closure: Closure, backward: Backward) -> Tensor:
+        params = self._params()
+        if not self._open:
+            self._open.append(Batch())
+            self.evaluations = 0
+            for param in params:
+                param.grad = None
+        batch = self._open[0]
+        gradients = [(param, param.grad, version(param.grad)) for param in params]
+        versions = [(param, param._version) for param in params]
+        self._note(batch, reach(closure, [*self._named, *self._seen]), batch.before)
+        start, autocast = Randomness(batch.reached.generators), Autocast.here()
+        batch.before.append(start)
+        since = torch.autograd._get_sequence_nr()
+        loss = self._evaluate(closure, autocast, 0)
+        if loss is None and batch.terms:  # a framework's own closure, after a batch was measured
+            return torch.zeros(())
+        value = number(loss)
+        if self.watching and self._check:
+            warn_if_begun_outside(loss, since, params)
+        self._look_back(batch, [param for param, old in versions if param._version != old])
+        if any(param.grad is not old or version(old) != at for param, old, at in gradients):
+            self._calls_backward = True
+            factor = 1.0
+        else:
+            factor = backward_factor(backward, loss)
+        term = Term(closure, start, autocast, value, factor)
+        batch.terms.append(term)
+        self.evaluations += 1
+        self._draws |= self.watching and start.drew_on_device()
+        return term.of_step(value)
+
+    def _again(self, batch: Batch) -> Tensor:
+        now = Randomness(batch.reached.generators)
+        after = Snapshot(batch.reached, batch.kept)
+        stash(batch, self._with_gradients(batch))
+        for moment in batch.before:
+            moment.restore()
+        values: list[Tensor] = []
+        for term in batch.terms:
+            term.start.restore()
+            values.append(term.of_step(number(self._evaluate(term.closure, term.autocast, 1))))
+            self.evaluations += 1
+        for moment in (*batch.late, after, now):
+            moment.restore()
+        batch.late.clear()
+        unstash(batch)
+        self.watching = False
+        return added(values)
+
+    @torch.enable_grad()
+    def _evaluate(self, closure: Closure, autocast: tuple[Autocast, ...], evaluation: int) -> Any:
+        self.busy = True
         if self.watching:
-            return self._watched(closure)
-        if not self._draws or not capturing():
-            return closure()
+            self._watch(evaluation)
+        if evaluation and autocast != Autocast.here():
+            for each in autocast:
+                self._contexts.enter_context(torch.autocast(each.kind, each.dtype, each.enabled, each.cached))
+        if self._draws and capturing():
+            self._contexts.enter_context(self._twins_of_graph().drawing(evaluation))
+        loss = closure()
+        self._contexts.close()
+        self.busy = False
+        return loss
+
+    def _twins_of_graph(self) -> Twins:
         if self._twins is None:
             raise RuntimeError(
                 "the closure draws random numbers on CUDA: call register_graph(graph) before capturing it, or the two "
                 "evaluations of a step would see different ones"
             )
-        with self._twins.drawing(evaluation):
-            return closure()
+        return self._twins
 
-    def _watched(self, closure: Closure) -> Tensor:
-        with ExitStack() as stack:
-            if "torch._dynamo" in sys.modules:  # something may be compiled: modules inside would not show
-                stack.enter_context(torch.compiler.set_stance("force_eager"))
-            stack.enter_context(warnings.catch_warnings())
-            warnings.filterwarnings("ignore", message="Using `torch.compile.* when there are global hooks")
-            stack.enter_context(nn.modules.module.register_module_forward_pre_hook(self._note))
-            # Lightning takes its steps inside of the forward pass of this module.
-            self._note_processes(DistributedDataParallel._get_active_ddp_module())  # pyright: ignore[reportPrivateUsage]
-            return closure()
+    def _note(self, batch: Batch, found: Reached, moments: list[Moment]) -> None:
+        """Take in what was found, and keep the state of what is new."""
+        new = found if not batch.reached.modules else without(found, batch.reached)
+        held = [tensor for tensor in new.tensors if not tensor.requires_grad and not tensor.is_inference()]
+        frozen = [
+            param
+            for module in new.modules
+            for param in module._parameters.values()  # pyright: ignore[reportPrivateUsage]
+            if param is not None and not param.requires_grad
+        ]
+        kept: list[Tensor] = []
+        for tensors, keep, budget in (
+            (held, self.watching or self._writes, BUDGET),
+            (frozen, True, BUDGET if not frozen else max(BUDGET, nbytes(self._params()))),
+        ):
+            if keep and nbytes(tensors) <= budget:
+                kept += tensors
+            else:
+                batch.trusted += [(tensor, tensor._version) for tensor in tensors]
+        moments.append(Snapshot(new, kept))
+        batch.kept += kept
+        batch.reached.extend(new)
+        self._note_processes([*new.modules, DistributedDataParallel._get_active_ddp_module()])  # pyright: ignore[reportPrivateUsage]
 
-    def _note(self, module: nn.Module, _: Any) -> None:
-        self._modules.add(module)
-        self._note_processes(module)
+    def _look_back(self, batch: Batch, written: list[Tensor]) -> None:
+        """Learn from the first evaluation what closures write to."""
+        snapshots = [moment for moment in batch.before if isinstance(moment, Snapshot)]
+        if self.watching and not self._writes:
+            self._writes = any(each.changed(batch.reached.tensors) for each in snapshots)
+        if any(tensor._version != at for tensor, at in batch.trusted):
+            self._writes = True
+            batch.trusted.clear()
+            warnings.warn(
+                "the closure writes to a tensor that it holds (a batch changed in place, frozen weights): this step's "
+                "second evaluation sees it written twice; later steps bring tensors of up to 64 MiB back",
+                ClosureWarning,
+                stacklevel=2,
+            )
+        if written:
+            numbers = {id(param) for param in written}
+            owners = [
+                module
+                for module in batch.reached.modules
+                if any(id(param) in numbers for param in module._parameters.values())  # pyright: ignore[reportPrivateUsage]
+            ]
+            for each in snapshots:
+                each.leave_out(owners)
 
-    def _note_processes(self, module: nn.Module | None) -> None:
-        if isinstance(module, DistributedDataParallel):
-            self.process_group = cast(ProcessGroup, module.process_group)
+    def _with_gradients(self, batch: Batch) -> list[Tensor]:
+        """Parameters whose gradients a further evaluation may touch."""
+        params = list(self._params())
+        if self._calls_backward:
+            params += [param for module in batch.reached.modules for param in module.parameters(recurse=False)]
+        return params
+
+    def _watch(self, evaluation: int) -> None:
+        """Look out for modules that run, in this thread."""
+        thread = threading.get_ident()
+
+        def meet(module: nn.Module, _: Any) -> None:
+            batch = self._open[0]
+            if threading.get_ident() == thread and not any(module is each for each in batch.reached.modules):
+                self._seen.add(module)
+                found = Reached()
+                walk([module], found)
+                self._note(batch, found, batch.late if evaluation else batch.before)
+
+        if "torch._dynamo" in sys.modules:  # something may be compiled: modules inside would not show
+            self._contexts.enter_context(torch.compiler.set_stance("force_eager"))
+        self._contexts.enter_context(warnings.catch_warnings())
+        warnings.filterwarnings("ignore", message="Using `torch.compile.* when there are global hooks")
+        self._contexts.callback(nn.modules.module.register_module_forward_pre_hook(meet).remove)
+
+    def _note_processes(self, modules: Iterable[nn.Module | None]) -> None:
+        for module in modules:
+            if isinstance(module, DistributedDataParallel):
+                if module._join_config.enable:  # pyright: ignore[reportPrivateUsage]
+                    raise RuntimeError(
+                        "PAL cannot share its line with processes that have run out of batches, as in `with "
+                        "model.join()`: give all processes the same number of batches"
+                    )
+                self.process_group = cast(ProcessGroup, module.process_group)
+                self.unsynchronised = not module.require_backward_grad_sync
 
 
 def number(loss: object) -> Tensor:
     """The loss as 0-dim tensor in float32 or better; raise TypeError if it is anything but one number."""
+    if isinstance(loss, int | float) and not isinstance(loss, bool):
+        return torch.tensor(float(loss), dtype=torch.float64)
     if not isinstance(loss, Tensor) or loss.numel() != 1:
         found = f"a tensor of shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else type(loss).__name__
         raise TypeError(f"the closure must return the loss as a tensor with one element; it returned {found}")
@@ -165,3 +413,68 @@ def number(loss: object) -> Tensor:
     if value.itemsize < 4:
         value = value.float()
     return value.reshape(()) if value.ndim else value
+
+
+@torch.enable_grad()
+def backward_factor(backward: Backward, loss: object) -> float | Tensor:
+    """Call backward on the loss; give the factor by which the gradient is that of a larger or smaller loss."""
+    if not isinstance(loss, Tensor) or not loss.requires_grad:
+        raise RuntimeError(
+            "the loss returned by the closure has no gradient: compute it with gradients enabled, from the weights "
+            "given to the optimizer"
+        )
+    if backward is plain_backward:
+        backward(loss)
+        return 1.0
+    factors: list[Tensor] = []
+    handle = loss.register_hook(factors.append)
+    backward(loss)
+    handle.remove()
+    if not factors:
+        return 1.0
+    factor = number(factors[-1])
+    return factor.item() if factor.device.type == "cpu" else factor
+
+
+def added(losses: list[Tensor]) -> Tensor:
+    """Sum of losses."""
+    return losses[0] if len(losses) == 1 else torch.stack(losses).sum()
+
+
+def is_one(factor: float | Tensor) -> bool:
+    """Whether a factor is none."""
+    return not isinstance(factor, Tensor) and factor == 1.0
+
+
+def stash(batch: Batch, params: Iterable[Tensor]) -> None:
+    """Put gradients aside."""
+    batch.stashed += [(param, param.grad) for param in params]
+    for param, _ in batch.stashed:
+        param.grad = None
+
+
+def unstash(batch: Batch) -> None:
+    """Give parameters their gradients back."""
+    for param, gradient in batch.stashed:
+        param.grad = gradient
+    batch.stashed.clear()
+
+
+def without(found: Reached, known: Reached) -> Reached:
+    """What of the one is not in the other."""
+    return Reached(
+        *(
+            [each for each in new if not any(each is other for other in old)]
+            for new, old in zip(found.parts(), known.parts(), strict=True)
+        )
+    )
+
+
+def version(tensor: Tensor | None) -> int:
+    """How often a tensor was written to."""
+    return 0 if tensor is None else tensor._version
+
+
+def nbytes(tensors: Iterable[Tensor]) -> int:
+    """Size of all tensors together."""
+    return sum(tensor.nbytes for tensor in tensors)

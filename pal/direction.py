@@ -1,16 +1,26 @@
-"""The direction of a step: d = -m with m = beta m + g, one line for all parameters."""
+"""The direction of a step: d = -m with m = beta m + g, one line for all parameters.
+
+All that a step needs of it are inner products of three vectors: the gradient g, the direction adaptation m of the step
+before, and the weights theta where weight decay is part of the loss. The direction itself is nowhere in memory: moves go
+along its parts, and m changes with the final move only, so that a step can be given up until then.
+"""
 
 import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from pal import kernels
-from pal.line import Flat, Origin, combined_norm, forget_casts, ratio
+from pal.kernels import Call
+from pal.line import Flat, Movable, Origin, ratio, real, root, total
 from pal.parabola import Scalar
+
+CANCELLED = 1e-4
+"""A norm² this much smaller than its terms has lost digits, and is computed from the vector itself."""
 
 
 class Decay(NamedTuple):
@@ -27,84 +37,112 @@ class Slope(NamedTuple):
     value: Scalar
 
 
+class Products(NamedTuple):
+    """Inner products of a part, with g the gradient of the loss that includes weight decay; zeros where not needed."""
+
+    gg: Scalar
+    gm: Scalar = 0.0
+    mm: Scalar = 0.0
+    decayed: Scalar = 0.0  # theta.theta
+    pull: Scalar = 0.0  # theta.g
+    along: Scalar = 0.0  # theta.m
+    terms: Scalar = 0.0  # what gg is the sum of, without signs
+
+
 class Penalty(NamedTuple):
-    """The L2 term of some parameters, factor/2 ||theta - scale m||², known on the whole line from three numbers."""
+    """The L2 term of some parameters, factor/2 ||theta - scale d||², known on the whole line from three numbers."""
 
     factor: float
-    size: Scalar  # ||theta||
-    pull: Scalar  # theta.m
-    length: Scalar  # ||m||
+    size: Scalar  # theta.theta
+    pull: Scalar  # theta.d
+    length: Scalar  # d.d
 
     def at(self, scale: Scalar) -> Scalar:
-        """The term where theta - scale m is."""
-        moved = self.size * self.size - 2 * scale * self.pull + scale * scale * self.length * self.length
-        return self.factor / 2 * moved
+        """The term where theta - scale d is."""
+        return self.factor / 2 * (self.size - 2 * scale * self.pull + scale * scale * self.length)
 
 
 class Part:
     """Parameters of one device, dtype and weight decay, with what a step needs of them: at most two copies.
 
     One copy is the origin of the line; before the step leaves it, it serves as scratch. The other, only for beta > 0,
-    is m. For beta = 0 the direction is the gradient itself.
+    is m, which is that of the step before until the final move.
     """
 
     def __init__(self, params: list[Tensor], decay: Decay, adapted: bool, foreach: bool) -> None:
         self.params = params
-        self.origin = Origin(params, foreach)
-        self.adapted = Flat(params) if adapted else None
+        self.origin = Origin([real(param) for param in params], foreach)
+        self.m = Flat(self.origin.params) if adapted else None
+        self.gradients: list[Tensor] = []
         self.l2 = 0.0 if decay.decoupled else decay.factor
         self._decoupled = decay.factor if decay.decoupled else 0.0
-        self._gradients: list[Tensor] = []
+        self._growing = Movable(self.m.views, foreach) if self.m is not None else None
 
-    def take_gradient(self, sign: float) -> Tensor:
-        """Fill the scratch with g, the gradient of what is minimised; give ||g||."""
-        room = self.origin.room
-        self._gradients = [param.grad for param in self.params if param.grad is not None]
-        room.copy(self._gradients)
-        if sign < 0:
-            room.buffer.neg_()
-        if self.l2:
-            kernels.add_(room.views, self.params, self.l2)
-        return room.norm()
-
-    def adapt(self, beta: float, finite: bool | Tensor) -> tuple[Tensor, Tensor]:
-        """m <- beta m + g, unless the gradient is not finite: then m stays. Give ||m|| and g.m."""
-        room, m = self.origin.room, self.adapted
-        assert m is not None
-        if isinstance(finite, Tensor):
-            finite = finite.to(m.buffer.device, non_blocking=True)
-            room.buffer.masked_fill_(~finite, 0.0)
-            kept = torch.full((), beta, dtype=m.scalar, device=m.buffer.device)
-            m.buffer.mul_(torch.where(finite, kept, 1.0)).add_(room.buffer)
-        elif finite:
-            m.buffer.mul_(beta).add_(room.buffer)
-        room.buffer.mul_(m.buffer)
-        return m.norm(), room.sum()
-
-    def save(self) -> tuple[Tensor, Tensor] | None:
-        """Make the present weights theta the origin; give ||theta|| and theta.m where the loss has an L2 term."""
-        room = self.origin.room
-        if not self.l2:
+    def take(self, sign: float) -> Products:
+        """Take the gradients, and the present weights as the origin; multiply."""
+        room, m, l2 = self.origin.room, self.m, self.l2
+        self.gradients[:] = [real(param.grad.resolve_conj()) for param in self.params if param.grad is not None]
+        room.copy(self.gradients)
+        gg = room.dot(room)
+        gm, mm = (0.0, 0.0) if m is None else (sign * room.dot(m), m.dot(m))
+        if not l2:
             self.origin.save()
-            return None
-        if self.adapted is None:
-            kernels.mul_(room.views, self.params)  # the scratch still holds g
-        else:
-            room.copy(self.params)
-            room.buffer.mul_(self.adapted.buffer)
-        pull = room.sum()
+            return Products(gg, gm, mm, terms=gg)
+        pull = sign * room.dot_with(self.origin.params)
         self.origin.save()
-        return room.norm(), pull
+        decayed = room.dot(room)
+        along = 0.0 if m is None else room.dot(m)
+        return Products(
+            gg=gg + 2 * l2 * pull + l2 * l2 * decayed,
+            gm=gm + l2 * along,
+            mm=mm,
+            decayed=decayed,
+            pull=pull + l2 * decayed,
+            along=along,
+            terms=gg + l2 * l2 * decayed,
+        )
 
-    def leave(self, scale: Scalar, sign: float, final: bool) -> None:
-        """theta <- theta - scale m, from the origin; a decoupled decay joins in the final move."""
-        decay = self._decoupled if final else 0.0
-        if self.adapted is not None:
-            self.origin.leave(self.adapted.views, scale, decay)
+    def form(self, sign: float, beta: float) -> tuple[Scalar, Scalar]:
+        """g.d and d.d of the vectors themselves, for where the products cancel."""
+        room = self.origin.room
+        room.copy(self.gradients)
+        room.buffer.mul_(sign)
+        if self.l2:
+            kernels.add_(room.views, self.origin.params, self.l2)
+        gd = room.dot(room)
+        if self.m is not None:
+            gd = gd + beta * room.dot(self.m)
+            room.buffer.add_(self.m.buffer, alpha=beta)
+        dd = room.dot(room)
+        self.origin.save()
+        return gd, dd
+
+    def probing(self, scale: Scalar, sign: float, beta: float) -> list[Call]:
+        """Prepare: theta <- theta - scale (g + beta m), from the origin."""
+        move = self.origin.movable.descent
+        calls = move(self.gradients, sign * scale, sign * self.l2)
+        return calls if self.m is None else calls + move(self.m.views, beta * scale)
+
+    def finishing(self, scale: Scalar, distance: Scalar, sign: float) -> list[Call]:
+        """Prepare: theta <- theta - scale d from the origin, after decoupled decay; d is in m where there is m."""
+        move = self.origin.movable.descent
+        calls = [self.origin.restoring()]
+        if self._decoupled:
+            calls.append(kernels.shrinking(self.origin.params, self._decoupled * distance))
+        if self.m is not None:
+            calls += move(self.m.views, scale)
         else:
-            self.origin.leave(self._gradients, sign * scale, sign * (self.l2 + decay))
-        if final:
-            self._gradients = []  # or they would outlive zero_grad and lie beside the next step's activations
+            calls += move(self.gradients, sign * scale, sign * self.l2)
+        return [*calls, self.gradients.clear]  # or they would lie beside the next step's activations
+
+    def growing(self, sign: float, beta: float, finite: bool | Tensor) -> list[Call]:
+        """Prepare: m <- beta m + g, with the weight decay at the origin; nothing if g is not finite."""
+        m, grow = self.m, self._growing
+        if m is None or grow is None or finite is False:
+            return []
+        still = None if isinstance(finite, bool) else (~finite).float().to(m.buffer.device, non_blocking=True)
+        calls = grow.descent(self.gradients, -sign, sign * (beta - 1), still)
+        return calls + (grow.descent(self.origin.room.views, -self.l2, 0.0, still) if self.l2 else [])
 
 
 class Direction:
@@ -119,46 +157,55 @@ class Direction:
 
     def __init__(self, groups: Sequence[Mapping[str, Any]]) -> None:
         first = groups[0]
-        self._sign = -1.0 if first["maximize"] else 1.0
         kinds: defaultdict[tuple[torch.device, torch.dtype, Decay], list[Tensor]] = defaultdict(list)
         for group in groups:
             decay = Decay(group["weight_decay"], group["decoupled_weight_decay"])
             for param in group["params"]:
-                if param.grad is None:
-                    continue
-                if param.grad.layout != torch.strided:
-                    raise RuntimeError(
-                        "PAL does not support sparse gradients: build embeddings with sparse=False"
-                    )
-                kinds[param.device, param.dtype, decay].append(param)
-        if not kinds:
-            raise RuntimeError(
-                "no parameter given to PAL has a gradient: the loss does not depend on any of them"
-            )
+                if param.grad is not None:
+                    kinds[param.device, param.dtype, decay].append(param)
         foreach = first["foreach"] is not False
         self._parts = [Part(params, kind[2], first["beta"] > 0, foreach) for kind, params in kinds.items()]
         self.on_host = all(part.origin.on_host for part in self._parts)
         self.device = self._parts[0].params[0].device
         self._norm: Scalar = 0.0
         self._penalties: list[Penalty] = []
-
-    def adopt(self, state: Mapping[Tensor, dict[str, Any]]) -> None:
-        """Take over m from the state of an earlier direction or a checkpoint, and keep it there."""
-        for kept in state.values():
-            if "direction" in kept:
-                kept["direction"] = kept["direction"].clone()  # out of the buffer of an earlier direction
-        for part in self._parts:
-            if part.adapted is not None:
-                for param, m in zip(part.params, part.adapted.views, strict=True):
-                    if "direction" in state[param]:
-                        m.copy_(state[param]["direction"])
-                    state[param]["direction"] = m
+        self._finite: bool | Tensor = False
+        self._sign = 1.0
+        self._beta = 0.0
+        self._away = False  # whether the weights may be elsewhere than at the origin
 
     def scalar(self, number: float | Tensor) -> Scalar:
         """The number where the line's numbers live."""
         if isinstance(number, Tensor):
             return number.item() if self.on_host else number.to(self.device, non_blocking=True)
         return number
+
+    def take(self, beta: float, maximize: bool) -> Slope:
+        """Start a line: take the gradients, and the present weights as its origin."""
+        self._sign, self._beta = (-1.0 if maximize else 1.0), beta
+        products = [part.take(self._sign) for part in self._parts]
+        gd, dd = zip(*(self._with_direction(part, each) for part, each in zip(self._parts, products, strict=True)), strict=True)
+        gradient = total([each.gg for each in products], self.on_host)
+        length = total(dd, self.on_host)
+        known = gradient + length
+        self._finite = known.isfinite() if isinstance(known, Tensor) else math.isfinite(known)
+        self._norm = root(length)
+        self._penalties = [
+            Penalty(part.l2, *map(self.scalar, (each.decayed, each.pull + beta * each.along, square)))
+            for part, each, square in zip(self._parts, products, dd, strict=True)
+            if part.l2
+        ]
+        return Slope(self._norm, -ratio(total(gd, self.on_host), self._norm) + (gradient - gradient))
+
+    def _with_direction(self, part: Part, each: Products) -> tuple[Scalar, Scalar]:
+        """g.d and d.d of a part."""
+        beta = self._beta
+        gd = each.gg + beta * each.gm
+        dd = gd + beta * (each.gm + beta * each.mm)
+        terms = each.terms + beta * beta * each.mm
+        if isinstance(dd, Tensor) or isinstance(terms, Tensor) or not dd < CANCELLED * terms < math.inf:
+            return gd, dd
+        return part.form(self._sign, beta)
 
     def loss(self, loss: Tensor, distance: Scalar = 0.0) -> Scalar:
         """The line's loss from the closure's: its sign, and the L2 term l2/2 ||theta + distance d/||d|| ||²."""
@@ -167,41 +214,54 @@ class Direction:
             value = value + penalty.at(ratio(distance, self._norm))
         return value
 
-    def take(self, beta: float) -> Slope:
-        """Start a line: take the gradients, and the present weights as its origin."""
-        norms = [part.take_gradient(self._sign) for part in self._parts]
-        norm = combined_norm(norms, self.on_host)
-        value = -norm
-        if beta > 0:
-            finite = norm.isfinite() if isinstance(norm, Tensor) else math.isfinite(norm)
-            adapted = [part.adapt(beta, finite) for part in self._parts]
-            norms = [length for length, _ in adapted]
-            unknown = norm - norm  # zero, or NaN for a gradient that is not finite, which m did not take in
-            norm = combined_norm(norms, self.on_host)
-            value = unknown - ratio(self._total([dot for _, dot in adapted]), norm)
-        self._norm = norm
-        self._penalties = []
-        for part, length in zip(self._parts, norms, strict=True):
-            saved = part.save()
-            if saved is not None:
-                size, pull, length = (self._total([number]) for number in (*saved, length))
-                self._penalties.append(Penalty(part.l2, size, pull, length))
-        return Slope(norm, value)
-
-    def leave(self, distance: Scalar, final: bool = False) -> None:
-        """From the origin to theta + distance d/||d||; the final move brings decoupled weight decay."""
+    def move(self, distance: Scalar) -> None:
+        """To theta + distance d/||d||, from wherever on the line; 0 is the origin, bit by bit."""
+        if self._away:
+            self.restore()
+        self._away = True
         scale = ratio(distance, self._norm)
         for part in self._parts:
-            part.leave(scale, self._sign, final)
-        forget_casts()
+            kernels.run(part.probing(scale, self._sign, self._beta), None)
+        kernels.run(kernels.stale_caches(), None)
 
     def restore(self) -> None:
-        """Back to the origin, bit by bit."""
-        for part in self._parts:
-            part.origin.restore()
-        forget_casts()
+        """Back to the origin, bit by bit, if the weights have left it."""
+        if self._away:
+            for part in self._parts:
+                part.origin.restore()
+            kernels.run(kernels.stale_caches(), None)
+        self._away = False
 
-    def _total(self, values: Sequence[Tensor]) -> Scalar:
-        if self.on_host:
-            return sum(value.item() for value in values)
-        return torch.stack([value.to(self.device, non_blocking=True) for value in values]).sum()
+    def finishing(self, distance: Scalar) -> list[Call]:
+        """Prepare the final move to theta + distance d/||d||, with what it brings: decoupled weight decay, the new m."""
+        scale = ratio(distance, self._norm)
+        growths = [part.growing(self._sign, self._beta, self._finite) for part in self._parts]
+        moves = [part.finishing(scale, distance, self._sign) for part in self._parts]
+        self._away = True
+        return [*chain(*growths), *chain(*moves), *kernels.stale_caches()]
+
+    def adopt(self, state: Mapping[Tensor, dict[str, Any]]) -> None:
+        """Take over each parameter's m, its "direction", from an earlier direction or a checkpoint, and keep it there."""
+        if not any(part.m for part in self._parts):
+            return
+        for kept in state.values():
+            if "direction" in kept:
+                kept["direction"] = kept["direction"].clone()  # out of the buffer of an earlier direction
+        for part in self._parts:
+            if part.m is None:
+                continue
+            for param, view in zip(part.params, part.m.views, strict=True):
+                own = state[param]
+                if "direction" in own:
+                    view.copy_(checked(own["direction"], param))
+                own["direction"] = torch.view_as_complex(view) if param.is_complex() else view
+
+
+def checked(direction: Tensor, param: Tensor) -> Tensor:
+    """The direction adaptation of a checkpoint, as real numbers and without NaN; ValueError if it is of another parameter."""
+    if direction.shape != param.shape:
+        raise ValueError(
+            f"the direction in PAL's state has shape {tuple(direction.shape)}, the parameter {tuple(param.shape)}: the "
+            "checkpoint is of another model"
+        )
+    return real(torch.nan_to_num(direction, 0.0, 0.0, 0.0))

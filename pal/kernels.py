@@ -2,11 +2,22 @@
 # pyright: reportPrivateUsage=false, reportPrivateImportUsage=false, reportCallIssue=false, reportArgumentType=false
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
 
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from operator import call
+from typing import TypeVar
+
 import torch
 from torch import Tensor
+from torch.autograd.graph import increment_version
+from torch.nn.utils import parametrize
+
+Call = Callable[[], object]
+Result = TypeVar("Result")
 
 
-def copy_(targets: list[Tensor], sources: list[Tensor]) -> None:
+def copy_(targets: Sequence[Tensor], sources: Sequence[Tensor]) -> None:
     """Each target <- its source."""
     torch._foreach_copy_(targets, sources)
 
@@ -16,21 +27,50 @@ def add_(targets: list[Tensor], others: list[Tensor], factor: float) -> None:
     torch._foreach_add_(targets, others, alpha=factor)
 
 
-def mul_(targets: list[Tensor], others: list[Tensor]) -> None:
-    """Each target <- target * other."""
-    torch._foreach_mul_(targets, others)
+def copying(targets: list[Tensor], sources: list[Tensor]) -> Call:
+    """Prepare `copy_`."""
+    return partial(torch._foreach_copy_, targets, sources)
 
 
-def descend_(
-    params: list[Tensor], direction: list[Tensor], scale: float | Tensor, decay: float, still: Tensor | None
-) -> None:
-    """Each parameter <- parameter - scale (direction + decay parameter); nothing where `still` is 1.
+def descent(
+    targets: list[Tensor], direction: list[Tensor], scale: float, decay: float, fused: bool
+) -> list[Call]:
+    """Prepare: each target <- target - scale (direction + decay target), for a scale that is a finite number.
 
-    This is SGD's fused update without momentum; `found_inf` is what makes it leave parameters alone. Memory is taken as
-    it lies: direction and parameter must have the same strides, without gaps.
+    Args:
+        fused: use SGD's fused kernel, which takes memory as it lies: float32 or float64, without gaps, with the same
+            strides in target and direction.
     """
-    torch._fused_sgd_(
-        params,
+    if fused:
+        increment_version(targets)  # the kernel leaves the version counters alone, and caches go by them
+        return [_fused(targets, direction, scale, decay, None)]
+    shrink = [partial(torch._foreach_mul_, targets, 1 - scale * decay)] if decay else []
+    return [*shrink, partial(torch._foreach_add_, targets, direction, alpha=-scale)]
+
+
+def shrinking(targets: list[Tensor], share: float | Tensor) -> Call:
+    """Prepare: each target <- (1 - share) target, with the share cut to [0, 1]."""
+    if isinstance(share, Tensor):
+        return partial(torch._foreach_mul_, targets, 1 - share.to(targets[0].device).clamp(0, 1))
+    return partial(torch._foreach_mul_, targets, 1 - min(max(share, 0.0), 1.0))
+
+
+def masked_descent(
+    targets: list[Tensor], direction: list[Tensor], scale: Tensor | float, decay: float, still: Tensor, fused: bool
+) -> list[Call]:
+    """Prepare the same on an accelerator, where nothing may be read: nothing happens where `still` is 1."""
+    if fused:
+        increment_version(targets)
+        return [_fused(targets, direction, scale, decay, still)]
+    return [partial(_move_one, *pair, scale, decay, still) for pair in zip(targets, direction, strict=True)]
+
+
+def _fused(
+    targets: list[Tensor], direction: list[Tensor], scale: Tensor | float, decay: float, still: Tensor | None
+) -> Call:
+    return partial(
+        torch._fused_sgd_,
+        targets,
         direction,
         [],
         lr=scale,
@@ -40,15 +80,20 @@ def descend_(
         nesterov=False,
         maximize=False,
         is_first_step=False,
-        found_inf=still,
+        found_inf=still,  # what makes the kernel leave everything alone
     )
 
 
-def norms(rows: Tensor, dtype: torch.dtype) -> Tensor:
-    """Euclidean norm of each row, [rows]."""
-    return torch.linalg.vector_norm(rows, dim=1, dtype=dtype)
+def _move_one(target: Tensor, d: Tensor, scale: Tensor | float, decay: float, still: Tensor) -> None:
+    moved = target - scale * (d + decay * target if decay else d)
+    target.copy_(torch.where(still > 0, target, moved))
 
 
-def norm(numbers: Tensor, dtype: torch.dtype) -> Tensor:
-    """Euclidean norm of a vector, 0-dim."""
-    return torch.linalg.vector_norm(numbers, dtype=dtype)
+def stale_caches() -> list[Call]:
+    """Prepare to forget what was computed from the weights before they moved and is kept without looking at them."""
+    return [torch.clear_autocast_cache, parametrize._cache.clear]
+
+
+def run(calls: Iterable[Call], result: Result) -> Result:
+    """Run prepared kernels, then give the result, with no Python in between: Ctrl-C comes before or after all of them."""
+    return (deque(map(call, calls), 0), result)[1]

@@ -10,10 +10,17 @@ import torch
 from torch import Tensor
 
 from pal import kernels
+from pal.kernels import Call
 from pal.parabola import Scalar, select
 
-ROW = 1024  # elements summed at a time: float32 norms of millions of numbers in one go are wrong in the fifth digit
-FEW = 64  # up to so many rows one go is exact enough, and a little faster
+CHUNK = {"cpu": 2**16}
+"""Numbers in one inner product: longer float32 sums lose digits, and all in float64 would take three times as long."""
+
+LARGEST = 2**24
+"""On accelerators, where sums are in float64, so that the copies stay small."""
+
+FAITHFUL = (1e-24, 1e30)
+"""Sums of float32 products between these have lost nothing to underflow and overflow."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,56 +65,99 @@ class LineRecord:
 
 
 class Flat:
-    """Room for a copy of tensors of one device and dtype: one buffer, and a view of it for each tensor.
-
-    The buffer ends with zeros up to a full row, so that sums over rows need no special case.
-    """
+    """Room for a copy of real tensors of one device and dtype: one buffer, and a view of it for each tensor."""
 
     def __init__(self, like: Sequence[Tensor]) -> None:
         sizes = [tensor.numel() for tensor in like]
-        rows = math.ceil(sum(sizes) / ROW)
-        self.buffer = torch.zeros(rows * ROW, dtype=like[0].dtype, device=like[0].device)
-        self.scalar = torch.promote_types(self.buffer.dtype, torch.float32)
-        self._rows = self.buffer.view(-1, ROW)
-        starts = [0, *accumulate(sizes)]
+        device = like[0].device
+        self.buffer = torch.zeros(sum(sizes), dtype=like[0].dtype, device=device)
+        self.chunks = self.buffer.split(CHUNK.get(device.type, LARGEST))
+        self.pieces = self.buffer.split(sizes)
         self.views = [
-            self.buffer.as_strided(
-                tensor.shape, tensor.stride() if is_dense(tensor) else rowwise(tensor.shape), start
+            piece.as_strided(
+                tensor.shape,
+                tensor.stride() if is_dense(tensor) else rowwise(tensor.shape),
+                piece.storage_offset(),
             )
-            for tensor, start in zip(like, starts[:-1], strict=True)
+            for tensor, piece in zip(like, self.pieces, strict=True)
         ]
 
     def copy(self, tensors: list[Tensor]) -> None:
         """Take the values of the tensors."""
         kernels.copy_(self.views, tensors)
 
-    def norm(self) -> Tensor:
-        """Euclidean norm of everything, 0-dim."""
-        if len(self._rows) <= FEW:
-            return kernels.norm(self.buffer, self.scalar)
-        return kernels.norm(kernels.norms(self._rows, self.scalar), self.scalar)
+    def dot(self, other: "Flat") -> Scalar:
+        """Inner product with another copy of such tensors; a float on the CPU, else a 0-dim tensor."""
+        return dot(self.chunks, other.chunks)
 
-    def sum(self) -> Tensor:
-        """Sum of everything, 0-dim."""
-        return self.buffer.sum(dtype=self.scalar)
+    def dot_with(self, tensors: Sequence[Tensor]) -> Scalar:
+        """Inner product with such tensors themselves."""
+        return dot(self.pieces, [in_memory_order(tensor) for tensor in tensors])
+
+    def norm(self) -> Scalar:
+        """Euclidean norm of everything; a float on the CPU, else a 0-dim tensor."""
+        return root(self.dot(self))
+
+
+class Movable:
+    """Real tensors of one device and dtype that move along directions, all in one kernel where one fits.
+
+    The fused kernel exists for the CPU and CUDA, and on CUDA reads the scale in float32. On the CPU it skips elements of
+    half precision before torch 2.14.
+
+    Args:
+        tensors: what moves.
+        foreach: whether one kernel may serve them all.
+    """
+
+    def __init__(self, tensors: Sequence[Tensor], foreach: bool = True) -> None:
+        self.tensors = list(tensors)
+        first = self.tensors[0]
+        self.on_host = first.device.type == "cpu"
+        fits = first.dtype in (torch.float32, torch.float64) if self.on_host else first.is_cuda and first.itemsize < 8
+        self._strides = [tensor.stride() for tensor in self.tensors]
+        self._fused = foreach and fits and all(map(is_dense, self.tensors))
+
+    def descent(
+        self, direction: list[Tensor], scale: Scalar, decay: float = 0.0, still: Tensor | None = None
+    ) -> list[Call]:
+        """Prepare: each tensor <- tensor - scale (direction + decay tensor).
+
+        With a scale of zero, NaN or infinity every bit stays, whatever the direction holds; so too where `still` is 1.
+        """
+        first = direction[0]
+        fused = (
+            self._fused
+            and first.dtype == self.tensors[0].dtype
+            and [each.stride() for each in direction] == self._strides
+        )
+        if not isinstance(scale, Tensor):
+            if scale == 0 or not math.isfinite(scale):
+                return []
+            if still is None:
+                return kernels.descent(self.tensors, direction, scale, decay, fused)
+            scale_here: float | Tensor = scale
+        else:
+            scale_here = scale.to(first.device, non_blocking=True)
+            size = scale_here.abs()
+            still = torch.where((size > 0) & (size < math.inf), 0.0, 1.0).float()
+            scale_here = scale_here.float() if fused else scale_here
+        return kernels.masked_descent(self.tensors, direction, scale_here, decay, still, fused)
 
 
 class Origin:
     """Parameters of one device and dtype, with an exact copy of them: where a line starts.
 
     Args:
-        params: the parameters.
+        params: the parameters, real.
         foreach: whether one kernel may serve them all.
     """
 
     def __init__(self, params: Sequence[Tensor], foreach: bool = True) -> None:
         self.params = list(params)
         self.room = Flat(self.params)
-        self.on_host = self.params[0].device.type == "cpu"
-        # The fused kernel exists for the CPU and CUDA, and on CUDA reads the scale in float32.
-        fits = self.params[0].device.type in ("cpu", "cuda") and self.room.scalar == torch.float32
-        self._strides = [param.stride() for param in self.params]
-        self._fused = foreach and fits and all(is_dense(param) for param in self.params)
+        self.movable = Movable(self.params, foreach)
+        self.on_host = self.movable.on_host
 
     def save(self) -> None:
         """Make the present weights the origin."""
@@ -117,31 +167,9 @@ class Origin:
         """Put the weights back, bit by bit."""
         kernels.copy_(self.params, self.room.views)
 
-    def leave(self, direction: list[Tensor], scale: Scalar, decay: float = 0.0) -> None:
-        """Go from the origin, where the weights must be, to theta - scale (direction + decay theta).
-
-        With a scale of zero, NaN or infinity the weights keep every bit, whatever the direction holds.
-        """
-        if isinstance(scale, Tensor):
-            scale = scale.to(self.params[0].device, non_blocking=True)
-            size = scale.abs()
-            still = torch.where((size > 0) & (size < math.inf), 0.0, 1.0).float()
-        elif scale == 0 or not math.isfinite(scale):
-            return
-        else:
-            still = None
-        if self._fused and [d.stride() for d in direction] == self._strides:
-            scale = scale.float() if isinstance(scale, Tensor) else scale
-            kernels.descend_(self.params, direction, scale, decay, still)
-        else:
-            self._leave_one_by_one(direction, scale, still, decay)
-
-    def _leave_one_by_one(
-        self, direction: Sequence[Tensor], scale: Scalar, still: Tensor | None, decay: float
-    ) -> None:
-        for param, d in zip(self.params, direction, strict=True):
-            moved = param - scale * (d + decay * param if decay else d)
-            param.copy_(moved if still is None else torch.where(still > 0, param, moved))
+    def restoring(self) -> Call:
+        """Prepare `restore`."""
+        return kernels.copying(self.params, self.room.views)
 
 
 class Line:
@@ -179,17 +207,17 @@ class Line:
                 raise ValueError(
                     f"direction holds a {tuple(d.shape)} tensor for a {tuple(param.shape)} parameter"
                 )
-            kinds[param.device, param.dtype].append((param, d))
+            kinds[param.device, param.dtype].append((real(param), real(d)))
         self._parts = [
             (Origin([param for param, _ in pairs]), [d for _, d in pairs]) for pairs in kinds.values()
         ]
-        norms: list[Tensor] = []
+        self._on_host = all(origin.on_host for origin, _ in self._parts)
+        squares: list[Scalar] = []
         for origin, part in self._parts:
             origin.room.copy(part)
-            norms.append(origin.room.norm())
+            squares.append(origin.room.dot(origin.room))
             origin.save()
-        self._on_host = all(origin.on_host for origin, _ in self._parts)
-        self.norm = combined_norm(norms, self._on_host)
+        self.norm = root(total(squares, self._on_host))
         self._distance: Scalar = 0.0
 
     @torch.no_grad()
@@ -200,7 +228,8 @@ class Line:
         self.restore()
         scale = ratio(-distance, self.norm)
         for origin, direction in self._parts:
-            origin.leave(direction, scale)
+            kernels.run(origin.movable.descent(direction, scale), None)
+        kernels.run(kernels.stale_caches(), None)
         self._distance = distance
 
     @torch.no_grad()
@@ -208,8 +237,8 @@ class Line:
         """Put the weights back to theta, bit by bit."""
         for origin, _ in self._parts:
             origin.restore()
+        kernels.run(kernels.stale_caches(), None)
         self._distance = 0.0
-        forget_casts()
 
     @torch.no_grad()
     def losses(self, closure: Callable[[], Tensor], distances: Iterable[Scalar]) -> Tensor:
@@ -256,20 +285,46 @@ def rowwise(shape: torch.Size) -> tuple[int, ...]:
     return tuple(math.prod(shape[i + 1 :]) for i in range(len(shape)))
 
 
-def combined_norm(norms: Sequence[Tensor], on_host: bool) -> Scalar:
-    """Norm of the whole from the norms of its parts, on the device of the first; a float on the CPU."""
+def in_memory_order(tensor: Tensor) -> Tensor:
+    """The elements as a vector, in the order in which `Flat` keeps them."""
+    if is_dense(tensor):
+        return tensor.as_strided((tensor.numel(),), (1,), tensor.storage_offset())
+    return tensor.reshape(-1)
+
+
+def real(tensor: Tensor) -> Tensor:
+    """The tensor, or a view of its real and imaginary parts as numbers of their own."""
+    return torch.view_as_real(tensor) if tensor.is_complex() else tensor
+
+
+def dot(first: Sequence[Tensor], second: Sequence[Tensor]) -> Scalar:
+    """Inner product of vectors in pieces, summed so that neither digits nor range are lost.
+
+    On the CPU float32 is tried first, and float64 where that may have underflowed or overflowed.
+    """
+    if first[0].device.type != "cpu":
+        wide = torch.float32 if first[0].device.type == "mps" else torch.float64
+        return torch.stack([torch.dot(a.to(wide), b.to(wide)) for a, b in zip(first, second, strict=True)]).sum()
+    if first[0].itemsize >= 4 and first[0].dtype == second[0].dtype:
+        products = sum(map(Tensor.item, map(torch.dot, first, second)))
+        if first[0].itemsize == 8 or FAITHFUL[0] < abs(products) < FAITHFUL[1]:
+            return products
+    return sum(torch.dot(a.double(), b.double()).item() for a, b in zip(first, second, strict=True))
+
+
+def total(numbers: Sequence[Scalar], on_host: bool) -> Scalar:
+    """Sum of numbers from several devices, where the first is; a float on the CPU."""
     if on_host:
-        return math.sqrt(sum(norm.item() ** 2 for norm in norms))
-    first, *others = norms
-    together = torch.stack([first, *(norm.to(first.device) for norm in others)])
-    return kernels.norm(together, together.dtype)
+        return sum(numbers)
+    first, *others = [torch.as_tensor(number) for number in numbers]
+    return torch.stack([first, *(other.to(first.device, first.dtype, non_blocking=True) for other in others)]).sum()
+
+
+def root(number: Scalar) -> Scalar:
+    """Square root."""
+    return number.sqrt() if isinstance(number, Tensor) else math.sqrt(number)
 
 
 def ratio(number: Scalar, norm: Scalar) -> Scalar:
     """number / norm, and 0 where there is no direction: a norm of zero or NaN."""
     return select(norm > 0, number / select(norm > 0, norm, 1.0), 0.0)
-
-
-def forget_casts() -> None:
-    """Make an autocast context around the step cast the weights anew: its cache does not notice that they moved."""
-    torch.clear_autocast_cache()

@@ -1,21 +1,24 @@
 """PAL: a direction, a line and a parabola."""
 
-import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from functools import partial
 from operator import is_
 from typing import Any, cast
 
 import torch
 import torch.distributed as dist
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim.optimizer import ParamsT
 
+from pal import kernels
+from pal.check import ATTEMPTS, can_tell, fits
 from pal.closure import Backward, BatchLoss, Closure, plain_backward
 from pal.direction import Direction
 from pal.line import LineRecord
-from pal.parabola import Case, Scalar, minimise
+from pal.parabola import Case, Minimum, Scalar, minimise
 from pal.randomness import Twins, capturing
-from pal.settings import check, check_shared
+from pal.settings import check_group, check_shared
+from pal.state import Kept, Processes, as_tensor, fingerprint, growth
 
 
 class PAL(torch.optim.Optimizer):
@@ -28,29 +31,34 @@ class PAL(torch.optim.Optimizer):
     * s = min(-alpha b / (2a), s_max); s = min(mu, s_max) if a <= 0; s = 0 if b >= 0;
     * theta <- theta + s d/||d||.
 
-    All parameters of all groups move on this one line. The second forward pass sees the same function as the first: the
-    same dropout masks, norm statistics updated once. If a loss, the slope or the curvature is NaN or infinite, the
-    weights stay, bit by bit. Nothing is read from an accelerator during a step.
+    All parameters of all groups move on this one line. The second forward pass sees the same function as the first, by
+    the rule in `pal.closure`: the same random numbers, buffers and modes; the batch counts once. If a loss, the slope or
+    the curvature is NaN or infinite, the weights stay, bit by bit. Nothing is read from an accelerator during a step, but
+    for the first steps, which look whether the closure is what it must be.
 
     Args:
         params: parameters or parameter groups; groups may differ in weight decay.
         mu: measuring step, distance in weight space, > 0.
         alpha: update step adaptation, > 0.
-        beta: direction adaptation, >= 0; the paper uses 0 and 0.4.
+        beta: direction adaptation, >= 0 and < 1; the paper uses 0 and 0.4.
         s_max: maximum step, distance in weight space, > 0, may be infinite.
         lr: factor on mu and s_max, there for torch's learning-rate schedulers; a tensor stays adjustable in a captured
             CUDA graph.
         weight_decay: factor of the weight decay, >= 0: weight_decay/2 ||theta||² is part of the loss, as in the paper.
-        decoupled_weight_decay: instead, theta <- (1 - weight_decay s/||d||) theta beside the step, unseen by the line.
+        decoupled_weight_decay: instead, theta <- (1 - min(weight_decay s, 1)) theta with each step of length s:
+            decoupled from the loss, its line and the size of its gradient.
         maximize: go up instead of down; the record then describes the line of minus the loss.
         foreach: whether one kernel serves many parameters; slower without. Default: yes.
+        modules: modules that belong to the closure. Needed only for what it reaches through other objects' depths.
+        check: whether the first steps evaluate the loss twice more, to warn if the closure is not one function of the
+            weights, or the gradient not its gradient.
         process_group: whose processes share the batch. Default: that of the DistributedDataParallel module seen in the
             closure; needed only where gradients are averaged in another way.
 
     Raises:
         ValueError: if an argument is out of range, or groups disagree on a setting of the line.
 
-    Source: Mutschler and Zell, NeurIPS 2020, arXiv:1903.11991, algorithm 2. Weight decay beside the line, and what
+    Source: Mutschler and Zell, NeurIPS 2020, arXiv:1903.11991, algorithm 2. Decoupled weight decay, and what
     happens to NaN, are ours.
 
     >>> weights = torch.tensor([1.0, -2.0], requires_grad=True)
@@ -60,6 +68,8 @@ class PAL(torch.optim.Optimizer):
     >>> Case(int(optimizer.line.case)).name, round(float(optimizer.line.step), 3)
     ('PARABOLA', 2.236)
     """
+
+    _step_supports_amp_scaling = True  # GradScaler.step hands over its scale and leaves overflows to the step
 
     def __init__(
         self,
@@ -74,6 +84,8 @@ class PAL(torch.optim.Optimizer):
         decoupled_weight_decay: bool = False,
         maximize: bool = False,
         foreach: bool | None = None,
+        modules: nn.Module | Iterable[nn.Module] = (),
+        check: bool = True,
         process_group: dist.ProcessGroup | None = None,
     ) -> None:
         defaults = {
@@ -87,40 +99,82 @@ class PAL(torch.optim.Optimizer):
             "maximize": maximize,
             "foreach": foreach,
         }
-        check(defaults)
-        self._process_group = process_group
-        self._start()
+        check_group(defaults)
+        named = [modules] if isinstance(modules, nn.Module) else list(modules)
+        self._keep(Kept(Processes(process_group), named, check))
         super().__init__(params, defaults)
-        self.param_groups[0]["cases"] = [0, 0, 0, 0]
 
-    def _start(self) -> None:
-        self._batch = BatchLoss()
-        self._loss0 = torch.zeros(())
-        self._direction: Direction | None = None
-        self._layout: tuple[list[Any], list[Tensor]] = [], []  # what the direction was made for
-        self._met: set[tuple[int, ...]] = set()  # which parameters ever had gradients together
-        self._trusted = False  # whether a closure has passed the checks of the first step
-        self._record: tuple[Any, ...] | None = None
+    def _keep(self, kept: Kept) -> None:
+        self._kept = kept
+        kept.batch = self._batch_loss(kept.modules)
+
+    def _batch_loss(self, modules: list[nn.Module]) -> BatchLoss:
+        return BatchLoss(self._params, modules, self._kept.check)
+
+    def _params(self) -> list[Tensor]:
+        return [param for group in self.param_groups for param in group["params"]]
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What a copy or a pickle takes along."""
+        kept = self._kept
+        mine = {"processes": kept.processes, "modules": kept.modules, "check": kept.check, "cases": kept.counts()}
+        return {**super().__getstate__(), "_kept": mine}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Take a state, of a checkpoint or a pickle; what was worked out from the old one is worked out anew."""
-        self.__dict__.setdefault("_process_group", None)
+        state = dict(state)
+        if "_kept" in state:
+            self._keep(Kept(**state.pop("_kept")))
         super().__setstate__(state)
-        self._start()
+        for group in self.param_groups:
+            if "cases" in group:
+                self._kept.cases = [int(count) for count in group.pop("cases")]
+            for name, value in self.defaults.items():
+                group.setdefault(name, value)
+        self._kept.forget()
+
+    def state_dict(self) -> dict[str, Any]:
+        """The state of a checkpoint, as of any optimizer of torch; the counts of cases are in the first group."""
+        state = super().state_dict()
+        state["param_groups"][0]["cases"] = self._kept.counts()
+        return state
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take the state of a checkpoint; settings that it lacks, being older, get their defaults.
+
+        Raises:
+            ValueError: if it is not PAL's.
+        """
+        for group in state_dict["param_groups"]:
+            if "mu" not in group:
+                raise ValueError(
+                    f"the checkpoint is not one of PAL: its parameter groups have no mu, only {sorted(group)}"
+                )
+            check_group(group)
+        super().load_state_dict(state_dict)
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
-        """Add parameters to the line; only their weight decay may differ."""
+        """Add parameters to the line; only their weight decay may differ. What is listed twice counts once."""
+        params = param_group["params"]
+        if isinstance(params, Iterable) and not isinstance(params, Tensor):
+            listed = list(cast(Iterable[Any], params))
+            named = any(isinstance(each, tuple) for each in listed)
+            param_group["params"] = listed if named else list(dict.fromkeys(listed))
         super().add_param_group(param_group)
         try:
-            check(self.param_groups[-1])
+            check_group(self.param_groups[-1])
             check_shared(self.param_groups)
         except ValueError:
             self.param_groups.pop()
             raise
 
     def zero_grad(self, set_to_none: bool = True) -> None:
-        """Clear the gradients, and forget what `backward` began."""
-        self._batch.reset()
+        """Clear the gradients, and forget what `backward` began; inside of a closure, clear those of its own batch."""
+        batch = self._kept.batch
+        if batch.busy and len(batch):
+            return  # they are of micro-batches before, or put aside
+        if not batch.busy:
+            batch.reset()
         super().zero_grad(set_to_none)
 
     def backward(self, closure: Closure, call: Backward = plain_backward) -> Tensor:
@@ -131,32 +185,15 @@ class PAL(torch.optim.Optimizer):
 
         Args:
             closure: runs the forward pass and returns the loss; called again by `step`, at the probe.
-            call: how to call backward on the loss, such as `accelerator.backward`.
+            call: how to call backward on the loss, such as `accelerator.backward`. If that scales the loss, so does PAL.
 
         Returns:
-            The loss, detached.
+            The loss that the gradient belongs to, detached.
         """
-        if not len(self._batch):
-            for group in self.param_groups:
-                for param in group["params"]:
-                    param.grad = None
-        loss = self._batch.measure(closure, call if self._trusted else self._distrustful(call))
-        self._loss0 = loss if len(self._batch) == 1 else self._loss0 + loss
+        kept = self._kept
+        loss = kept.batch.measure(closure, call)
+        kept.fingerprint = fingerprint(self._params()) if kept.batch.scaled else None
         return loss
-
-    def _distrustful(self, call: Backward) -> Backward:
-        first = not len(self._batch)
-
-        def checked(loss: Tensor) -> Any:
-            if first and any(
-                param.grad is not None for group in self.param_groups for param in group["params"]
-            ):
-                raise RuntimeError(
-                    "the closure must not call backward: it returns the loss, and PAL does the rest"
-                )
-            return call(loss)
-
-        return checked
 
     def register_graph(self, graph: torch.cuda.CUDAGraph) -> Twins:
         """Prepare the capture of a step in a CUDA graph whose closure draws random numbers, as dropout does.
@@ -167,102 +204,165 @@ class PAL(torch.optim.Optimizer):
             Those generators. Their `replay` replays the graph with the draws that an eager step would see, and leaves
             torch's generators where it would.
         """
-        return self._batch.register_graph(graph)
+        return self._kept.batch.register_graph(graph)
 
+    @torch._disable_dynamo
+    @torch.no_grad()
     def step(self, closure: Closure | None = None) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Move the weights to the minimum of the line's parabola.
 
+        An error or an interrupt leaves weights, m, buffers and random generators as they were before the batch.
+
         Args:
-            closure: runs the forward pass and returns the loss, a tensor with one element, without calling backward.
-                It is called twice, with gradients at the weights and without at the probe. None if `backward` was
-                called for the batch.
+            closure: runs the forward pass and returns the loss, a tensor with one element. It is called twice, at the
+                weights and at the probe. It may clear gradients and call backward by itself, as closures for
+                torch.optim do; at the probe that is for nothing. None if `backward` was called for the batch.
 
         Returns:
             l(0), detached, weight decay in the loss included.
 
         Raises:
-            RuntimeError: if there is no closure, no gradient, or a loss that does not depend on the weights.
+            RuntimeError: if there is no closure or no gradient, or the call comes from inside of a closure.
             TypeError: if the closure does not return one number.
         """
-        if closure is not None:
-            self.backward(closure)
-        if not len(self._batch):
-            raise RuntimeError(
-                "PAL needs the loss twice: call step(closure), or backward(closure) before step()"
-            )
+        self._kept.batch.refuse_inside()
         try:
-            with torch.no_grad():
-                self._record = (*self._search(self._settle()), self._batch.evaluations)
-        finally:
-            self._batch.reset()
-        loss0 = -self._record[0] if self.param_groups[0]["maximize"] else self._record[0]
-        if isinstance(loss0, Tensor):
-            return loss0
-        return self._loss0 if loss0 == self._loss0.item() else self._loss0.new_tensor(loss0)
+            return self._step(closure)
+        except BaseException:
+            self._roll_back()
+            raise
 
     @property
     def line(self) -> LineRecord | None:
         """The record of the last step; None before the first."""
-        return (
-            None if self._record is None else LineRecord.of(*self._record[:-1], evaluations=self._record[-1])
-        )
+        record = self._kept.record
+        return None if record is None else LineRecord.of(*record[:-1], evaluations=record[-1])
 
     @property
     def cases(self) -> dict[Case, int]:
         """How many steps ended in each case. On an accelerator, reading this waits for the device."""
-        counts = self.param_groups[0]["cases"]
-        return {case: int(counts[case]) for case in Case}
+        return dict(zip(Case, self._kept.counts(), strict=True))
 
-    def _search(self, direction: Direction) -> tuple[Any, ...]:
-        group = self.param_groups[0]
+    def _step(self, closure: Closure | None) -> Tensor:
+        kept = self._kept
+        if closure is not None:
+            kept.batch.measure(closure)
+        elif not len(kept.batch):
+            return self._step_of_length_zero()
+        self._take_scale()
+        direction = self._settle()
+        self._average_gradients()
+        return self._search(direction)
+
+    def _search(self, direction: Direction) -> Tensor:
+        kept, group = self._kept, self.param_groups[0]
         factor = direction.scalar(group["lr"])
         mu, s_max = factor * group["mu"], factor * group["s_max"]
-        norm, slope = direction.take(group["beta"])
-        try:
-            loss0 = direction.loss(self._loss0)
-            direction.leave(mu)
-            loss_mu = direction.loss(self._batch.again(), mu)
-            loss0, loss_mu, slope = self._mean(loss0, loss_mu, slope)
-            if not self._trusted and not capturing():
-                self._trusted = self._depends_on_weights(direction, loss0, loss_mu, slope, mu)
-        finally:
-            direction.restore()
-        minimum = minimise(loss0, loss_mu, slope, mu, group["alpha"], s_max)
-        direction.leave(minimum.step, final=True)
-        count(group["cases"], minimum.case)
-        return loss0, loss_mu, slope, minimum.curvature, minimum.step, norm, minimum.case, minimum.clipped
+        norm, own_slope = direction.take(group["beta"], group["maximize"])
+        loss = kept.batch.loss()
+        own_loss0 = direction.loss(loss)
+        own_loss_mu = self._loss_at(direction, mu)
+        loss0, loss_mu, slope = self._mean(own_loss0, own_loss_mu, own_slope)
+        evaluations = kept.batch.evaluations
+        if kept.looks < ATTEMPTS and not capturing():
+            self._look(direction, *map(float, (loss0, loss_mu, slope, mu)))
+        minimum = self._minimum(direction, loss0, loss_mu, slope, mu, s_max)
+        record = loss0, loss_mu, slope, minimum.curvature, minimum.step, norm, minimum.case, minimum.clipped
+        commit = [
+            *direction.finishing(minimum.step),
+            kept.counting(minimum.case),
+            partial(setattr, kept, "record", (*record, evaluations)),
+            kept.batch.resetting(),
+        ]
+        return kernels.run(commit, as_tensor(-loss0 if group["maximize"] else loss0, loss))
+
+    def _minimum(
+        self,
+        direction: Direction,  # noqa: ARG002 - for variants that measure more of the line
+        loss0: Scalar,
+        loss_mu: Scalar,
+        slope: Scalar,
+        mu: Scalar,
+        s_max: Scalar,
+    ) -> Minimum:
+        """Where to go: the rule that variants of PAL replace."""
+        return minimise(loss0, loss_mu, slope, mu, self.param_groups[0]["alpha"], s_max)
+
+    def _loss_at(self, direction: Direction, distance: Scalar) -> Scalar:
+        """The loss of this process at a point of the line; the weights stay there."""
+        direction.move(distance)
+        return direction.loss(self._kept.batch.again(), distance)
+
+    def _roll_back(self) -> None:
+        kept = self._kept
+        if kept.direction is not None:
+            kept.direction.restore()
+        kept.batch.roll_back()
+
+    def _step_of_length_zero(self) -> Tensor:
+        """A step without a batch, which lr = 0 allows: torch.distributed.checkpoint lets optimizers make their state so."""
+        if float(self.param_groups[0]["lr"]) != 0:
+            raise RuntimeError(
+                "PAL needs the loss twice: call step(closure), or backward(closure) before step()"
+            )
+        self._settle()
+        return torch.zeros(())
 
     def _settle(self) -> Direction:
         """The direction over the parameters that have a gradient now, made anew only if these changed."""
-        groups = self.param_groups
+        kept, groups = self._kept, self.param_groups
         check_shared(groups)
-        present = [param for group in groups for param in group["params"] if param.grad is not None]
-        settings = [
-            (group["weight_decay"], group["decoupled_weight_decay"], group["beta"] > 0) for group in groups
+        present = [param for param in self._params() if param.grad is not None]
+        if not present:
+            raise RuntimeError(
+                "no parameter given to PAL has a gradient: the loss does not depend on any of them"
+            )
+        if any(param.grad.layout is not torch.strided for param in present):
+            raise RuntimeError("PAL does not support sparse gradients: build embeddings with sparse=False")
+        layout = [
+            *((group["weight_decay"], group["decoupled_weight_decay"], group["beta"] > 0) for group in groups),
+            *((param.dtype, param.device, param.shape, param.stride()) for param in present),
         ]
-        old_settings, old_present = self._layout
-        if (
-            settings == old_settings
-            and len(present) == len(old_present)
-            and all(map(is_, present, old_present))
-        ):
-            return cast(Direction, self._direction)
-        self._layout = settings, present
-        met = tuple(map(id, present))
-        self._batch.watching |= met not in self._met
-        self._met.add(met)
-        self._direction = Direction(groups)
-        self._direction.adopt(self.state)
-        cases = groups[0]["cases"]
-        if not self._direction.on_host:
-            groups[0]["cases"] = torch.as_tensor(cases, device=self._direction.device)
-        elif isinstance(cases, Tensor):
-            groups[0]["cases"] = [int(number) for number in cases]
-        return self._direction
+        same = len(present) == len(kept.present) and all(map(is_, present, kept.present))
+        if kept.direction is None or not same or layout != kept.layout:
+            kept.direction = None
+            direction = Direction(groups)
+            direction.adopt(self.state)
+            kept.direction = direction
+            kept.present, kept.layout = present, layout
+            kept.meet(present)
+        return kept.direction
+
+    def _take_scale(self) -> None:
+        """Bring loss and gradient to one scale, where the gradient was scaled.
+
+        A GradScaler has divided it by its scale (`unscale_`), or hands the scale over (`_step_supports_amp_scaling`).
+        """
+        kept, scale = self._kept, getattr(self, "grad_scale", None)
+        if scale is not None:
+            for param in self._params():
+                if param.grad is not None:
+                    param.grad /= scale.to(param.grad.device)
+        if kept.fingerprint is not None:
+            kept.batch.rescale(growth(kept.fingerprint, fingerprint(self._params())))
+            kept.fingerprint = None
+
+    def _average_gradients(self) -> None:
+        """Average the gradients over the processes where DistributedDataParallel was told not to.
+
+        Lightning's manual optimization tells it so. Its manual_backward averages all the same, and then this changes
+        nothing.
+        """
+        batch = self._kept.batch
+        if batch.process_group is None or not batch.unsynchronised:
+            return
+        for param in self._kept.present:
+            dist.all_reduce(param.grad, group=batch.process_group)
+            param.grad /= batch.process_group.size()
 
     def _mean(self, *numbers: Scalar) -> Sequence[Scalar]:
         """Means over the processes that share the batch, in one message."""
-        processes = self._process_group or self._batch.process_group
+        processes = self._kept.processes.group or self._kept.batch.process_group
         if processes is None or processes.size() == 1:
             return numbers
         on_host = isinstance(numbers[0], float)
@@ -275,28 +375,17 @@ class PAL(torch.optim.Optimizer):
         packed /= processes.size()
         return [number.item() for number in packed] if on_host else packed.unbind()
 
-    def _depends_on_weights(
-        self, direction: Direction, loss0: Scalar, loss_mu: Scalar, slope: Scalar, mu: Scalar
-    ) -> bool:
-        """Raise RuntimeError if the loss stays the same while the weights move; False if that cannot be told yet."""
-        loss0, loss_mu, drop = float(loss0), float(loss_mu), -float(slope) * float(mu)
-        if not (1e-5 * abs(loss0) < drop < math.inf and math.isfinite(loss_mu)):
-            return False
-        if loss_mu == loss0:  # as on any parabola with its minimum half way: ask elsewhere
-            direction.restore()
-            direction.leave(0.6 * mu)
-            (between,) = self._mean(direction.loss(self._batch.again(), 0.6 * mu))
-            if float(between) == loss0:
-                raise RuntimeError(
-                    "the loss does not depend on the weights that PAL moves: the closure must compute it anew at "
-                    "every call, from the parameters given to PAL"
-                )
-        return True
+    def _look(self, direction: Direction, loss0: float, loss_mu: float, slope: float, mu: float) -> None:
+        """See whether the closure is what it must be."""
+        kept = self._kept
 
+        def loss_at(distance: float) -> float:
+            return float(self._mean(self._loss_at(direction, distance))[0])
 
-def count(cases: list[int] | Tensor, case: int | Tensor) -> None:
-    """Add one to the count of a case."""
-    if isinstance(cases, Tensor):
-        cases += torch.arange(len(cases), device=cases.device) == case
-    else:
-        cases[int(case)] += 1
+        if not kept.check:
+            kept.looks = ATTEMPTS
+        elif not kept.looks and fits(loss0, loss_mu, slope, mu):
+            kept.looks = 1  # nothing suspicious, but a line that bends may hide much: look closely next time
+        else:
+            precision = max(torch.finfo(param.dtype).eps for param in kept.present)
+            kept.looks = ATTEMPTS if can_tell(loss_at, loss0, slope, mu, precision) else kept.looks + 1

@@ -91,7 +91,7 @@ def minimise(
     area = select(mu * mu > 0, mu * mu, math.nan)
     curvature = 2 * excess / area
     known = curvature - curvature == 0  # false for NaN and infinity, in whatever number
-    convex = excess > 0
+    convex = curvature > 0
     descending = slope < 0
     vertex = -alpha * slope / select(convex, curvature, 1.0)
     reach = select(convex, vertex, mu)

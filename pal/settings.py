@@ -13,16 +13,16 @@ RANGES: Final[dict[str, tuple[Callable[[float], bool], str]]] = {
     "lr": (lambda value: 0 <= value < math.inf, "a finite number >= 0"),
     "mu": (lambda value: 0 < value < math.inf, "a finite number > 0"),
     "alpha": (lambda value: 0 < value < math.inf, "a finite number > 0"),
-    "beta": (lambda value: 0 <= value < math.inf, "a finite number >= 0"),
+    "beta": (lambda value: 0 <= value < 1, "a number >= 0 and < 1"),
     "s_max": (lambda value: value > 0, "a number > 0, or infinity"),
     "weight_decay": (lambda value: 0 <= value < math.inf, "a finite number >= 0"),
 }
 
 
-def check(group: Mapping[str, Any]) -> None:
+def check_group(group: Mapping[str, Any]) -> None:
     """Raise ValueError with one sentence if a setting is out of range.
 
-    >>> check({"mu": -1.0})
+    >>> check_group({"mu": -1.0})
     Traceback (most recent call last):
     ...
     ValueError: mu must be a finite number > 0, got -1.0

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
+from pal.check import ATTEMPTS, can_tell
 from pal.closure import BatchLoss, Closure
 from pal.line import Line, LineRecord
 from pal.parabola import Case
@@ -20,6 +21,9 @@ MOMENTUM: Range = (lambda value: 0 <= value < 1, "a number >= 0 and < 1")
 LIMIT: Range = (lambda value: value > 0, "a number > 0, or infinity")
 COUNT: Range = (lambda value: value >= 1 and value % 1 == 0, "a whole number >= 1")
 WHOLE: Range = (lambda value: value >= 0 and value % 1 == 0, "a whole number >= 0")
+
+LARGEST_LOOK = 0.1
+"""Distance up to which the line is looked at to see whether the closure is one function: PAL's usual mu."""
 
 
 def check(settings: Mapping[str, Any], ranges: Mapping[str, Range]) -> None:
@@ -48,12 +52,14 @@ class Descent:
         norm: ||m||.
         slope: l'(0) = -g.m/||m||, loss per distance.
         line: the line along +m.
+        m: m, one tensor for each parameter.
     """
 
     def __init__(
         self, params: list[Tensor], m: list[Tensor], loss0: Tensor, again: Callable[[], Tensor]
     ) -> None:
         self.line = Line(params, m)
+        self.m = m
         self.loss0 = loss0.item()
         self.norm = float(self.line.norm)
         own = all(param.grad is each for param, each in zip(params, m, strict=True))
@@ -113,8 +119,12 @@ class LineSearch(torch.optim.Optimizer):
 
     def _start(self) -> None:
         self.line: LineRecord | None = None
-        self._batch = BatchLoss()
-        self._met: set[tuple[int, ...]] = set()  # which parameters ever had gradients together
+        self._batch = BatchLoss(self._params)
+        self._met: set[int] = set()  # parameters that ever had a gradient
+        self._looks = 0  # how often the closure was looked at, see `pal.check`
+
+    def _params(self) -> list[Tensor]:
+        return [param for group in self.param_groups for param in group["params"]]
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Take the state of a checkpoint or a pickle."""
@@ -131,9 +141,10 @@ class LineSearch(torch.optim.Optimizer):
                 )
         super().add_param_group(param_group)
 
+    @torch._disable_dynamo
     @torch.no_grad()
     def step(self, closure: Closure) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """One step.
+        """One step. An error leaves weights, settings and everything that the closure reads as they were.
 
         Args:
             closure: runs the forward pass and returns the loss; the rest is done here.
@@ -141,28 +152,49 @@ class LineSearch(torch.optim.Optimizer):
         Returns:
             l(0), detached.
         """
-        self.zero_grad()
+        self._batch.refuse_inside()
+        settings = [dict(group) for group in self.param_groups]
+        lines: list[Line] = []
         try:
-            loss0 = self._batch.measure(closure)
-            params = self._present()
-            descent = Descent(params, self._directions(params), loss0, self._batch.again)
-            found = self._find(descent)
-            if found.case == Case.NONFINITE:
-                descent.line.restore()
-            else:
-                self._move(descent, params, found.step)
-            self.line = LineRecord.of(
-                descent.loss0, found.loss_mu, descent.slope, found.curvature, found.step, descent.norm,
-                found.case, found.clipped, evaluations=self._batch.evaluations,
-            )  # fmt: skip
-        finally:
-            self._batch.reset()
+            return self._step(closure, lines)
+        except BaseException:
+            for line in lines:
+                line.restore()
+            for group, before in zip(self.param_groups, settings, strict=True):
+                group.update(before)
+            self._batch.roll_back()
+            raise
+
+    def _step(self, closure: Closure, lines: list[Line]) -> Tensor:
+        loss0 = self._batch.measure(closure)
+        params = self._present()
+        descent = Descent(params, self._directions(params), loss0, self._batch.again)
+        lines.append(descent.line)
+        found = self._find(descent)
+        evaluations = self._batch.evaluations
+        if evaluations > 1 and self._looks < ATTEMPTS:
+            self._look(descent)
+        if found.case == Case.NONFINITE:
+            descent.line.restore()
+        else:
+            self._move(descent, params, found.step)
+        self.line = LineRecord.of(
+            descent.loss0, found.loss_mu, descent.slope, found.curvature, found.step, descent.norm,
+            found.case, found.clipped, evaluations=evaluations,
+        )  # fmt: skip
+        self._batch.reset()
         return loss0
+
+    def _look(self, descent: Descent) -> None:
+        """See whether the closure is what it must be; only from the second step on."""
+        precision = max(torch.finfo(param.dtype).eps for param in self._params())
+        told = self._looks and can_tell(descent, descent.loss0, descent.slope, LARGEST_LOOK, precision)
+        self._looks = ATTEMPTS if told else self._looks + 1
 
     def _present(self) -> list[Tensor]:
         """The parameters that have a gradient."""
         name = type(self).__name__
-        params = [param for group in self.param_groups for param in group["params"] if param.grad is not None]
+        params = [param for param in self._params() if param.grad is not None]
         if not params:
             raise RuntimeError(
                 f"no parameter given to {name} has a gradient: the loss does not depend on any of them"
@@ -176,19 +208,15 @@ class LineSearch(torch.optim.Optimizer):
             raise RuntimeError(
                 f"{name} searches the line of one process only; PAL shares a line between processes"
             )
-        met = tuple(map(id, params))
-        self._batch.watching |= met not in self._met
-        self._met.add(met)
+        numbers = set(map(id, params))
+        self._batch.watching |= not numbers <= self._met
+        self._met |= numbers
         return params
 
     def _find(self, descent: Descent) -> Found:
         if not (math.isfinite(descent.loss0) and math.isfinite(descent.norm)):
             return Found(0.0, case=Case.NONFINITE)
-        try:
-            return self._search(descent)
-        except BaseException:
-            descent.line.restore()
-            raise
+        return self._search(descent)
 
     def _directions(self, params: list[Tensor]) -> list[Tensor]:
         """What to go against: the gradient, or what a subclass makes of it."""

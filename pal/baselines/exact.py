@@ -33,12 +33,14 @@ class ExactLineSearch(LineSearch):
         gradients, beta = super()._directions(params), self.param_groups[0]["beta"]
         if not beta or not all(gradient.isfinite().all() for gradient in gradients):
             return gradients
-        for param, gradient in zip(params, gradients, strict=True):
-            state = self.state[param]
-            if "direction" not in state:
-                state["direction"] = torch.zeros_like(param)
-            state["direction"].mul_(beta).add_(gradient)
-        return [self.state[param]["direction"] for param in params]
+        before = [self.state[param].get("direction", torch.zeros_like(param)) for param in params]
+        return [beta * m + gradient for m, gradient in zip(before, gradients, strict=True)]
+
+    def _move(self, descent: Descent, params: list[Tensor], distance: float) -> None:
+        super()._move(descent, params, distance)
+        if self.param_groups[0]["beta"]:
+            for param, m in zip(params, descent.m, strict=True):
+                self.state[param]["direction"] = m
 
     def _search(self, descent: Descent) -> Found:
         group = self.param_groups[0]

@@ -1,0 +1,132 @@
+"""What modules and tensors are at one moment, and how to make them so again."""
+
+from collections.abc import Iterable, Sequence
+from operator import is_
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from pal import kernels
+from pal.reach import Reached
+
+PLAIN = (bool, int, float, complex, str, Tensor, list, tuple, type(None))
+"""Attributes of these types are state that a forward pass may replace; others are machinery."""
+
+_NOTHING = object()
+
+
+class Snapshot:
+    """Everything that a forward pass may change in what it reaches, at this moment.
+
+    Buffers are kept by value, whatever writes to them: `.data`, native code, a resize. Attributes (train or eval mode,
+    counters, hidden states) are kept by identity, lists and dictionaries by their elements.
+
+    Args:
+        reached: modules, containers.
+        tensors: other tensors to keep by value, such as frozen weights and what the closure holds itself.
+    """
+
+    def __init__(self, reached: Reached, tensors: Iterable[Tensor] = ()) -> None:
+        self._attributes = [
+            (module.__dict__, module.__dict__.copy()) for module in reached.modules if not is_machinery(module)
+        ]
+        slots = [module._buffers for module in reached.modules if module._buffers]  # pyright: ignore[reportPrivateUsage]
+        self._slots = [(slot, dict(slot.items())) for slot in slots]
+        self._modes = [(module, module.training) for module in reached.modules if is_scripted(module)]
+        self._containers = [(container, container.copy()) for container in reached.containers]
+        kept = [buffer for _, slot in self._slots for buffer in slot.values() if buffer is not None]
+        self._tensors = writable([*kept, *tensors])
+        self._values = copies(self._tensors)
+
+    def leave_out(self, modules: Iterable[nn.Module]) -> None:
+        """Forget these modules themselves, but not the modules inside of them."""
+        own = [module.__dict__ for module in modules]
+        slots = [attributes["_buffers"] for attributes in own]
+        out = {id(buffer) for slot in slots for buffer in slot.values()}
+        self._attributes = [pair for pair in self._attributes if not any(pair[0] is each for each in own)]
+        self._slots = [pair for pair in self._slots if not any(pair[0] is each for each in slots)]
+        kept = [pair for pair in zip(self._tensors, self._values, strict=True) if id(pair[0]) not in out]
+        self._tensors, self._values = [tensor for tensor, _ in kept], [value for _, value in kept]
+
+    def restore(self) -> None:
+        """Make everything what it was."""
+        for live, saved in self._attributes:
+            if len(live) != len(saved) or not all(map(is_, live.values(), saved.values())):
+                put_back(live, saved)
+        for slot, saved in self._slots:
+            if len(slot) != len(saved) or not all(map(is_, slot.values(), saved.values())):
+                slot.clear()
+                slot.update(saved)
+        for module, training in self._modes:
+            module.training = training
+        for live, saved in self._containers:
+            refill(live, saved)
+        if self._tensors:
+            for tensor, value in zip(self._tensors, self._values, strict=True):
+                if tensor.shape != value.shape:
+                    tensor.resize_(value.shape)
+            kernels.copy_(self._tensors, self._values)
+
+    def changed(self, tensors: Sequence[Tensor]) -> bool:
+        """Whether any of these tensors, which were kept by value, has other values now. Waits for the device."""
+        values = {id(tensor): value for tensor, value in zip(self._tensors, self._values, strict=True)}
+        return any(
+            id(tensor) in values and not torch.equal(tensor, values[id(tensor)].to(tensor.dtype))
+            for tensor in tensors
+        )
+
+
+def put_back(live: dict[str, Any], saved: dict[str, Any]) -> None:
+    """Give attributes of the plain types their values back, and take away those that came since."""
+    for name in {**live, **saved}:
+        now, before = live.get(name, _NOTHING), saved.get(name, _NOTHING)
+        if now is before or not all(each is _NOTHING or isinstance(each, PLAIN) for each in (now, before)):
+            continue
+        if before is _NOTHING:
+            del live[name]
+        else:
+            live[name] = before
+
+
+def refill(live: Any, saved: Any) -> None:
+    """Give a list, set, deque or dictionary its elements back."""
+    if len(live) == len(saved) and all(map(is_, live, saved)) and not isinstance(live, dict):
+        return
+    live.clear()
+    (live.extend if hasattr(live, "extend") else live.update)(saved)
+
+
+def writable(tensors: Iterable[Tensor]) -> list[Tensor]:
+    """Those that a copy can be written back to, each once."""
+    kept = {
+        id(tensor): tensor
+        for tensor in tensors
+        if not tensor.is_inference() and tensor.layout == torch.strided and not is_expanded(tensor)
+    }
+    return list(kept.values())
+
+
+def is_expanded(tensor: Tensor) -> bool:
+    """Whether several elements share one place in memory."""
+    return any(stride == 0 and size > 1 for stride, size in zip(tensor.stride(), tensor.shape, strict=True))
+
+
+def copies(tensors: list[Tensor]) -> list[Tensor]:
+    """Their values, in as few kernels as can be."""
+    if not tensors:
+        return []
+    values = [torch.empty_like(tensor) for tensor in tensors]
+    kernels.copy_(values, tensors)
+    return values
+
+
+def is_machinery(module: nn.Module) -> bool:
+    """Whether the attributes of a module are the business of torch's distributed wrappers or the scripting runtime."""
+    return isinstance(module, DistributedDataParallel) or is_scripted(module)
+
+
+def is_scripted(module: nn.Module) -> bool:
+    """Whether a module runs in TorchScript, which keeps its attributes outside of Python."""
+    return isinstance(module, torch.jit.ScriptModule)
