@@ -120,7 +120,7 @@ format: $(ENVIRONMENT)  ## let ruff format the code
 bench: $(ENVIRONMENT)  ## the benchmarks, one table each
 	@for script in benchmarks/*.py; do PYTHONPATH=. python $$script || exit 1; done
 
-wheel-check: $(ENVIRONMENT)  ## build the wheel of pal and test it with torch alone, outside of the repository
+wheel-check: $(ENVIRONMENT)  ## build the wheel of pal, test it outside of the repository with the lowest and the newest torch
 	@tests/wheel_check.sh python
 
 .PHONY: lock
