@@ -71,3 +71,34 @@ def test_links_on_the_page_of_the_index_lead_somewhere(published):
     targets = re.findall(r"\]\(([^)\s]+)\)", page) + re.findall(r"(?:src|href)=\"([^\"]+)\"", page)
     assert targets
     assert [target for target in targets if not target.startswith(("https://", "#"))] == []
+
+
+@pytest.mark.large
+def test_environment_moves_with_its_checkout_and_outlives_its_python(tmp_path, monkeypatch):
+    monkeypatch.delenv("CONDA_DEFAULT_ENV", raising=False)
+    root = repository_copy(tmp_path / "before")
+    lock = (root / "requirements.lock").read_text()
+    (root / "requirements.lock").write_text(
+        re.search(r"^setuptools==.*(?:\n {4}--hash.*)+\n", lock, re.MULTILINE)[0]
+    )
+    words = "from importlib.util import find_spec; print(find_spec('pal').origin, find_spec('experiments').origin)"
+
+    def make() -> str:
+        return subprocess.check_output(["make", "--no-print-directory", ".venv/.ready"], cwd=root, text=True)
+
+    def found() -> list[str]:
+        interpreter = root / ".venv" / "bin" / "python"
+        return subprocess.check_output([interpreter, "-c", words], cwd=tmp_path, text=True).split()
+
+    def ours() -> list[str]:
+        return [str(root / name / "__init__.py") for name in ("pal", "experiments")]
+
+    assert "Installing" in make()
+    assert found() == ours()
+    root = root.rename(tmp_path / "after")
+    assert "Installing" not in make()
+    assert found() == ours()
+    (root / ".venv" / "bin" / "python").unlink()
+    (root / ".venv" / "bin" / "python").symlink_to(tmp_path / "gone")
+    assert "Installing" in make()
+    assert found() == ours()

@@ -19,7 +19,8 @@ cd "$folder/outside"
 for resolution in lowest-direct highest; do
     python=$folder/$resolution/bin/python
     uv venv --quiet --python "${1:-python}" "$folder/$resolution"
-    uv pip install --quiet --python "$python" --resolution "$resolution" "$folder"/dist/*.whl
+    # pyproject.toml, so that torch is a direct requirement.
+    uv pip install --quiet --python "$python" --resolution "$resolution" -r "$repository/pyproject.toml" "$folder"/dist/*.whl
     uv pip install --quiet --python "$python" hypothesis numpy pytest
     "$python" -c 'import torch; print("torch", torch.__version__)'
     "$python" -m pytest -c "$repository/pyproject.toml" --rootdir . -p no:cacheprovider --quiet .
