@@ -19,22 +19,34 @@ export PAL_TIME_LIMIT := $(TIME_LIMIT)
 export PAL_STARTED := $(if $(TIME_LIMIT),$(shell date +%s))
 
 # -- environment ---------------------------------------------------------------------------------------------
-# An active conda environment named `pal` (environment.yml) is used as it is; otherwise .venv is made here, with
-# uv if there is one and else with a uv that pip brings.
+# An active conda environment named `pal` (environment.yml) is used, and only the project itself installed into it;
+# otherwise .venv is made here, with uv if there is one and else with a uv that pip brings. The project is installed
+# editable, by the locked setuptools, so that `pal` and `experiments` can be imported from anywhere.
+EDITABLE := site-packages/__editable__.pal_optimizer-*.pth
 ifeq ($(CONDA_DEFAULT_ENV),pal)
-  ENVIRONMENT :=
+  ENVIRONMENT := $(if $(wildcard $(CONDA_PREFIX)/lib/python3*/$(EDITABLE)),,into-conda)
 else
   ENVIRONMENT := .venv/.ready
   export PATH := $(CURDIR)/.venv/bin:$(CURDIR)/.uv/bin:$(PATH)
+  # An environment whose Python has gone is made anew.
+  $(shell test -x .venv/bin/python || rm -f .venv/.ready)
 endif
 UV := $(or $(shell command -v uv),.uv/bin/uv)
+INSTALL := $(UV) pip install --quiet --no-deps --no-build-isolation --editable . --python
 
-.venv/.ready: requirements.lock
+.venv/.ready: requirements.lock pyproject.toml
 	@echo "Installing the locked environment into .venv (several GB the first time) ..."
 	@command -v $(UV) > /dev/null || { python3 -m venv .uv && .uv/bin/pip install --quiet uv; }
-	@test -x .venv/bin/python || $(UV) venv --quiet --python '>=3.11,<3.14' .venv
+	@test -x .venv/bin/python || { rm -rf .venv && $(UV) venv --quiet --relocatable --python '>=3.11,<3.14' .venv; }
 	@$(UV) pip sync --quiet --python .venv/bin/python requirements.lock
+	@$(INSTALL) .venv/bin/python
+	@# The way from site-packages to the checkout, instead of today's absolute one: both may be moved together.
+	@for file in .venv/lib/python3*/$(EDITABLE); do echo ../../../.. > "$$file.new" && mv "$$file.new" "$$file"; done
 	@touch $@
+
+.PHONY: into-conda
+into-conda:
+	@$(INSTALL) "$$(command -v python)" || echo 'Without this, pal can be imported in the checkout only.' >&2
 
 # -- pipeline ------------------------------------------------------------------------------------------------
 # The quick profile runs from the pipeline at the root; what it makes is never committed, so its lock file stays
@@ -51,7 +63,7 @@ ifeq ($(ONLY),)
 reproduce: $(ENVIRONMENT) $(PIPELINE)  ## the paper: runs, tables, figures, report (PROFILE=quick, SLOTS=n, FORCE=1, TIME_LIMIT=2h)
 	@git update-index --skip-worktree dvc.lock 2> /dev/null || true
 	@$(if $(FORCE),python -m experiments forget --profile $(PROFILE))
-	@dvc repro --quiet $(if $(FORCE),--force) $(PIPELINE)
+	@python -m dvc repro --quiet $(if $(FORCE),--force) $(PIPELINE)
 	@python -m experiments claims --profile $(PROFILE) --show
 else
 reproduce: $(ENVIRONMENT)
@@ -75,12 +87,21 @@ omniboard: $(ENVIRONMENT)  ## look at all runs in the browser (PORT=9000; MONGO_
 	@python -m experiments omniboard --port $(PORT)
 
 # -- checks --------------------------------------------------------------------------------------------------
-.PHONY: test test-all test-slurm test-omniboard lint format wheel-check bench
+.PHONY: test test-all test-lowest test-slurm test-omniboard lint format wheel-check bench
 test: lint  ## lint, types and all tests that suit every change
 	@python -m pytest --numprocesses 2 --dist worksteal -m 'not large' --quiet
 
 test-all: lint  ## the same and the slow tests
 	@python -m pytest --numprocesses 2 --dist worksteal --quiet
+
+test-lowest: .venv-lowest/.ready  ## the tests of pal/ with the lowest torch that it allows
+	@.venv-lowest/bin/python -m pytest --numprocesses 2 --dist worksteal --quiet tests/pal tests/baselines
+
+.venv-lowest/.ready: pyproject.toml | $(ENVIRONMENT)
+	@$(UV) venv --quiet --clear --python '>=3.11,<3.14' .venv-lowest
+	@$(UV) pip install --quiet --resolution lowest-direct --python .venv-lowest/bin/python --requirements pyproject.toml
+	@$(UV) pip install --quiet --python .venv-lowest/bin/python hypothesis numpy pytest pytest-xdist
+	@touch $@
 
 test-slurm: $(ENVIRONMENT)  ## the quick benchmark on a real SLURM controller on this machine, from Debian's packages
 	@tests/slurm/with_slurm.sh python -m pytest tests/slurm --quiet
@@ -90,16 +111,16 @@ test-omniboard: $(ENVIRONMENT)  ## Omniboard in a real browser, from installing 
 	@python -m pytest tests/omniboard --quiet
 
 lint: $(ENVIRONMENT)  ## ruff and types
-	@ruff check --quiet . && ruff format --quiet --check .
-	@basedpyright --level error
+	@python -m ruff check --quiet . && python -m ruff format --quiet --check .
+	@python -m basedpyright --level error
 
 format: $(ENVIRONMENT)  ## let ruff format the code
-	@ruff check --quiet --fix . ; ruff format --quiet .
+	@python -m ruff check --quiet --fix . ; python -m ruff format --quiet .
 
 bench: $(ENVIRONMENT)  ## the benchmarks, one table each
 	@for script in benchmarks/*.py; do PYTHONPATH=. python $$script || exit 1; done
 
-wheel-check: $(ENVIRONMENT)  ## build the wheel of pal and test it with torch alone, outside of the repository
+wheel-check: $(ENVIRONMENT)  ## build the wheel of pal, test it outside of the repository with the lowest and the newest torch
 	@tests/wheel_check.sh python
 
 .PHONY: lock

@@ -9,6 +9,13 @@ tensor(5.)
 True
 """
 
+from importlib.metadata import PackageNotFoundError, version
+
 from pal.optimizer import PAL
 
 __all__ = ["PAL"]
+
+try:
+    __version__ = version("pal-optimizer")
+except PackageNotFoundError:  # imported from a checkout that is not installed
+    __version__ = "0+unknown"

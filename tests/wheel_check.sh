@@ -1,18 +1,27 @@
 #!/usr/bin/env bash
-# Build the wheel, install it where there is torch and nothing else of ours, and run the tests of pal/ from outside.
+# Build the distribution as it would be published, install it where there is torch and nothing else of ours, the lowest
+# torch that it allows and the newest, and run the tests of pal/ from outside.
 # Usage: tests/wheel_check.sh [PYTHON]   (needs uv)
 set -euo pipefail
 repository=$(cd "$(dirname "$0")/.." && pwd)
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
-torch=$("${1:-python}" -c 'import torch; print(torch.__version__.split("+")[0])')
+export PAL_REFERENCE=${PAL_REFERENCE:-$repository/../shared/reference}
 
-uv build --quiet --wheel --out-dir "$folder" "$repository"
-uv venv --quiet --python "${1:-python}" "$folder/venv"
-uv pip install --quiet --python "$folder/venv/bin/python" "$folder"/pal-*.whl "torch==$torch" numpy pytest hypothesis
+# In a copy, since building leaves files behind that a later build takes up.
+mkdir "$folder/source" "$folder/outside"
+cp -r "$repository"/{LICENSE,MANIFEST.in,README.md,pyproject.toml,docs,pal} "$folder/source"
+uv build --quiet --out-dir "$folder/dist" "$folder/source"
+uv tool run --quiet twine check --strict "$folder"/dist/*.whl "$folder"/dist/*.tar.gz
 
-mkdir "$folder/outside"
-cp -r "$repository/tests/pal" "$repository/tests/conftest.py" "$folder/outside"
+cp -r "$repository"/tests/{pal,baselines,conftest.py,reference.py} "$folder/outside"
 cd "$folder/outside"
-PAL_REFERENCE=${PAL_REFERENCE:-$repository/../shared/reference} \
-    "$folder/venv/bin/python" -m pytest -c "$repository/pyproject.toml" --rootdir . -p no:cacheprovider --quiet pal
+for resolution in lowest-direct highest; do
+    python=$folder/$resolution/bin/python
+    uv venv --quiet --python "${1:-python}" "$folder/$resolution"
+    # pyproject.toml, so that torch is a direct requirement.
+    uv pip install --quiet --python "$python" --resolution "$resolution" -r "$repository/pyproject.toml" "$folder"/dist/*.whl
+    uv pip install --quiet --python "$python" hypothesis numpy pytest
+    "$python" -c 'import torch; print("torch", torch.__version__)'
+    "$python" -m pytest -c "$repository/pyproject.toml" --rootdir . -p no:cacheprovider --quiet .
+done
