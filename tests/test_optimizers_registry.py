@@ -59,6 +59,10 @@ BAD = {
     "exact": ("s_max", math.nan, "s_max must be a number > 0, or infinity, got nan"),
     "labpal": ("mode", "adam", "mode must be 'nsgd' or 'sgd', got 'adam'"),
     "qlabgrad": ("lr", 0.0, "lr must be a finite number > 0, got 0.0"),
+    "ponos": ("xi", 1.5, "xi must be a number >= 0 and <= 1, got 1.5"),
+    "sps": ("gamma", 0.5, "gamma must be a finite number >= 1, got 0.5"),
+    "decsps": ("max_step_size", math.inf, "max_step_size must be a finite number > 0, got inf"),
+    "momo": ("beta", 1.0, "beta must be a number >= 0 and < 1, got 1.0"),
     "rmsprop-tf": ("alpha", 1.0, "alpha must be a number >= 0 and < 1, got 1.0"),
     "sgd": ("lr", -1.0, "Invalid learning rate: -1.0"),
 }

@@ -116,6 +116,20 @@ BEYOND = {
         {},
     ),
     "qlabgrad": Entry("pal.baselines.qlabgrad:QLABGrad", "forward", {"lr": 0.01}, {}),
+    "ponos": Entry(
+        "pal.baselines.ponos:PoNoS",
+        "forward",
+        {"c": 0.5, "c_p": 0.1, "delta": 0.5, "xi": 1.0, "max_step_size": 10.0},
+        {},
+    ),
+    "sps": Entry(
+        "pal.baselines.sps:SPS",
+        "forward",
+        {"n_batches_per_epoch": 500, "init_step_size": 1.0, "c": 0.5, "gamma": 2.0},
+        {},
+    ),
+    "decsps": Entry("pal.baselines.sps:DecSPS", "forward", {"c": 1.0, "max_step_size": 10.0}, {}),
+    "momo": Entry("pal.baselines.momo:MoMo", "forward", {"lr": 1.0, "beta": 0.9}, {}, "lr"),
 }
 
 ABLATED = {

@@ -56,6 +56,10 @@ LABELS = {
     "lbfgs": "L-BFGS",
     "labpal": "LABPAL",
     "qlabgrad": "QLABGrad",
+    "ponos": "PoNoS",
+    "sps": "SPS",
+    "decsps": "DecSPS",
+    "momo": "MoMo",
 }
 STYLE: dict[Any, Any] = {
     "figure.dpi": 100,
