@@ -8,6 +8,7 @@ along its parts, and m changes with the final move only, so that a step can be g
 import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from functools import partial
 from itertools import chain
 from typing import Any, NamedTuple
 
@@ -237,7 +238,7 @@ class Direction:
         growths = [part.growing(self._sign, self._beta, self._finite) for part in self._parts]
         moves = [part.finishing(scale, distance, self._sign) for part in self._parts]
         self._away = True
-        return [*chain(*growths), *chain(*moves), *kernels.stale_caches()]
+        return [*chain(*growths), *chain(*moves), *kernels.stale_caches(), partial(setattr, self, "_away", False)]
 
     def adopt(self, state: Mapping[Tensor, dict[str, Any]]) -> None:
         """Take over each parameter's m, its "direction", from an earlier direction or a checkpoint, and keep it there."""
