@@ -36,6 +36,7 @@ from pal.check import ClosureWarning, warn, warn_if_begun_outside
 from pal.line import on_host
 from pal.randomness import Randomness, Twins, accelerator, capturing
 from pal.reach import Reached, reach, walk
+from pal.sharding import local
 from pal.snapshot import Snapshot, storage
 
 Closure = Callable[[], Any]
@@ -321,17 +322,24 @@ class BatchLoss:
         stash(batch, self._with_gradients(batch))
         for before in batch.before:
             before.restore()
+        self._reshard(batch)
         values: list[Tensor] = []
         for term in batch.terms:
             term.start.restore()
             values.append(term.of_step(number(self._evaluate(term.closure, term.autocast, 1))))
             self.evaluations += 1
+        self._reshard(batch)
         for moment in (*batch.late, after, now):
             moment.restore()
         batch.late.clear()
         unstash(batch)
         self.watching = False
         return added(values)
+
+    def _reshard(self, batch: Batch) -> None:
+        """Let go of whole weights that FSDP2 keeps for a backward pass: they are of before a move."""
+        for module in batch.reached.sharded:
+            module.reshard()
 
     def _evaluate(self, closure: Closure, autocast: tuple[Autocast, ...], evaluation: int) -> Any:
         """Run the closure with gradients enabled; their mode is left to who called."""
@@ -381,7 +389,7 @@ class BatchLoss:
             kept += new.frozen
         else:
             batch.trusted += [(tensor, tensor._version) for tensor in new.frozen if not tensor.is_inference()]
-        batch.weights = {storage(param) for param in self._params() if not is_lazy(param)}
+        batch.weights = {storage(local(param)) for param in self._params() if not is_lazy(param)}
         moments.append(Snapshot(new, kept, shy, batch.weights))
         batch.kept += kept
         batch.shy += shy

@@ -17,6 +17,7 @@ from pal.direction import Direction
 from pal.line import LineRecord
 from pal.parabola import Case, Minimum, Scalar, minimise
 from pal.randomness import Twins, capturing
+from pal.sharding import batches, local
 from pal.settings import check_group, check_shared
 from pal.state import Kept, Processes, as_tensor, fingerprint, growth
 
@@ -342,7 +343,7 @@ class PAL(torch.optim.Optimizer):
         if scale is not None:
             for param in self._params():
                 if param.grad is not None:
-                    param.grad /= scale.to(param.grad.device)
+                    local(param.grad).div_(scale.to(param.grad.device))
         if kept.fingerprint is not None:
             kept.batch.rescale(growth(kept.fingerprint, fingerprint(self._params())))
             kept.fingerprint = None
@@ -362,8 +363,9 @@ class PAL(torch.optim.Optimizer):
 
     def _mean(self, *numbers: Scalar) -> Sequence[Scalar]:
         """Means over the processes that share the batch, in one message."""
-        processes = self._kept.processes.group or self._kept.batch.process_group
-        if processes is None or processes.size() == 1:
+        named = self._kept.processes.group or self._kept.batch.process_group
+        groups = batches(self._kept.present[0]) if named is None else [named]
+        if all(group.size() == 1 for group in groups):
             return numbers
         on_host = isinstance(numbers[0], float)
         packed = (
@@ -371,8 +373,9 @@ class PAL(torch.optim.Optimizer):
             if on_host
             else torch.stack(cast(list[Tensor], numbers))
         )
-        dist.all_reduce(packed, group=processes)
-        packed /= processes.size()
+        for group in groups:
+            dist.all_reduce(packed, group=group)
+            packed /= group.size()
         return [number.item() for number in packed] if on_host else packed.unbind()
 
     def _compare_processes(self, slope: Scalar) -> None:

@@ -69,6 +69,7 @@ class Reached:
         modules: modules with everything inside them, each once.
         stateful: those whose plain attributes may be state: not torch's own layers, which have none.
         parallel: those that are DistributedDataParallel.
+        sharded: those whose weights FSDP2 deals out.
         frozen: parameters of modules that need no gradient.
         tensors: tensors that the closure holds itself, and plain attributes of modules.
         containers: lists, sets, dictionaries that are plain attributes of modules.
@@ -78,6 +79,7 @@ class Reached:
     modules: list[nn.Module] = field(default_factory=list)
     stateful: list[nn.Module] = field(default_factory=list)
     parallel: list[DistributedDataParallel] = field(default_factory=list)
+    sharded: list[Any] = field(default_factory=list)
     frozen: list[Tensor] = field(default_factory=list)
     tensors: list[Tensor] = field(default_factory=list)
     containers: list[Any] = field(default_factory=list)
@@ -85,9 +87,7 @@ class Reached:
 
     def parts(self) -> tuple[list[Any], ...]:
         """All the lists."""
-        return (
-            self.modules, self.stateful, self.parallel, self.frozen, self.tensors, self.containers, self.generators
-        )  # fmt: skip
+        return tuple(self.__dict__.values())
 
     def extend(self, other: "Reached") -> None:
         """Take in what else was found."""
@@ -207,6 +207,8 @@ def walk(roots: Iterable[nn.Module], found: Reached) -> None:
             look_at_attributes(attributes, found)
         elif isinstance(module, DistributedDataParallel):
             found.parallel.append(module)
+        elif hasattr(module, "reshard"):
+            found.sharded.append(module)
 
 
 def look_at_attributes(attributes: dict[str, Any], found: Reached) -> None:
