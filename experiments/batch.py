@@ -134,7 +134,7 @@ def _runs(request: Request, study: str, configs: Sequence[RunConfig]) -> int:
     if left and time.monotonic() > request.until:
         _say(f"{study}: time limit reached, {left} of {len(configs)} runs left; the same command continues")
         return NOT_FINISHED
-    if left and _code_has_changed(configs):
+    if left and source.changed():
         raise UserError("the code was changed while its runs were under way; the same command completes them")
     if left:
         raise UserError(
@@ -142,14 +142,6 @@ def _runs(request: Request, study: str, configs: Sequence[RunConfig]) -> int:
             "the same command completes them"
         )
     return 0
-
-
-def _code_has_changed(configs: Sequence[RunConfig]) -> bool:
-    """Whether the runs have other keys by the files as they are now than by those that this process began with."""
-    before = [config.key() for config in configs]
-    for known in (source.digest, source.files, source.code):
-        known.cache_clear()
-    return before != [config.key() for config in configs]
 
 
 def _execute(

@@ -131,15 +131,15 @@ class RunConfig(Strict):
         return f"{self.problem} {self.entry} {settings} seed={self.seed}"
 
     def key(self) -> str:
-        """16 hexadecimal digits: SHA-256 of this config, the problem it names and the code it runs."""
+        """16 hexadecimal digits: SHA-256 of this config, the problem it names and the code it runs, wherever it is."""
         problem = self.task
         network = models.get(problem.network)
         optimizer = optimizers.get(self.optimizer)
         what = {
             "config": self.model_dump(),
             "problem": asdict(problem) | {"source": ""},
-            "network": network._asdict(),
-            "optimizer": asdict(optimizer),
+            "network": (network.function, network.options),
+            "optimizer": asdict(optimizer) | {"target": optimizer.target.partition(":")[2]},
             "code": source.digest(
                 f"experiments.studies.{self.study}",
                 f"experiments.data.{MODULES[problem.dataset]}",

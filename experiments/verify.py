@@ -32,6 +32,9 @@ from experiments.source import REPOSITORY
 from experiments.tables.common import identity
 from experiments.traces import Head
 
+KEPT, DIFFERENT, NOT_FINISHED = 0, 1, 75
+"""Exit codes, see `main`."""
+
 TOLERANCE = 2e-3
 """Relative, for loss and step where another device, torch or number of threads rounds differently."""
 
@@ -54,11 +57,15 @@ class Recorded:
 
 
 def main(profile: str, sample: int) -> int:
-    """Verify every study of a profile that has results; 1 if any run does something else today.
+    """Verify every study of a profile that has results.
 
     Args:
         profile: Its name.
         sample: Runs of each study that are repeated; more, if there are more optimizers and commits.
+
+    Returns:
+        The exit code: 0 if all results are kept, 1 if any run does something else today, and NOT_FINISHED if all runs
+        agree, but results of some study are not whole and so not kept.
 
     Raises:
         UserError: If the profile has no results.
@@ -66,8 +73,8 @@ def main(profile: str, sample: int) -> int:
     known = {study: recorded(profile, study) for study in profiles.load(profile)}
     if not any(known.values()):
         raise UserError(f"profile {profile!r} has no results; `make reproduce PROFILE={profile}` makes them")
-    agree = [_study(profile, study, several, sample) for study, several in known.items() if several]
-    return 0 if all(agree) else 1
+    codes = {_study(profile, study, several, sample) for study, several in known.items() if several}
+    return next(code for code in (DIFFERENT, NOT_FINISHED, KEPT) if code in codes)
 
 
 def recorded(profile: str, study: str) -> list[Recorded]:
@@ -130,8 +137,8 @@ def _environment(values: Mapping[Any, Any]) -> dict[str, Any]:
     return {name: values[name] for name in traces.ENVIRONMENT}
 
 
-def _study(profile: str, study: str, several: Sequence[Recorded], sample: int) -> bool:
-    """Repeat some runs; if all agree, keep the results of the study."""
+def _study(profile: str, study: str, several: Sequence[Recorded], sample: int) -> int:
+    """Repeat some runs; if all agree, keep the results of the study. Returns an exit code as `main`."""
     chosen = choose(several, sample)
     launcher.load_data([one.config for one in chosen])
     with display.progress(f"{study}: first steps of {len(chosen)} runs") as show:
@@ -140,10 +147,9 @@ def _study(profile: str, study: str, several: Sequence[Recorded], sample: int) -
             found = difference(one)
             if found is not None:
                 _say(f"{study}: {one.config.name}: {found}. The results of this study are not up to date.")
-                return False
+                return DIFFERENT
         show(len(chosen), len(chosen), "")
-    _keep(profile, study)
-    return True
+    return _keep(profile, study)
 
 
 def choose(several: Sequence[Recorded], sample: int) -> list[Recorded]:
@@ -217,7 +223,7 @@ def repeat(config: RunConfig) -> Head:
     return traces.head(record.arrays)
 
 
-def _keep(profile: str, study: str) -> None:
+def _keep(profile: str, study: str) -> int:
     """Give the runs of earlier code today's keys; mark the stage as up to date if all its results are there."""
     plan = planned(profile, study)
     adopted = earlier(plan)
@@ -227,12 +233,11 @@ def _keep(profile: str, study: str) -> None:
     if len(finished) == len(plan):
         tables.write(study, profile, finished)
     elif not _tables_are_whole(profile, study, plan):
-        _say(
-            f"{study}: agrees; {len(finished)} of {len(plan)} runs are there, `make reproduce` does the others"
-        )
-        return
+        _say(f"{study}: agrees, but is not kept: {len(finished)} of {len(plan)} runs are there; reproduce it")
+        return NOT_FINISHED
     _commit(profile, study)
     _say(f"{study}: agrees; its results count as up to date")
+    return KEPT
 
 
 def _tables_are_whole(profile: str, study: str, plan: Sequence[RunConfig]) -> bool:

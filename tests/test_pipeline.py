@@ -57,7 +57,7 @@ def test_a_study_stage_depends_on_all_code_its_runs_depend_on():
 
     for study, stage in zip(stages()["study"]["foreach"], expanded(stages()["study"]), strict=True):
         named = [REPOSITORY / dep for dep in stage["deps"]]
-        for module in source.files(f"experiments.studies.{study}"):
+        for module in source.files(f"experiments.studies.{study}").values():
             covered = any(module == dep or dep in module.parents for dep in named)
             assert covered, f"runs of {study} depend on {module.relative_to(REPOSITORY)}, the stage does not"
 

@@ -124,3 +124,13 @@ def test_a_changed_measurement_of_lines_is_refused(copy):
     words = copy.verify(code=1)
     assert "lines: digits-mlp pal" in words
     assert "benchmark: agrees" in words
+
+
+def test_results_that_are_not_whole_are_not_called_kept(copy):
+    copy.bring_back_runs()
+    shutil.rmtree(copy.root / "results" / "tiny" / "lines")
+    (copy.root / "results" / "tiny" / "benchmark" / "times.csv").unlink()
+    for run in list((copy.root / "runs").glob("[0-9a-f]*"))[:1]:
+        shutil.rmtree(run)
+    words = copy.verify(code=75)
+    assert "is not kept" in words

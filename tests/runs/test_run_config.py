@@ -1,12 +1,15 @@
 """A run as a record with every field resolved: what is filled in, what is refused, and what its key depends on."""
 
+from dataclasses import replace
+from functools import partial
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import Field
 from small_runs import short
 
-from experiments import optimizers, problems, seeds, source
+from experiments import models, optimizers, problems, seeds, source
 from experiments.config import SPOKEN_FOR, RunConfig, Strict, resolve
 from experiments.errors import UserError
 
@@ -154,6 +157,21 @@ def test_one_seed_gives_four_streams_that_stay_the_same(seed):
 
 @pytest.mark.parametrize("module", SPOKEN_FOR)
 def test_a_register_may_grow_without_changing_a_run(module):
-    path = source.REPOSITORY / f"{module.replace('.', '/')}.py"
-    assert path in source.files("experiments.studies.benchmark")
-    assert path not in source.files("experiments.studies.benchmark", without=SPOKEN_FOR)
+    assert module in source.files("experiments.studies.benchmark")
+    assert module not in source.files("experiments.studies.benchmark", without=SPOKEN_FOR)
+
+
+@pytest.mark.parametrize(
+    ("registry", "name", "moved"),
+    [
+        (models.catalogue.NETWORKS, "digits-cnn", {"module": "moved"}),
+        (optimizers.catalogue.OPTIMIZERS, "pal", {"target": "moved:PAL"}),
+    ],
+)
+def test_a_key_does_not_say_where_code_stands(monkeypatch, registry, name, moved):
+    config, registered = short(), registry[name]
+    monkeypatch.setattr(source, "digest", lambda *_, without=(): "the same code")
+    before = config.key()
+    change = registered._replace if hasattr(registered, "_replace") else partial(replace, registered)
+    monkeypatch.setitem(registry, name, change(**moved))
+    assert config.key() == before

@@ -40,11 +40,11 @@ def project(tmp_path, monkeypatch):
     for name in FILES:
         write(tmp_path, name, FILES[name])
 
-    def change(name=None, text="", without=()):
+    def change(name=None, text="", without=(), start="project.study"):
         if name is not None:
             write(tmp_path, name, text)
         forget()
-        return source.digest("project.study", without=without)
+        return source.digest(start, without=without)
 
     yield change
     forget()
@@ -57,13 +57,14 @@ def write(root, name, text):
 
 
 def forget():
-    for function in (source.digest, source.files, source.code):
+    source._read.clear()
+    for function in (source.digest, source.files, source._code, source._code_alone):
         function.cache_clear()
 
 
 def test_everything_that_is_imported_directly_or_not_is_found(project, tmp_path):
-    found = [str(path.relative_to(tmp_path)) for path in source.files("project.study")]
-    assert found == sorted(set(FILES) - {"project/unrelated.py"})
+    found = [str(path.relative_to(tmp_path)) for path in source.files("project.study").values()]
+    assert sorted(found) == sorted(set(FILES) - {"project/unrelated.py"})
 
 
 def test_comments_docstrings_and_layout_do_not_count(project):
@@ -110,3 +111,46 @@ def test_a_module_left_out_does_not_count_nor_what_only_it_imports(project, tmp_
     assert project("project/register.py", "NAMES = ['a', 'b']", without=without) == before
     assert project("project/only_there.py", "x = 1", without=without) == before
     assert project("project/helper.py", "x = 1", without=without) != before
+
+
+def test_what_only_type_checkers_import_does_not_count(project):
+    study = FILES["project/study.py"]
+    typed = "from typing import TYPE_CHECKING\n\nif TYPE_CHECKING:\n    from project.unrelated import value as other\n"
+    before = project("project/study.py", typed + dedent(study))
+    assert project("project/unrelated.py", "value = 4") == before
+
+
+MOVES = {
+    "project/helper.py": ("project/sums/doubling.py", "from project.deep import other"),
+    "project/deep/inner.py": ("project/constant.py", ""),
+}
+
+
+def test_moving_and_renaming_modules_does_not_count(project, tmp_path):
+    """Imports say where a module stands now and are in another order; code says the same."""
+    before = project()
+    for old, (new, imports) in MOVES.items():
+        text = dedent(FILES[old]).replace("from .deep import other", imports)
+        (tmp_path / old).unlink()
+        write(tmp_path, new, text)
+    write(tmp_path, "project/sums/__init__.py", "")
+    study = dedent(FILES["project/study.py"]).replace("helper.double", "doubling.double")
+    study = study.replace("from project import helper\n", "")
+    study = study.replace("from project.deep.inner import value", "from project.constant import value")
+    study = study.replace("import os\n", "import os\nfrom project.sums import doubling\n")
+    assert project("project/study.py", study) == before
+    assert project("project/sums/doubling.py", "def double(x):\n    return 2.02 * x") != before
+
+
+def test_the_same_name_from_another_module_counts(project, tmp_path):
+    write(tmp_path, "project/deep/same.py", "value = 1\nfurther = 2")
+    study = dedent(FILES["project/study.py"]) + "\nfrom project.deep import same"
+    before = project("project/study.py", study)
+    assert project("project/study.py", study.replace("deep.inner import", "deep.same import")) != before
+
+
+def test_a_change_under_way_is_noticed(project, tmp_path):
+    project()
+    assert not source.changed()
+    write(tmp_path, "project/helper.py", "def double(x):\n    return x + x")
+    assert source.changed()
