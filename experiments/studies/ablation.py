@@ -10,12 +10,14 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import Field
 
-from experiments import optimizers, problems
-from experiments.config import RunConfig, Strict, resolve
-from experiments.plans import Trainings
-from experiments.trainer import Trainer, l2_term
-from experiments.training import Record, train
-from experiments.watched import watched
+from experiments.optimizers import OPTIMIZERS
+from experiments.problems import PROBLEMS
+from experiments.studies.base import Study, Trainings
+from experiments.training.config import RunConfig, Strict, resolve
+from experiments.training.loop import train
+from experiments.training.measure import watched
+from experiments.training.record import Record
+from experiments.training.trainer import Trainer, l2_term
 
 Number = Literal["float32", "bfloat16"]
 
@@ -111,9 +113,9 @@ def _plan(part: Part) -> Iterator[RunConfig]:
 
 def _l2(problem: str, optimizer: str, settings: dict[str, float]) -> dict[str, Any]:
     """The settings; for an optimizer that decays weights by itself, with the problem's L2 term moved over to it."""
-    if "weight_decay" not in optimizers.get(optimizer).settings:
+    if "weight_decay" not in OPTIMIZERS[optimizer].settings:
         return {"settings": settings}
-    return {"settings": settings | {"weight_decay": problems.get(problem).l2}, "l2": 0.0}
+    return {"settings": settings | {"weight_decay": PROBLEMS[problem].l2}, "l2": 0.0}
 
 
 def run(config: RunConfig, record: Record) -> dict[str, Any]:
@@ -126,3 +128,6 @@ def run(config: RunConfig, record: Record) -> dict[str, Any]:
 
 def _term(trainer: Trainer, factor: float) -> float:
     return l2_term(list(trainer.model.parameters()), factor).item()
+
+
+STUDY = Study(Settings, plan, run)

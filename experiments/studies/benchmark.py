@@ -5,9 +5,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from experiments.config import RunConfig, Strict, resolve
-from experiments.plans import Trainings
-from experiments.training import Record, train
+from experiments.studies.base import Choice, Study, Trainings
+from experiments.training.config import RunConfig, Strict
+from experiments.training.loop import train
 
 
 class Competitor(Strict):
@@ -29,6 +29,10 @@ class Competitor(Strict):
             dict(zip(self.grid, values, strict=True)) for values in itertools.product(*self.grid.values())
         ]
 
+    def kind(self, name: str) -> dict[str, Any]:
+        """Fields of its runs."""
+        return {"entry": name, "optimizer": self.optimizer or name, "schedule": self.schedule}
+
 
 class Confirmation(Trainings):
     """Further problems, with one setting of each competitor: what the grid gave on the first decides which."""
@@ -48,41 +52,20 @@ class Settings(Trainings):
 
 def plan(settings: Settings) -> list[RunConfig]:
     """Every competitor with every setting and seed on every problem."""
-    grids = {name: competitor.settings() for name, competitor in settings.optimizers.items()}
-    return _runs(settings, grids, settings.optimizers)
+    kinds = [
+        competitor.kind(name) | {"settings": values}
+        for name, competitor in settings.optimizers.items()
+        for values in competitor.settings()
+    ]
+    return settings.runs("benchmark", kinds)
 
 
-def further(settings: Settings, choice: dict[str, dict[str, Any]]) -> list[RunConfig]:
+def further(settings: Settings, choice: Choice) -> list[RunConfig]:
     """The confirmation: every competitor with its setting in `choice`; nothing if the section has none."""
     if settings.confirmation is None:
         return []
-    grids = {name: [values] for name, values in choice.items()}
-    return _runs(settings.confirmation, grids, settings.optimizers)
+    kinds = [settings.optimizers[name].kind(name) | {"settings": values} for name, values in choice.items()]
+    return settings.confirmation.runs("benchmark", kinds)
 
 
-def _runs(
-    settings: Settings | Confirmation,
-    grids: dict[str, list[dict[str, Any]]],
-    competitors: dict[str, Competitor],
-) -> list[RunConfig]:
-    return [
-        resolve(
-            "benchmark",
-            problem=problem,
-            entry=name,
-            optimizer=competitors[name].optimizer or name,
-            schedule=competitors[name].schedule,
-            settings=values,
-            seed=seed,
-            **settings.lengths(),
-        )
-        for problem in settings.problems
-        for name, grid in grids.items()
-        for values in grid
-        for seed in settings.seeds
-    ]
-
-
-def run(config: RunConfig, record: Record) -> dict[str, Any]:
-    """One training."""
-    return train(config, record)
+STUDY = Study(Settings, plan, train, further)

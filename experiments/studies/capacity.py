@@ -11,13 +11,13 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from experiments.batchline import batch_line
-from experiments.config import RunConfig, Strict, resolve
-from experiments.meanloss import Batch, check_epoch, first_epoch, mean_loss, minimum
-from experiments.plans import Trainings
-from experiments.trainer import Trainer
-from experiments.training import Record
-from experiments.watched import watched
+from experiments.studies.base import Study, Trainings
+from experiments.training.batch_line import batch_line
+from experiments.training.config import RunConfig, Strict
+from experiments.training.full_batch import Batch, check_epoch, first_epoch, mean_loss, minimum
+from experiments.training.measure import watched
+from experiments.training.record import Record
+from experiments.training.trainer import Trainer
 from pal.parabola import minimise
 
 Count = Annotated[int, Field(ge=1)]
@@ -53,22 +53,13 @@ def plan(settings: Settings) -> list[RunConfig]:
     Raises:
         UserError: If an epoch has no whole number of batches.
     """
-    configs = [
-        resolve(
-            "capacity",
-            problem=problem,
-            optimizer="pal",
-            settings=settings.settings | {"beta": 0.0},
-            batch_size=settings.batch_size,
-            train_size=images,
-            seed=seed,
-            measure=settings.measure.model_dump(),
-            **settings.lengths(),
-        )
-        for problem in settings.problems
-        for images in settings.train_sizes
-        for seed in settings.seeds
-    ]
+    pal = {
+        "optimizer": "pal",
+        "settings": settings.settings | {"beta": 0.0},
+        "batch_size": settings.batch_size,
+    }
+    sizes = [{"train_size": images} for images in settings.train_sizes]
+    configs = settings.runs("capacity", sizes, measure=settings.measure.model_dump(), **pal)
     for config in configs:
         check_epoch(config)
     return configs
@@ -94,7 +85,7 @@ def run(config: RunConfig, record: Record) -> dict[str, Any]:
             epoch.extend(first_epoch(trainer))
         return searched_line(trainer, epoch)
 
-    weights = sum(param.numel() for param in config.task.build(config.seed).parameters())
+    weights = sum(param.numel() for param in config.resolved_problem.build(config.seed).parameters())
     return watched(config, record, look) | {"weights": weights}
 
 
@@ -117,3 +108,6 @@ def searched_line(trainer: Trainer, epoch: Sequence[Batch]) -> dict[str, Any]:
         "full_loss0": full0,
         "full_loss": best.loss,
     }
+
+
+STUDY = Study(Settings, plan, run)

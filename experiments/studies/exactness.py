@@ -8,9 +8,9 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from experiments.config import RunConfig, Strict, resolve
-from experiments.plans import Trainings
-from experiments.training import Record, train
+from experiments.studies.base import Study, Trainings
+from experiments.training.config import RunConfig, Strict
+from experiments.training.loop import train
 
 
 class Competitor(Strict):
@@ -37,22 +37,11 @@ class Settings(Trainings):
 
 def plan(settings: Settings) -> list[RunConfig]:
     """Every competitor with every seed on every problem."""
-    return [
-        resolve(
-            "exactness",
-            problem=problem,
-            entry=name,
-            optimizer=competitor.optimizer,
-            settings=competitor.settings,
-            seed=seed,
-            **settings.lengths(),
-        )
-        for problem in settings.problems
+    kinds = [
+        {"entry": name, "optimizer": competitor.optimizer, "settings": competitor.settings}
         for name, competitor in settings.competitors.items()
-        for seed in settings.seeds
     ]
+    return settings.runs("exactness", kinds)
 
 
-def run(config: RunConfig, record: Record) -> dict[str, Any]:
-    """One training."""
-    return train(config, record)
+STUDY = Study(Settings, plan, train)

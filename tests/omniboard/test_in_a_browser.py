@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from experiments import omniboard
-from experiments.source import REPOSITORY
+from experiments.common.paths import REPOSITORY
+from experiments.runs import omniboard
 
 PICTURES = REPOSITORY / "build" / "omniboard"
 RUN = ["run", "problem=digits-mlp", "optimizer=pal", "settings.mu=0.1", "steps=120", "evaluate_every=10"]

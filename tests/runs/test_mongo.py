@@ -15,9 +15,11 @@ import numpy as np
 import pytest
 from small_runs import short, until
 
-from experiments import mongo, omniboard, tracking
-from experiments.errors import UserError
-from experiments.studies import single
+from experiments.common.errors import UserError
+from experiments.common.paths import runs_root
+from experiments.runs import mongo, omniboard, run_directory
+from experiments.runs.key import run_key
+from experiments.training.loop import train
 
 SERVER = shutil.which("secantusd-py")
 pytestmark = pytest.mark.skipif(SERVER is None, reason="secantusd-py is not installed")
@@ -99,11 +101,11 @@ def broken(config, record):
 
 def test_the_database_holds_what_the_run_directories_hold(database, runs_root):
     configs = [short(seed=seed) for seed in range(2)] + [short(optimizer="sgd", settings={"lr": 0.01})]
-    folders = [tracking.execute(config, single.run) for config in configs]
+    folders = [run_directory.execute(config, train) for config in configs]
     assert mongo.sync(database) == (3, 3)
     files = gridfs.GridFS(database)
     for config, folder in zip(configs, folders, strict=True):
-        run = database.runs.find_one({"_id": mongo.number_of(config.key())})
+        run = database.runs.find_one({"_id": mongo.number_of(run_key(config))})
         assert run["status"] == "COMPLETED"
         assert run["experiment"]["name"] == f"single/digits-cnn/{config.entry}"
         for name, value in (config.model_dump(exclude={"settings"}) | config.settings).items():
@@ -124,20 +126,20 @@ def test_the_database_holds_what_the_run_directories_hold(database, runs_root):
 
 
 def test_syncing_twice_changes_nothing_and_keeps_what_a_person_wrote(database):
-    tracking.execute(short(), single.run)
+    run_directory.execute(short(), train)
     mongo.sync(database)
     database.runs.update_one({}, {"$set": {"omniboard.notes": "look at this"}})
     before = [*database.runs.find(), *database.metrics.find(), *database["fs.files"].find()]
     assert mongo.sync(database) == (0, 1)
     assert [*database.runs.find(), *database.metrics.find(), *database["fs.files"].find()] == before
-    found = mongo.documents(tracking.root() / short().key(), short().key())
+    found = mongo.documents(runs_root() / run_key(short()), run_key(short()))
     mongo.store(database, gridfs.GridFS(database), found)
     assert database.runs.find_one()["omniboard"] == {"tags": ["single"], "notes": "look at this"}
     assert database.runs.count_documents({}) == 1
 
 
 def test_a_run_made_anew_replaces_the_old_one(database):
-    folder = tracking.execute(short(), single.run)
+    folder = run_directory.execute(short(), train)
     mongo.sync(database)
     (folder / "trace.npz").write_bytes(b"much shorter")
     run = json.loads((folder / "run.json").read_text())
@@ -150,8 +152,8 @@ def test_a_run_made_anew_replaces_the_old_one(database):
 
 
 def test_an_attempt_that_died_while_it_was_written_stops_nothing(database, runs_root):
-    tracking.execute(short(), single.run)
-    torn = runs_root / ".failed" / short(seed=1).key()
+    run_directory.execute(short(), train)
+    torn = runs_root / ".failed" / run_key(short(seed=1))
     torn.mkdir(parents=True)
     (torn / "run.json").write_text('{"status": "RUNN')
     assert mongo.sync(database) == (1, 1)
@@ -159,19 +161,19 @@ def test_an_attempt_that_died_while_it_was_written_stops_nothing(database, runs_
 
 def test_a_failed_run_is_there_with_its_output_until_it_succeeds(database):
     with pytest.raises(RuntimeError):
-        tracking.execute(short(), broken)
+        run_directory.execute(short(), broken)
     assert mongo.sync(database) == (1, 1)
     run = database.runs.find_one()
     assert run["status"] == "FAILED"
     assert "this is where it went wrong" in run["captured_out"]
     assert "RuntimeError: no reason" in "".join(run["fail_trace"])
-    tracking.execute(short(), single.run)
+    run_directory.execute(short(), train)
     assert mongo.sync(database) == (1, 1)
     assert database.runs.find_one()["status"] == "COMPLETED"
 
 
 def test_a_diverged_run_is_marked(database):
-    tracking.execute(short(optimizer="sgd", settings={"lr": 1e6}), single.run)
+    run_directory.execute(short(optimizer="sgd", settings={"lr": 1e6}), train)
     mongo.sync(database)
     run = database.runs.find_one()
     assert run["omniboard"]["tags"] == ["single", "diverged"]
@@ -209,7 +211,7 @@ def test_a_server_killed_during_a_live_run_loses_nothing(mortal, monkeypatch):
         mortal.start()
         return result
 
-    folder = tracking.execute(short(), body)
+    folder = run_directory.execute(short(), body)
     assert seen.is_set()
     with mongo.connect(mortal.url) as database:
         mongo.sync(database)
@@ -226,7 +228,7 @@ def quick(seed=0, value=0.0):
         record.metric("loss", value, 0)
         return counting(record, 0)
 
-    return tracking.execute(short(seed=seed), body)
+    return run_directory.execute(short(seed=seed), body)
 
 
 def test_a_run_whose_directory_gets_another_key_is_there_once_and_keeps_its_notes(database, runs_root):
@@ -282,7 +284,7 @@ def test_a_run_that_the_database_does_not_take_is_named_and_stops_no_other(datab
     assert mongo.sync(database) == (2, 2)
     error = capfd.readouterr().err
     assert error.count("cannot be brought into the database (OverflowError") == 1
-    assert short(seed=1).key() in error
+    assert run_key(short(seed=1)) in error
 
 
 def test_a_run_that_the_database_does_not_take_goes_on(server, database, monkeypatch, capfd):
@@ -305,7 +307,7 @@ def seconds(steps, runs=1):
     """How long runs take that only write down numbers."""
     started = time.perf_counter()
     for seed in range(runs):
-        tracking.execute(short(seed=seed), lambda _, record: counting(record, steps))
+        run_directory.execute(short(seed=seed), lambda _, record: counting(record, steps))
     return time.perf_counter() - started
 
 
@@ -327,7 +329,7 @@ def test_a_server_that_hangs_costs_a_run_its_timeout_once(mortal, monkeypatch, c
         mortal.process.send_signal(signal.SIGSTOP)
         return counting(record, 100)
 
-    folder = tracking.execute(short(seed=9), body)
+    folder = run_directory.execute(short(seed=9), body)
     assert seconds(10, runs=2) < 2 * mongo.TIMEOUT + 1
     assert capfd.readouterr().err.count("MONGO_URL") == 1
     mortal.process.send_signal(signal.SIGCONT)

@@ -5,8 +5,8 @@ import os
 import pymongo
 import pytest
 
-from experiments import omniboard
-from experiments.errors import UserError
+from experiments.common.errors import UserError
+from experiments.runs import omniboard
 
 SECRET = "mongodb://me:secret@127.0.0.1:1/sacred"
 
