@@ -243,9 +243,7 @@ def _notebook(arguments: argparse.Namespace) -> int:
 def _report(arguments: argparse.Namespace) -> int:
     from experiments.reports import execution, markdown, pages
 
-    for name in execution.notebook_names():
-        if execution.has_results(name, arguments.profile):
-            execution.execute(name, arguments.profile)
+    execution.execute_all(arguments.profile)
     pages.index(arguments.profile)
     markdown.write(arguments.profile)
     markdown.into_readme(arguments.profile)

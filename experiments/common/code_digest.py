@@ -6,7 +6,7 @@ what the imported module says, not by where it stands.
 
 import ast
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 
@@ -50,17 +50,17 @@ def changed() -> bool:
     return any(not path.is_file() or path.read_text() != text for path, text in _read.items())
 
 
-def _imports(module: str) -> Iterator[str]:
-    """Names that a module imports when it runs; for `from a import b` both a and a.b, since b may be a module."""
+@lru_cache
+def _imports(module: str) -> tuple[str, ...]:
+    """Project modules that a module imports when it runs, and the package that it is in."""
+    names = [module.rpartition(".")[0]]
     for node in ast.walk(_tree(module)):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            names += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             base = _base(node, module)
-            yield base
-            yield from (f"{base}.{alias.name}" for alias in node.names)
-    if "." in module:
-        yield module.rpartition(".")[0]
+            names += [base, *(f"{base}.{alias.name}" for alias in node.names)]  # each may be a module
+    return tuple(name for name in names if _path(name) is not None)
 
 
 def _tree(module: str) -> ast.Module:

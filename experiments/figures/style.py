@@ -86,7 +86,7 @@ def save(figure: Figure, path: Path) -> list[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     files = [path.with_suffix(".png"), path.with_suffix(".pdf")]
     figure.savefig(files[0], metadata={"Software": None})
-    figure.set_layout_engine("none")  # it is laid out now; once more would take as long as drawing
+    figure.set_layout_engine(None)  # it is laid out now; once more would take as long as drawing
     figure.savefig(files[1], metadata={"CreationDate": None, "Producer": None, "Creator": None})
     return files
 

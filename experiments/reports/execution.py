@@ -1,10 +1,12 @@
 """notebooks/<name>.ipynb -> figures/<profile>/<name>/ and reports/<profile>/<name>.html.
 
-All notebooks are executed in this process, by IPython without a kernel: starting one for each took longer than the
-notebooks themselves.
+IPython executes them without kernels: starting one for each took longer than the notebooks themselves.
 """
 
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from importlib import import_module
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ import nbformat
 from IPython.core.displayhook import CapturingDisplayHook
 from IPython.core.interactiveshell import InteractiveShell
 from IPython.utils.capture import capture_output
+from joblib import cpu_count
 from nbconvert import HTMLExporter
 from traitlets.config import Config
 
@@ -33,6 +36,19 @@ def has_results(name: str, profile: str, root: Path = REPOSITORY) -> bool:
     return tables.folder(profile, name, root).is_dir() or (
         name == "claims" and tables.verdicts(profile, root).is_file()
     )
+
+
+def execute_all(profile: str, root: Path = REPOSITORY) -> None:
+    """Execute the notebooks of all studies that have results, as many at a time as there are cores.
+
+    Raises:
+        UserError: If a cell of any fails.
+    """
+    names = [name for name in notebook_names() if has_results(name, profile, root)]
+    import_module("experiments.reports.notebook")  # what all notebooks import, before the processes part
+    with ProcessPoolExecutor(cpu_count(only_physical_cores=True), get_context("fork")) as pool:
+        for done in [pool.submit(execute, name, profile, root) for name in names]:
+            done.result()
 
 
 def execute(name: str, profile: str, root: Path = REPOSITORY) -> Path:

@@ -23,7 +23,7 @@ from typing import Any
 import torch
 
 from experiments.common.paths import REPOSITORY
-from experiments.runs import mongo, run_directory
+from experiments.runs import run_directory
 from experiments.runs.finished import find_finished
 from experiments.runs.key import run_key
 from experiments.training.config import RunConfig, device_of
@@ -115,7 +115,6 @@ def launch(
     waiting = deque(config for config in configs if run_key(config) not in keys)
     board = Board(len(configs), waiting, finished)
     workers = [Slot(number, threads, board) for number in range(min(slots, len(waiting)))]
-    mongo.warn()
     try:
         prepare(list(waiting))  # while the workers import torch
         for worker in workers:

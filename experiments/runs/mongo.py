@@ -6,12 +6,10 @@ that bringing a run in twice changes nothing and a lost database costs nothing.
 
 import hashlib
 import json
+import logging
 import os
 import re
 import socket
-import sys
-import threading
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -31,11 +29,13 @@ from pymongo.errors import ConfigurationError, InvalidURI, OperationFailure, PyM
 from experiments.common.errors import UserError
 from experiments.common.paths import runs_root
 
+log = logging.getLogger(__name__)
+
 FORMAT = "MongoObserver-0.7.0"
 """What Sacred 0.8 writes into every run."""
 
 DATABASE = "sacred"
-"""Name of the database where the address names none."""
+"""Name of the database of `make omniboard`."""
 
 POINTS = 1_000
 """Of a metric, at most; more are thinned evenly, the last one stays."""
@@ -45,12 +45,6 @@ OUTPUT = 1_000_000
 
 TIMEOUT = 2.0
 """Seconds after which a database counts as absent."""
-
-MIRROR_SECONDS = 5.0
-"""Time between two looks at a run that is under way."""
-
-RETRY_SECONDS = 30.0
-"""Time for which an absent database is left alone."""
 
 UNWRITABLE = (BSONError, UnicodeEncodeError, OverflowError, OperationFailure, GridFSError)
 """What pymongo raises for a single run that the database does not take, such as one that is too large."""
@@ -193,7 +187,12 @@ def connect(url: str) -> Iterator[Database[Any]]:
             f"MONGO_URL is {_public(url)!r}; it must look like mongodb://host:27017/sacred ({why})"
         ) from None
     with client:
-        database = client.get_default_database(DATABASE)
+        try:
+            database = client.get_default_database()
+        except ConfigurationError:
+            raise UserError(
+                f"MONGO_URL is {_public(url)!r}, which names no database, as mongodb://host:27017/{DATABASE} does"
+            ) from None
         try:
             other = database.runs.find_one({"format": {"$ne": FORMAT}}, {"format": True})
         except PyMongoError as error:
@@ -214,7 +213,7 @@ def _public(url: str) -> str:
 
 
 def sync(database: Database[Any]) -> tuple[int, int]:
-    """Bring in all finished and failed runs; returns how many were new or newer, and how many there are.
+    """Bring in all runs, finished, failed and under way; returns how many were new or newer, and how many there are.
 
     Runs that came from this very folder and have no directory any more go; what a person wrote to one whose directory
     was given another key stays with it. A run that the database does not take is named and left out.
@@ -227,14 +226,14 @@ def sync(database: Database[Any]) -> tuple[int, int]:
     written = {run["config"]["key"]: run["omniboard"] for run in gone}
     for number, folder in here.items():
         try:
-            found = documents(folder, folder.name)
-            if _same(known.get(number), found.run):
+            if _same(known.get(number), _json(folder / "run.json")):
                 continue
+            found = documents(folder, _key(folder))
             if number not in known:
                 found.run["omniboard"] = written.get(found.run["config"]["key"], found.run["omniboard"])
             store(database, files, found)
         except UNWRITABLE as error:
-            print(_left_out(folder, error), file=sys.stderr)  # noqa: T201
+            log.warning(_left_out(folder, error))
         except (OSError, ValueError):  # under way, moved just now, or dead before Sacred wrote anything
             pass
         else:
@@ -250,10 +249,16 @@ def sync(database: Database[Any]) -> tuple[int, int]:
 def _directories() -> dict[int, Path]:
     """Where the runs of this machine are, by number: finished, else failed, else under way."""
     found: dict[int, Path] = {}
-    for place in (".partial", ".failed", "."):  # a run that moves meanwhile moves to the right
-        keys = [path for path in (runs_root() / place).glob("*") if re.fullmatch("[0-9a-f]{16}", path.name)]
-        found |= {number_of(path.name): path for path in sorted(keys)}
+    for pattern in (".partial/*", ".partial/*/record", ".failed/*", "*"):  # a run that moves meanwhile moves to the right
+        folders = [
+            folder for folder in runs_root().glob(pattern) if re.fullmatch("[0-9a-f]{16}", _key(folder))
+        ]
+        found |= {number_of(_key(folder)): folder for folder in sorted(folders)}
     return found
+
+
+def _key(folder: Path) -> str:
+    return folder.parent.name if folder.name == "record" else folder.name
 
 
 def _gone(known: Mapping[int, dict[str, Any]], here: Mapping[int, Path]) -> list[dict[str, Any]]:
@@ -282,7 +287,9 @@ def fields(database: Database[Any]) -> list[str]:
 
 
 def _same(known: dict[str, Any] | None, run: dict[str, Any]) -> bool:
-    return known is not None and all(known.get(name) == run[name] for name in ("heartbeat", "status"))
+    """Whether the database has a run as its run.json is now."""
+    moment = _moment(run.get("heartbeat"))
+    return known is not None and (known.get("heartbeat"), known.get("status")) == (moment, run.get("status"))
 
 
 def prepare(database: Database[Any]) -> None:
@@ -314,68 +321,3 @@ def _put(files: gridfs.GridFS, file_id: ObjectId, path: Path) -> None:
             return
         files.delete(file_id)
     files.put(content, _id=file_id, filename=path.name)
-
-
-@contextmanager
-def mirrored(folder: Path, key: str) -> Iterator[None]:
-    """With $MONGO_URL set, show a run in the database while it is under way.
-
-    A thread of its own looks at the run's directory; whatever happens to the database, the run waits for it at most
-    once, at the end, for `TIMEOUT` seconds and a little, and its directory is complete: the next sync brings it in.
-    """
-    url = os.environ.get("MONGO_URL")
-    if not url:
-        yield
-        return
-    over = threading.Event()
-    thread = threading.Thread(target=_mirror, args=(url, folder, key, over), daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        over.set()
-        thread.join(2 * TIMEOUT)
-
-
-class _Absence:
-    """Whether a database was absent a moment ago: then it is left alone for a while, in all runs of this process."""
-
-    until = 0.0
-
-
-def _mirror(url: str, folder: Path, key: str, over: threading.Event) -> None:
-    last = False
-    while not last:
-        last = over.wait(MIRROR_SECONDS)
-        if time.monotonic() < _Absence.until:
-            continue
-        try:
-            with pymongo.timeout(TIMEOUT), connect(url) as database:
-                store(database, gridfs.GridFS(database), documents(folder, key))
-        except (UserError, PyMongoError) as error:
-            print(_goes_on(error), file=sys.__stderr__)
-            _Absence.until = time.monotonic() + RETRY_SECONDS
-        except UNWRITABLE as error:
-            print(_left_out(folder, error), file=sys.__stderr__)
-            return
-        except (OSError, ValueError):  # Sacred is about to write these files
-            pass
-
-
-def warn() -> None:
-    """Say if $MONGO_URL leads nowhere, without waiting for the answer: for a launcher, whose workers nobody hears."""
-    url = os.environ.get("MONGO_URL")
-    if url:
-        threading.Thread(target=_warn, args=(url,), daemon=True).start()
-
-
-def _warn(url: str) -> None:
-    try:
-        with connect(url):
-            pass
-    except UserError as error:
-        print(_goes_on(error), file=sys.stderr)  # noqa: T201
-
-
-def _goes_on(error: Exception) -> str:
-    return f"MONGO_URL: {error}; runs go on without it, the next sync brings them in"

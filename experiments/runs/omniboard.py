@@ -2,7 +2,7 @@
 
 Omniboard 2.16.1 is no longer maintained: it listens on all interfaces (`loopback.cjs` keeps it at home), takes the next
 port if its own is in use, and ends at a missing file, so that it is started again. `page.cjs` gives it our columns and
-lets the browser ask early for what it will want, `early.cjs` makes it look at fewer runs.
+lets the browser ask early for what it will want.
 """
 
 import json
@@ -14,11 +14,12 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
-import urllib.parse
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
+from pymongo.errors import PyMongoError
 from rich.console import Console
 
 from experiments.common.errors import UserError
@@ -30,6 +31,8 @@ DATABASE_PORT = 27117
 PATH = "/sacred"
 """Where Omniboard shows the database, whatever the database's own name."""
 FOLDER = REPOSITORY / "tools" / "omniboard"
+SYNC_SECONDS = 5.0
+"""Time between two looks at the run directories."""
 START_SECONDS = 30.0
 """Time that the database has to answer."""
 ENDS, QUICK_SECONDS, PAUSE_SECONDS = 10, 30.0, 1.0
@@ -52,29 +55,22 @@ def main(port: int) -> int:
     with _database() as url:
         with mongo.connect(url) as database:
             new, total = mongo.sync(database)
-            name, fields = database.name, mongo.fields(database)
+            fields = mongo.fields(database)
         Console().print(
             f"{total} runs, {new} of them new. Omniboard: [bold]http://{HOST}:{port}{PATH}[/] (Ctrl-C ends it)",
             soft_wrap=True,
         )
-        _serve(with_database(url, name), port, fields)
+        threading.Thread(target=_keep_up, args=(url,), daemon=True).start()
+        _serve(url, port, fields)
     return 0
 
 
-def with_database(url: str, name: str) -> str:
-    """The address with the name of its database, without which Omniboard takes one of its own.
-
-    Where an address names no database, its user is one of `admin`, or of no database; the name that we add must not
-    change that.
-    """
-    place, _, options = url.partition("?")
-    scheme, _, rest = place.partition("://")
-    hosts, _, database = rest.partition("/")
-    known = {key.lower(): value for key, value in urllib.parse.parse_qsl(options)}
-    if "@" in hosts and not database and "authsource" not in known:
-        source = "admin" if known.get("authmechanism", "SCRAM").startswith("SCRAM") else "$external"
-        options = "&".join(filter(None, (options, f"authSource={source}")))
-    return f"{scheme}://{hosts}/{name}" + (f"?{options}" if options else "")
+def _keep_up(url: str) -> None:
+    """Bring in what is new in the run directories, again and again: runs show while they train."""
+    while True:
+        time.sleep(SYNC_SECONDS)
+        with suppress(UserError, PyMongoError), mongo.connect(url) as database:
+            mongo.sync(database)
 
 
 def _require_free(port: int, otherwise: str) -> None:
@@ -159,7 +155,7 @@ def _serve(url: str, port: int, fields: Sequence[str]) -> None:
     Raises:
         UserError: If it ends soon after its start, again and again.
     """
-    loaded = [word for name in ("loopback", "page", "early") for word in ("--require", f"./{name}.cjs")]
+    loaded = [word for name in ("loopback", "page") for word in ("--require", f"./{name}.cjs")]
     command = ["node", *loaded, "node_modules/.bin/omniboard"]
     # Everybody on this machine sees the words of a command; its environment, and with it a password, only its owner.
     ours = {"PORT": str(port), "NODE_NO_WARNINGS": "1", "PAL_FIELDS": json.dumps(fields), "MONGO_URI": url}

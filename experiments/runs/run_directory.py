@@ -23,7 +23,6 @@ import numpy as np
 import torch
 
 from experiments.common.paths import runs_root
-from experiments.runs import mongo
 from experiments.runs.key import run_key
 from experiments.runs.provenance import provenance
 from experiments.training.config import RunConfig
@@ -232,8 +231,7 @@ def _observe(config: RunConfig, partial: Path, main: Callable[[Any], dict[str, A
     experiment.add_config(config.model_dump() | {"key": run_key(config)})
     experiment.observers.append(FileStorageObserver(partial, copy_sources=False))
     experiment.main(lambda _run: main(_run))
-    with mongo.mirrored(partial / "record", run_key(config)):
-        experiment.run(options={"--id": "record"})
+    experiment.run(options={"--id": "record"})
 
 
 def _keep_failed(key: str, partial: Path, reason: str) -> Path:

@@ -58,7 +58,13 @@ def write(root, name, text):
 
 def forget():
     code_digest._read.clear()
-    for function in (code_digest.digest, code_digest.files, code_digest._code, code_digest._code_alone):
+    for function in (
+        code_digest.digest,
+        code_digest.files,
+        code_digest._imports,
+        code_digest._code,
+        code_digest._code_alone,
+    ):
         function.cache_clear()
 
 
