@@ -72,7 +72,7 @@ def _sections(where: str, study: str, values: Any) -> list[Strict]:
 def outcomes(finished: Sequence[FinishedRun]) -> pd.DataFrame:
     """One row per run."""
     rows = [identity(run) | {name: run.result[name] for name in COLUMNS} for run in finished]
-    return pd.DataFrame(rows, columns=["problem", "entry", "setting", "seed", *COLUMNS])
+    return pd.DataFrame(rows, columns=["problem", "method", "setting", "seed", *COLUMNS])
 
 
 def _finished_today(configs: Sequence[RunConfig]) -> pd.DataFrame:
@@ -110,13 +110,13 @@ def plan(profile: str, study: str, known: Outcomes = _finished_today) -> Plan:
 def _plan_section(name: str, section: Strict, known: Outcomes) -> Plan:
     study = get_study(name)
     first = study.plan(section)
-    awaited = study.further(section, {config.entry: config.settings for config in first})
+    awaited = study.further(section, {config.method: config.settings for config in first})
     choice = _choice(first, known(first)) if awaited else None
     return Plan(first, awaited) if choice is None else Plan(first + study.further(section, choice), [])
 
 
 def _choice(first: Sequence[RunConfig], rows: pd.DataFrame) -> Choice | None:
-    """The setting of each competitor; None if any of the runs is not finished."""
+    """The setting of each method; None if any of the runs is not finished."""
     if len(rows) < len(first):
         return None
     wanted = pd.DataFrame([identity(FinishedRun("", config, Path())) for config in first])
@@ -124,16 +124,16 @@ def _choice(first: Sequence[RunConfig], rows: pd.DataFrame) -> Choice | None:
     if len(there) < len(wanted):
         return None
     settings = {
-        (config.entry, name): config.settings for config, name in zip(first, wanted["setting"], strict=True)
+        (config.method, name): config.settings for config, name in zip(first, wanted["setting"], strict=True)
     }
     chosen = lowest_loss(there)
-    return {config.entry: settings[config.entry, chosen[config.entry]] for config in first}
+    return {config.method: settings[config.method, chosen[config.method]] for config in first}
 
 
 def select(configs: Sequence[RunConfig], pattern: str) -> list[RunConfig]:
     """The runs that match a pattern such as `cifar10-*,pal,seed=0`.
 
-    A run is taken if every word is its problem, its entry, its optimizer or its "seed=N"; in a word, * stands for
+    A run is taken if every word is its problem, its method, its optimizer or its "seed=N"; in a word, * stands for
     anything.
 
     Raises:
@@ -143,13 +143,13 @@ def select(configs: Sequence[RunConfig], pattern: str) -> list[RunConfig]:
     words = [word.strip() for word in pattern.split(",") if word.strip()]
     if not words:
         raise UserError(
-            "only: the pattern is empty; it must name a problem, an entry, an optimizer or seed=N"
+            "only: the pattern is empty; it must name a problem, a method, an optimizer or seed=N"
         )
     known = list(dict.fromkeys(label for config in configs for label in _labels(config)))
     for word in words:
         if not any(fnmatchcase(label, word) for label in known):
             raise UserError(
-                f"only: no run has the problem, entry, optimizer or seed {word!r}; {nearest(word, known)}"
+                f"only: no run has the problem, method, optimizer or seed {word!r}; {nearest(word, known)}"
             )
     chosen = [
         config
@@ -163,4 +163,4 @@ def select(configs: Sequence[RunConfig], pattern: str) -> list[RunConfig]:
 
 def _labels(config: RunConfig) -> tuple[str, ...]:
     """What words are compared with."""
-    return config.problem, config.entry, config.optimizer, f"seed={config.seed}"
+    return config.problem, config.method, config.optimizer, f"seed={config.seed}"

@@ -43,9 +43,11 @@ class Memory:
     def load_checkpoint(self):
         return self.checkpoint
 
-    def save_checkpoint(self, state):
+    def after_step(self, state):
+        if self.checkpoint_seconds:
+            return
         file = io.BytesIO()  # what the run does to its tensors later must not change the checkpoint
-        torch.save(state, file)
+        torch.save(state(), file)
         file.seek(0)
         self.checkpoint = torch.load(file, weights_only=True)
 

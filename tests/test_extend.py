@@ -96,7 +96,7 @@ def test_only_what_is_new_runs(reader):
 
 def test_a_new_optimizer_is_in_tables_and_figures(reader):
     runs = pd.read_csv(reader.root / "results" / "mine" / "benchmark" / "runs.csv")
-    assert set(runs.loc[runs["entry"] == "signsgd", "setting"]) == {"lr=0.001", "lr=0.0001"}
+    assert set(runs.loc[runs["method"] == "signsgd", "setting"]) == {"lr=0.001", "lr=0.0001"}
     from experiments import figures
 
     tables = [

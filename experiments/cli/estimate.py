@@ -25,7 +25,7 @@ from experiments.studies.base import get_study
 from experiments.training.config import RunConfig, device_of
 from experiments.training.cuda_graphs import WARM_UP
 from experiments.training.loop import train
-from experiments.training.record import Enough, NullRecord
+from experiments.training.record import Enough, NullRecord, State
 from experiments.training.trainer import Trainer
 
 STEPS, SECONDS, PATIENCE = 8, 0.5, 10.0
@@ -43,15 +43,15 @@ ENDLESS = 1000
 
 
 def table(configs: Sequence[RunConfig], slots: int) -> Table:
-    """Runs, how many are finished, and the time for the others, by study, problem and entry; the last row is all."""
+    """Runs, how many are finished, and the time for the others, by study, problem and method; the last row is all."""
     finished = find_finished(configs)
     keys = {run.key for run in finished}
     seconds = estimate([config for config in configs if run_key(config) not in keys], finished)
-    columns = ("study", "problem", "entry", "runs", "finished", "remaining", "each", "estimated time")
+    columns = ("study", "problem", "method", "runs", "finished", "remaining", "each", "estimated time")
     shown = Table(*columns)
     rows: dict[tuple[str, ...], list[RunConfig]] = defaultdict(list)
     for config in configs:
-        rows[config.study, config.problem, config.entry].append(config)
+        rows[config.study, config.problem, config.method].append(config)
     for names, group in rows.items():
         shown.add_row(*names, *_numbers(group, seconds, 1))
     shown.add_section()
@@ -192,16 +192,14 @@ class Stopwatch(NullRecord):
         self._device = device
         self._untimed = WARM_UP if device.type == "cuda" else 0  # the others are replays
 
-    @property
-    def checkpoint_seconds(self) -> float:
-        """Asked for once after each step."""
+    def after_step(self, _: Callable[[], State], /) -> None:
+        """Note the time; raise Enough if no more steps are wanted."""
         if self._device.type == "cuda":
             torch.cuda.synchronize()
         if self._untimed:
             self._untimed -= 1
-            return super().checkpoint_seconds
+            return
         self.moments.append(time.perf_counter())
         began, first, last = *self.moments[:2], self.moments[-1]
         if len(self.moments) > STEPS + 1 or last - first > SECONDS or first - began > PATIENCE:
             raise Enough
-        return super().checkpoint_seconds

@@ -28,7 +28,7 @@ SHORT = {
 HIGH = ("accuracy",)
 """Of results with such a name, high is good: they are sorted from the top."""
 
-WHO = ("key", "study", "problem", "entry", "seed")
+WHO = ("key", "study", "problem", "method", "seed")
 """Columns that say which run it is."""
 
 

@@ -1,5 +1,6 @@
 """Studies at the scale of a profile: plan, launch, tables."""
 
+import logging
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -7,7 +8,6 @@ from dataclasses import dataclass
 
 import torch
 from joblib import cpu_count
-from rich.console import Console
 from rich.table import Table
 
 from experiments import planning
@@ -22,6 +22,8 @@ from experiments.runs.finished import delete_runs, find_finished
 from experiments.runs.key import run_key
 from experiments.runs.launcher import Board, Failure
 from experiments.training.config import RunConfig
+
+log = logging.getLogger(__name__)
 
 NOT_FINISHED = 75
 """Exit code at the time limit: nothing failed, but runs are left (EX_TEMPFAIL of sysexits)."""
@@ -122,7 +124,7 @@ def _study(request: Request, study: str, plan: Plan) -> int:
         return _study(request, study, decided)
     finished = find_finished(plan.runs)
     if request.only is not None:
-        _say(
+        log.info(
             f"{study}: {len(finished)} runs finished; with --only no tables are written, without it they are"
         )
     else:
@@ -140,7 +142,9 @@ def _runs(request: Request, study: str, configs: Sequence[RunConfig]) -> int:
             return 1
     left = len(configs) - len(find_finished(configs))
     if left and time.monotonic() > request.until:
-        _say(f"{study}: time limit reached, {left} of {len(configs)} runs left; the same command continues")
+        log.info(
+            f"{study}: time limit reached, {left} of {len(configs)} runs left; the same command continues"
+        )
         return NOT_FINISHED
     if left and code_digest.changed():
         raise UserError("the code was changed while its runs were under way; the same command completes them")
@@ -170,12 +174,11 @@ def _execute(
     return slurm.launch(configs, slurm.read(request.slurm), f"{study}-{request.profile}", show)
 
 
-def forget(request: Request) -> int:
+def forget(request: Request) -> None:
     """Delete the finished runs that are asked for, so that they are run anew."""
     finished = [run for plan in request.plans().values() for run in find_finished(plan.runs)]
     delete_runs(finished)
-    _say(f"{len(finished)} runs of profile {request.profile} deleted")
-    return 0
+    log.info(f"{len(finished)} runs of profile {request.profile} deleted")
 
 
 def _state(board: Board) -> tuple[float, int, str]:
@@ -183,14 +186,7 @@ def _state(board: Board) -> tuple[float, int, str]:
     return board.done, board.total, f"{failed} failed" if failed else ""
 
 
-def _say(words: str) -> None:
-    Console(stderr=True).print(words, markup=False, highlight=False, soft_wrap=True)
-
-
 def _complain(failures: Sequence[Failure]) -> None:
-    console = Console(stderr=True)
-    console.print(f"{len(failures)} runs failed; the same command tries them again:", style="bold red")
+    log.error(f"{len(failures)} runs failed; the same command tries them again:")
     for failure in failures:
-        console.print(
-            f"  {failure.name}\n    {failure.reason}\n    {failure.log}", markup=False, soft_wrap=True
-        )
+        log.error(f"  {failure.name}\n    {failure.reason}\n    {failure.log}")

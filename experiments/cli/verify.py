@@ -8,11 +8,11 @@ than in the first steps stays unseen.
 """
 
 import json
-import math
+import logging
 import random
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,7 +36,10 @@ from experiments.runs.key import run_key
 from experiments.runs.provenance import provenance
 from experiments.studies.base import get_study
 from experiments.training.config import RunConfig
-from experiments.training.record import Enough, NullRecord
+from experiments.training.measure import padded
+from experiments.training.record import Enough, NullRecord, State
+
+log = logging.getLogger(__name__)
 
 KEPT, DIFFERENT, NOT_FINISHED = 0, 1, 75
 """Exit codes, see `main`."""
@@ -152,7 +155,9 @@ def _study(profile: str, study: str, several: Sequence[Recorded], sample: int) -
             show(place, len(chosen), one.config.name)
             found = difference(one)
             if found is not None:
-                _say(f"{study}: {one.config.name}: {found}. The results of this study are not up to date.")
+                log.info(
+                    f"{study}: {one.config.name}: {found}. The results of this study are not up to date."
+                )
                 return DIFFERENT
         show(len(chosen), len(chosen), "")
     return _keep(profile, study)
@@ -199,19 +204,13 @@ class Beginning(NullRecord):
     def __init__(self) -> None:
         self.arrays: dict[str, np.ndarray] = {}
 
-    @property
-    def checkpoint_seconds(self) -> float:
-        """A checkpoint is due after each step."""
-        return -math.inf
-
-    def save_checkpoint(self, state: dict[str, Any]) -> None:
+    def after_step(self, state: Callable[[], State], /) -> None:
         """End the run after the last step that counts."""
-        if state["step"] < fingerprints.STEPS:
+        now = state()
+        if now["step"] < fingerprints.STEPS:
             return
-        from experiments.training.measure import padded
-
-        self.arrays = {name: values[: state["step"]].cpu().numpy() for name, values in state["trace"].items()}
-        notes = state["notes"]
+        self.arrays = {name: values[: now["step"]].cpu().numpy() for name, values in now["trace"].items()}
+        notes = now["notes"]
         for name in notes[0] if notes else ():
             self.arrays[f"lines/{name}"] = padded([line[name] for line in notes])
         raise Enough
@@ -239,10 +238,12 @@ def _keep(profile: str, study: str) -> int:
     if len(finished) == len(plan):
         tables.write(study, profile, finished)
     elif not _tables_are_whole(profile, study, plan):
-        _say(f"{study}: agrees, but is not kept: {len(finished)} of {len(plan)} runs are there; reproduce it")
+        log.info(
+            f"{study}: agrees, but is not kept: {len(finished)} of {len(plan)} runs are there; reproduce it"
+        )
         return NOT_FINISHED
     _commit(profile, study)
-    _say(f"{study}: agrees; its results count as up to date")
+    log.info(f"{study}: agrees; its results count as up to date")
     return KEPT
 
 
@@ -251,11 +252,11 @@ def _tables_are_whole(profile: str, study: str, plan: Sequence[RunConfig]) -> bo
     if not (tables.folder(profile, study) / "traces.csv").is_file():
         return False
     code = set(tables.read(profile, study, "traces")["tables_code"])
-    columns = ["problem", "entry", "setting", "seed"]
+    columns = ["problem", "method", "setting", "seed"]
     there = tables.read(profile, study, "times")[columns].astype(str)
     wanted = [identity(FinishedRun("", config, Path())) for config in plan]
     rows = sorted(tuple(str(row[name]) for name in columns) for row in wanted)
-    return code == {fingerprints.tables_code(study)} and rows == sorted(
+    return code == {fingerprints.tables_code(tables.module_of(study))} and rows == sorted(
         there.itertuples(index=False, name=None)
     )
 
@@ -267,7 +268,3 @@ def _commit(profile: str, study: str) -> None:
     done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
     if done.returncode:
         raise UserError(f"dvc commit of study@{study} failed: {done.stderr.strip() or done.stdout.strip()}")
-
-
-def _say(words: str) -> None:
-    print(words, file=sys.stderr, flush=True)  # noqa: T201

@@ -1,12 +1,14 @@
 """How far something is: a bar on a terminal, elsewhere a line now and then. Both tell the time left."""
 
-import sys
+import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+log = logging.getLogger(__name__)
 
 LINE_SECONDS = 10.0
 """Time between lines where there is no terminal."""
@@ -47,8 +49,7 @@ def progress_bar(title: str) -> Iterator[Show]:
             due = done >= total or time.monotonic() - printed_at >= LINE_SECONDS
             text = f"{title}: {int(done)}/{total} {task.fields['words']}".rstrip()
             if quiet and due and text != printed:
-                sys.stderr.write(f"{text}\n")
-                sys.stderr.flush()
+                log.info(text)
                 printed_at, printed = time.monotonic(), text
 
         yield show

@@ -17,23 +17,25 @@ ROWS = (
 
 @mpl.rc_context(STYLE)
 def wall_clock(curves: pd.DataFrame, best: pd.DataFrame, times: pd.DataFrame, problem: str) -> Figure:
-    """Each competitor's best setting over steps (left) and over time (right), mean over seeds.
+    """Each method's best setting over steps (left) and over time (right), mean over seeds.
 
-    The time of a step is the median over all runs of the competitor, evaluations included.
+    The time of a step is the median over all runs of the method, evaluations included.
     """
     curves, best, times = (table[table["problem"] == problem] for table in (curves, best, times))
-    entries = in_order(curves["entry"])
-    colour = colours(entries)
-    seconds = times.groupby("entry")["ms_per_step"].median() / 1000
+    methods = in_order(curves["method"])
+    colour = colours(methods)
+    seconds = times.groupby("method")["ms_per_step"].median() / 1000
     figure, grid = new_figure(PAGE, 5.6, nrows=len(ROWS), ncols=2, sharey="row")
     for row, (column, criterion, words, scale) in enumerate(ROWS):
         chosen = curves.merge(
-            best.loc[best["criterion"] == criterion, ["entry", "setting"]], on=["entry", "setting"]
+            best.loc[best["criterion"] == criterion, ["method", "setting"]], on=["method", "setting"]
         )
-        for entry in entries:
-            values = chosen[chosen["entry"] == entry].groupby("step")[column].mean()
-            grid[row, 0].plot(values.index, values, color=colour[entry], **line_style(entry))
-            grid[row, 1].plot(values.index * seconds[entry], values, color=colour[entry], **line_style(entry))
+        for method in methods:
+            values = chosen[chosen["method"] == method].groupby("step")[column].mean()
+            grid[row, 0].plot(values.index, values, color=colour[method], **line_style(method))
+            grid[row, 1].plot(
+                values.index * seconds[method], values, color=colour[method], **line_style(method)
+            )
         grid[row, 0].set(ylabel=words, yscale=scale)
         grid[row, 1].set_xscale("log")
         plain_log(grid[row, 1].xaxis)
@@ -43,7 +45,7 @@ def wall_clock(curves: pd.DataFrame, best: pd.DataFrame, times: pd.DataFrame, pr
     grid[1, 1].set_xlabel("time (s, logarithmic)")
     figure.suptitle(f"{problem}: the same runs over steps and over time", fontsize=10)
     handles = [
-        Line2D([], [], color=colour[entry], label=label(entry), **line_style(entry)) for entry in entries
+        Line2D([], [], color=colour[method], label=label(method), **line_style(method)) for method in methods
     ]
     figure.legend(handles=handles, loc="outside lower center", ncols=4)
     return figure

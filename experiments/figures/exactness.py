@@ -39,28 +39,30 @@ def exact_training(curves: pd.DataFrame) -> Figure:
     """
     problems = sorted(curves["problem"].unique())
     figure, grid = measures(problems, [row[1] for row in ROWS], "step", 1.6, sharex="col")
-    entries = [*(name for name in LOOKS if name in set(curves["entry"])), *_others(curves)]
+    methods = [*(name for name in LOOKS if name in set(curves["method"])), *_others(curves)]
     looks = {
-        name: LOOKS.get(name, {"color": OTHERS[place % len(OTHERS)]}) for place, name in enumerate(entries)
+        name: LOOKS.get(name, {"color": OTHERS[place % len(OTHERS)]}) for place, name in enumerate(methods)
     }
     for column, problem in enumerate(problems):
         of_problem = curves[curves["problem"] == problem]
         for axes, (name, _, scale) in zip(grid[:, column], ROWS, strict=True):
-            for entry in entries:
+            for method in methods:
                 values = (
-                    of_problem[of_problem["entry"] == entry].groupby("step")[name].agg(["mean", "min", "max"])
+                    of_problem[of_problem["method"] == method]
+                    .groupby("step")[name]
+                    .agg(["mean", "min", "max"])
                 )
-                axes.plot(values.index, values["mean"], **looks[entry])
+                axes.plot(values.index, values["mean"], **looks[method])
                 axes.fill_between(
-                    values.index, values["min"], values["max"], color=looks[entry]["color"], alpha=0.12, lw=0
+                    values.index, values["min"], values["max"], color=looks[method]["color"], alpha=0.12, lw=0
                 )
             axes.set_yscale(scale)
             if scale == "log":
                 plain_log(axes.yaxis)
-    handles = [Line2D([], [], label=WORDS.get(entry, entry), **looks[entry]) for entry in entries]
+    handles = [Line2D([], [], label=WORDS.get(method, method), **looks[method]) for method in methods]
     figure.legend(handles=handles, loc="outside lower center", ncols=3)
     return figure
 
 
 def _others(curves: pd.DataFrame) -> list[str]:
-    return sorted(set(curves["entry"]) - set(LOOKS))
+    return sorted(set(curves["method"]) - set(LOOKS))

@@ -15,8 +15,8 @@ ADAPTIVE = ("pal", "sls", "alig", "sgdhd", "cocob")
 
 
 def swept(runs: pd.DataFrame) -> list[str]:
-    """Problems on which any competitor has several settings: those that `sensitivity` has something to say about."""
-    settings = runs.groupby(["problem", "entry"])["setting"].nunique()
+    """Problems on which any method has several settings: those that `sensitivity` has something to say about."""
+    settings = runs.groupby(["problem", "method"])["setting"].nunique()
     return sorted(settings[settings > 1].index.unique("problem"))
 
 
@@ -31,19 +31,19 @@ def sensitivity(runs: pd.DataFrame, problem: str) -> Figure:
         value=lambda table: table["final_val_accuracy"].mask(table["status"] == "diverged", 0.0)
     )
     sweeps = [
-        (entry, name, values)
-        for entry in in_order(runs["entry"])
-        for name, values in _sweeps(runs[runs["entry"] == entry])
+        (method, name, values)
+        for method in in_order(runs["method"])
+        for name, values in _sweeps(runs[runs["method"] == method])
     ]
-    colour = colours(runs["entry"])
+    colour = colours(runs["method"])
     low, high = runs["value"].quantile(0.05), runs["value"].max()
     margin = 0.1 * (high - low)
     figure, grid = panels(len(sweeps), 4, 1.7, "validation\naccuracy", sharey=True)
-    for axes, (entry, name, values) in zip(grid, sweeps, strict=True):
+    for axes, (method, name, values) in zip(grid, sweeps, strict=True):
         accuracies = runs.loc[values.index, "value"]
-        _sweep(axes, accuracies, values, colour[entry])
-        _mark_below(axes, values[accuracies < low - margin], colour[entry])
-        axes.set_title(label(entry), pad=3)
+        _sweep(axes, accuracies, values, colour[method])
+        _mark_below(axes, values[accuracies < low - margin], colour[method])
+        axes.set_title(label(method), pad=3)
         axes.set_xlabel(name)
     grid[0].set_ylim(low - margin, high + margin)
     figure.suptitle(
@@ -87,18 +87,18 @@ def _mark_below(axes: Axes, values: pd.Series, colour: str) -> None:
 def schedules(curves: pd.DataFrame, problem: str) -> Figure:
     """Learning rates (step / ||d||) that adaptive methods find: every run a line, mean between two evaluations."""
     curves = curves[curves["problem"] == problem]
-    entries = [entry for entry in ADAPTIVE if _found(curves, entry)]
-    colour = colours(curves["entry"])
-    figure, grid = panels(max(1, len(entries)), 3, 2.2, "learning rate\n(step / ||d||)", "step")
-    for axes, entry in zip(grid, entries, strict=False):
-        for _, run in curves[curves["entry"] == entry].groupby(["setting", "seed"]):
+    methods = [method for method in ADAPTIVE if _found(curves, method)]
+    colour = colours(curves["method"])
+    figure, grid = panels(max(1, len(methods)), 3, 2.2, "learning rate\n(step / ||d||)", "step")
+    for axes, method in zip(grid, methods, strict=False):
+        for _, run in curves[curves["method"] == method].groupby(["setting", "seed"]):
             rates = run["learning_rate"].where(run["learning_rate"] > 0, np.nan)
-            axes.plot(run["step"], rates, color=colour[entry], lw=1, alpha=0.7)
-        axes.set(yscale="log", title=label(entry))
+            axes.plot(run["step"], rates, color=colour[method], lw=1, alpha=0.7)
+        axes.set(yscale="log", title=label(method))
         plain_log(axes.yaxis)
     figure.suptitle(f"{problem}: learning rates that come out, all settings and seeds", fontsize=10)
     return figure
 
 
-def _found(curves: pd.DataFrame, entry: str) -> bool:
-    return bool((curves.loc[curves["entry"] == entry, "learning_rate"] > 0).any())
+def _found(curves: pd.DataFrame, method: str) -> bool:
+    return bool((curves.loc[curves["method"] == method, "learning_rate"] > 0).any())

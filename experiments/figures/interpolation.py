@@ -14,21 +14,21 @@ def interpolation(curves: pd.DataFrame) -> Figure:
     """Training loss of each optimizer's best setting: geometric mean over seeds, with their range, for each problem."""
     problems = sorted(curves["problem"].unique())
     figure, grid = panels(len(problems), 3, 2.5, "training loss", "step")
-    entries = in_order(curves["entry"])
-    colour = colours(entries)
+    methods = in_order(curves["method"])
+    colour = colours(methods)
     for axes, problem in zip(grid, problems, strict=True):
         of_problem = curves[curves["problem"] == problem]
-        for entry in entries:
-            losses = of_problem[of_problem["entry"] == entry].assign(
+        for method in methods:
+            losses = of_problem[of_problem["method"] == method].assign(
                 log=lambda table: np.log(table["train_loss"])
             )
             values = np.exp(losses.groupby("step")["log"].agg(["mean", "min", "max"]))
-            width = 2.2 if entry == "pal" else 1.3
-            axes.plot(values.index, values["mean"], color=colour[entry], lw=width)
+            width = 2.2 if method == "pal" else 1.3
+            axes.plot(values.index, values["mean"], color=colour[method], lw=width)
             axes.fill_between(
-                values.index, values["min"], values["max"], color=colour[entry], alpha=0.12, lw=0
+                values.index, values["min"], values["max"], color=colour[method], alpha=0.12, lw=0
             )
         axes.set(yscale="log", title=problem)
-    handles = [Line2D([], [], color=colour[entry], label=label(entry)) for entry in entries]
-    figure.legend(handles=handles, loc="outside lower center", ncols=len(entries))
+    handles = [Line2D([], [], color=colour[method], label=label(method)) for method in methods]
+    figure.legend(handles=handles, loc="outside lower center", ncols=len(methods))
     return figure

@@ -37,14 +37,14 @@ OTHERS = (
 LABELS = {
     "pal": "PAL",
     "sgd": "SGD",
-    "adam": "ADAM",
+    "adam": "Adam",
     "rmsprop": "RMSProp",
     "sls": "SLS",
     "sgdhd": "SGD-HD",
     "alig": "ALI-G",
     "cocob": "COCOB",
     "sgd-step": "SGD, schedule",
-    "adam-step": "ADAM, schedule",
+    "adam-step": "Adam, schedule",
     "rmsprop-step": "RMSProp, schedule",
     "exact": "exact search",
     "rmsprop-tf": "RMSProp (TensorFlow)",
@@ -91,24 +91,24 @@ def save(figure: Figure, path: Path) -> list[Path]:
     return files
 
 
-def label(entry: str) -> str:
-    """How figures call a competitor."""
-    return LABELS.get(entry, entry)
+def label(method: str) -> str:
+    """How figures call a method."""
+    return LABELS.get(method, method)
 
 
-def colours(entries: Iterable[str]) -> dict[str, str]:
+def colours(methods: Iterable[str]) -> dict[str, str]:
     """The paper's colours for the paper's optimizers, with or without schedule; further ones for the others."""
-    names = sorted(set(entries))
+    names = sorted(set(methods))
     further = iter(OTHERS * (len(names) // len(OTHERS) + 1))
     found = {name: PAPER.get(name.removesuffix("-step")) for name in names}
     return {name: colour or next(further) for name, colour in found.items()}
 
 
-def in_order(entries: Iterable[str]) -> list[str]:
+def in_order(methods: Iterable[str]) -> list[str]:
     """PAL first, then the paper's optimizers, each before its schedule, then the others."""
     order = list(PAPER)
     known = {name: place for place, name in enumerate(order)}
-    return sorted(set(entries), key=lambda name: (known.get(name.removesuffix("-step"), len(order)), name))
+    return sorted(set(methods), key=lambda name: (known.get(name.removesuffix("-step"), len(order)), name))
 
 
 def new_figure(width: float, height: float, **layout: Any) -> tuple[Figure, Any]:

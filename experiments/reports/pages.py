@@ -1,15 +1,14 @@
 """The front page: reports/<profile>/index.html."""
 
 import html
-from collections.abc import Sequence
+import re
 from pathlib import Path
 from typing import Any
 
+import mistune
 import pandas as pd
 
 from experiments.common.paths import REPOSITORY, write_whole
-from experiments.reports import markdown
-from experiments.results import tables
 
 
 def page(profile: str, name: str, root: Path = REPOSITORY) -> Path:
@@ -18,42 +17,24 @@ def page(profile: str, name: str, root: Path = REPOSITORY) -> Path:
 
 
 def index(profile: str, root: Path = REPOSITORY) -> Path:
-    """The front page: verdicts, figures, pages, and what all of it stands on."""
-    verdicts = pd.read_csv(tables.verdicts(profile, root))
+    """REPORT.md as the front page, with links to all pages and tables, and what all of it stands on."""
+    render: Any = mistune.create_markdown(escape=True, plugins=["table"])
+    text = render(page(profile, "index", root).with_name("REPORT.md").read_text())
     parts = [
-        f"<h1>PAL: the replication, profile <em>{html.escape(profile)}</em></h1>",
-        f"<p>{html.escape(markdown.summary(verdicts))}</p>",
-        _claims(verdicts),
+        re.sub(VERDICT, _badge, text),
         "<h2>Read on</h2>",
         _links(profile, root),
-        "<h2>Figures</h2>",
-        *_pictures(profile, root),
         "<h2>What this stands on</h2>",
         *(_provenance(path) for path in sorted((root / "results" / profile).glob("*/provenance.csv"))),
     ]
     return write_whole(page(profile, "index", root), document(f"PAL: {profile}", "\n".join(parts)))
 
 
-def _claims(verdicts: pd.DataFrame) -> str:
-    rows = [_claim(row) for row in verdicts.to_dict("records")]
-    head = (
-        "<tr><th>claim</th><th>test, declared beforehand</th><th>measured</th><th>n</th><th>verdict</th></tr>"
-    )
-    return f"<table>{head}{''.join(rows)}</table>"
+VERDICT = r"<strong>(supported|contradicted|undecided|not measured)</strong>"
 
 
-def _claim(row: dict[Any, Any]) -> str:
-    measured = ""
-    if row["verdict"] != "not measured":
-        measured = f"<b>{row['measured']:.3g}</b><br><small>{markdown.interval(row)}</small>"
-    badge = f'<span class="{row["verdict"].replace(" ", "-")}">{row["verdict"]}</span>'
-    claim, source, test, scope = (
-        html.escape(str(row[name])) for name in ("claim", "source", "test", "scope")
-    )
-    return (
-        f"<tr><td>{claim}<br><small>{source}</small></td><td><small>{test}</small><br><small>{scope}</small></td>"
-        f"<td>{measured}</td><td>{row['n']}</td><td>{badge}</td></tr>"
-    )
+def _badge(found: re.Match[str]) -> str:
+    return f'<span class="{found[1].replace(" ", "-")}">{found[1]}</span>'
 
 
 def _links(profile: str, root: Path) -> str:
@@ -62,15 +43,6 @@ def _links(profile: str, root: Path) -> str:
     items = [f'<a href="{name}">{name.removesuffix(".html")}</a>' for name in pages if name != "index.html"]
     items += [f'<a href="../../{(at := path.relative_to(root))}">{at}</a>' for path in made]
     return f"<p>{' · '.join(items)}</p>"
-
-
-def _pictures(profile: str, root: Path) -> Sequence[str]:
-    pictures = sorted((root / "figures" / profile).rglob("*.png"))
-    return [
-        f'<figure><img src="../../{at}" alt="{at.stem}"><figcaption>{at.stem} '
-        f'(<a href="../../{at.with_suffix(".pdf")}">PDF</a>)</figcaption></figure>'
-        for at in (path.relative_to(root) for path in pictures)
-    ]
 
 
 def _provenance(path: Path) -> str:

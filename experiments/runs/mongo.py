@@ -113,7 +113,7 @@ def origin() -> str:
 
 
 def _name(config: dict[str, Any]) -> tuple[Any, ...]:
-    return config["study"], config["problem"], config["entry"]
+    return config["study"], config["problem"], config["method"]
 
 
 def _flat(config: dict[str, Any], result: dict[str, Any]) -> dict[str, Any]:
@@ -124,7 +124,12 @@ def _flat(config: dict[str, Any], result: dict[str, Any]) -> dict[str, Any]:
         for name, value in settings.items()
     )
     others = {name: value for name, value in config.items() if name != "settings"}
-    first = {"problem": config["problem"], "entry": config["entry"], "setting": text, "seed": config["seed"]}
+    first = {
+        "problem": config["problem"],
+        "method": config["method"],
+        "setting": text,
+        "seed": config["seed"],
+    }
     results = {name: result.get(source) for name, source in RESULTS.items()}
     own = {f"settings_{name}" if name in others else name: value for name, value in settings.items()}
     return first | results | own | {name: value for name, value in others.items() if name not in first}
@@ -249,7 +254,12 @@ def sync(database: Database[Any]) -> tuple[int, int]:
 def _directories() -> dict[int, Path]:
     """Where the runs of this machine are, by number: finished, else failed, else under way."""
     found: dict[int, Path] = {}
-    for pattern in (".partial/*", ".partial/*/record", ".failed/*", "*"):  # a run that moves meanwhile moves to the right
+    for pattern in (
+        ".partial/*",
+        ".partial/*/record",
+        ".failed/*",
+        "*",
+    ):  # a run that moves meanwhile moves to the right
         folders = [
             folder for folder in runs_root().glob(pattern) if re.fullmatch("[0-9a-f]{16}", _key(folder))
         ]

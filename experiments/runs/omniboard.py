@@ -6,13 +6,13 @@ lets the browser ask early for what it will want.
 """
 
 import json
+import logging
 import os
 import re
 import shutil
 import signal
 import socket
 import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -20,11 +20,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 
 from pymongo.errors import PyMongoError
-from rich.console import Console
 
 from experiments.common.errors import UserError
 from experiments.common.paths import REPOSITORY, runs_root
 from experiments.runs import mongo
+
+log = logging.getLogger(__name__)
 
 HOST = "127.0.0.1"
 DATABASE_PORT = 27117
@@ -56,10 +57,7 @@ def main(port: int) -> int:
         with mongo.connect(url) as database:
             new, total = mongo.sync(database)
             fields = mongo.fields(database)
-        Console().print(
-            f"{total} runs, {new} of them new. Omniboard: [bold]http://{HOST}:{port}{PATH}[/] (Ctrl-C ends it)",
-            soft_wrap=True,
-        )
+        log.info(f"{total} runs, {new} of them new. Omniboard: http://{HOST}:{port}{PATH} (Ctrl-C ends it)")
         threading.Thread(target=_keep_up, args=(url,), daemon=True).start()
         _serve(url, port, fields)
     return 0
@@ -91,7 +89,7 @@ def _install() -> None:
     ready, lock = FOLDER / "node_modules" / ".ready", FOLDER / "package-lock.json"
     if ready.exists() and ready.stat().st_mtime >= lock.stat().st_mtime:
         return
-    Console().print("Installing Omniboard (once, about 500 MB) ...")
+    log.info("Installing Omniboard (once, about 500 MB) ...")
     done = subprocess.run(
         ["npm", "ci", "--no-audit", "--no-fund", "--loglevel=error"],
         cwd=FOLDER,
@@ -171,7 +169,7 @@ def _serve(url: str, port: int, fields: Sequence[str]) -> None:
                 f"Omniboard ended {ENDS} times in a row within {QUICK_SECONDS:g} s of its start, the last time with "
                 f"{reason!r}; docs/tracking.md says what to do"
             )
-        print(f"Omniboard ended ({reason}); it is started again", file=sys.stderr)  # noqa: T201
+        log.warning(f"Omniboard ended ({reason}); it is started again")
         time.sleep(PAUSE_SECONDS)
 
 

@@ -26,6 +26,7 @@ from experiments.common.paths import runs_root
 from experiments.runs.key import run_key
 from experiments.runs.provenance import provenance
 from experiments.training.config import RunConfig
+from experiments.training.record import State
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # Sacred 0.8.7 imports pkg_resources
@@ -70,22 +71,17 @@ class Record:
         stop: Callable[[], bool],
     ) -> None:
         self.arrays: dict[str, np.ndarray] = {}
-        self.progress = on_progress
+        self._on_progress = on_progress
         self._run = run
         self._checkpoint = checkpoint
         self._checkpoint_seconds = checkpoint_seconds
         self._stop = stop
-        self._before, self._started = 0.0, time.perf_counter()
+        self._before, self._started, self._saved_at = 0.0, time.perf_counter(), time.monotonic()
 
     @property
     def seconds(self) -> float:
         """What the run has taken so far, earlier attempts up to their last checkpoint included."""
         return self._before + time.perf_counter() - self._started
-
-    @property
-    def checkpoint_seconds(self) -> float:
-        """Time between checkpoints; one is due at once if the run is to stop."""
-        return -math.inf if self._stop() else self._checkpoint_seconds
 
     def metric(self, name: str, value: float, step: int) -> None:
         """One number at one step; raises ValueError if it is not finite, since viewers draw NaN as 0."""
@@ -97,7 +93,7 @@ class Record:
         """One array of the trace."""
         self.arrays[name] = values
 
-    def load_checkpoint(self) -> dict[str, Any] | None:
+    def load_checkpoint(self) -> State | None:
         """What an interrupted attempt saved last, on the CPU; or None."""
         if not self._checkpoint.exists():
             return None
@@ -105,15 +101,26 @@ class Record:
         self._before = state.pop("seconds", 0.0)
         return state
 
-    def save_checkpoint(self, state: dict[str, Any]) -> None:
-        """Replace the checkpoint, whole or not at all; raises Stopped afterwards if the run is to stop."""
+    def progress(self, step: int, words: str) -> None:
+        """How far the run is."""
+        self._on_progress(step, words)
+
+    def after_step(self, state: Callable[[], State], /) -> None:
+        """Save a checkpoint if one is due, or if the run is to stop; raises Stopped afterwards if it is to stop."""
+        stop = self._stop()
+        if stop or time.monotonic() - self._saved_at > self._checkpoint_seconds:
+            self._save(state())
+            self._saved_at = time.monotonic()
+        if stop:
+            raise Stopped
+
+    def _save(self, state: State) -> None:
+        """Replace the checkpoint, whole or not at all."""
         fresh = self._checkpoint.with_suffix(".new")
         with fresh.open("wb") as file:
             torch.save(state | {"seconds": self.seconds}, file)
         _to_disk(fresh)
         fresh.replace(self._checkpoint)
-        if self._stop():
-            raise Stopped
 
 
 def execute(
@@ -226,7 +233,7 @@ def _attempt(config: RunConfig, partial: Path, body: Body, recorder: Callable[[A
 
 def _observe(config: RunConfig, partial: Path, main: Callable[[Any], dict[str, Any]]) -> None:
     """Run `main` with Sacred's run, which writes into partial/record."""
-    experiment: Any = Experiment(f"{config.study}/{config.problem}/{config.entry}", save_git_info=False)
+    experiment: Any = Experiment(f"{config.study}/{config.problem}/{config.method}", save_git_info=False)
     experiment.logger = _quiet_logger()
     experiment.add_config(config.model_dump() | {"key": run_key(config)})
     experiment.observers.append(FileStorageObserver(partial, copy_sources=False))

@@ -26,14 +26,14 @@ class Kind(NamedTuple):
     """What is trained on every problem with every seed.
 
     Attributes:
-        entry: The variant or reference.
+        method: The variant or reference.
         optimizer: Its optimizer.
         settings: The optimizer's.
         dtype: Number type of the forward pass.
         ending: Of the problem's name, where it is the problem that is changed.
     """
 
-    entry: str
+    method: str
     optimizer: str
     settings: dict[str, float]
     dtype: Number = "float32"
@@ -41,7 +41,7 @@ class Kind(NamedTuple):
 
 
 ERRORS = {
-    kind.entry: kind
+    kind.method: kind
     for kind in (
         # ALI-G's port divides its step counter, which stays at 1, instead of the loss.
         Kind("alig-numerator", "alig", {"numerator": 1.0}),
@@ -102,7 +102,7 @@ def _plan(part: Part) -> Iterator[RunConfig]:
                 yield resolve(
                     "ablation",
                     problem=problem + kind.ending,
-                    entry=kind.entry if kind.dtype == "float32" else f"{kind.entry}-{kind.dtype}",
+                    method=kind.method if kind.dtype == "float32" else f"{kind.method}-{kind.dtype}",
                     optimizer=kind.optimizer,
                     dtype=kind.dtype,
                     seed=seed,

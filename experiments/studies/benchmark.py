@@ -10,11 +10,11 @@ from experiments.training.config import RunConfig, Strict
 from experiments.training.loop import train
 
 
-class Competitor(Strict):
+class Method(Strict):
     """One optimizer of the comparison.
 
     Attributes:
-        optimizer: Name in `experiments.optimizers`; the competitor's own name if missing.
+        optimizer: Name in `experiments.optimizers`; the method's own name if missing.
         schedule: How its learning rate changes.
         grid: Values of settings; every combination is a setting of its own. What is missing keeps its default.
     """
@@ -31,37 +31,37 @@ class Competitor(Strict):
 
     def kind(self, name: str) -> dict[str, Any]:
         """Fields of its runs."""
-        return {"entry": name, "optimizer": self.optimizer or name, "schedule": self.schedule}
+        return {"method": name, "optimizer": self.optimizer or name, "schedule": self.schedule}
 
 
 class Confirmation(Trainings):
-    """Further problems, with one setting of each competitor: what the grid gave on the first decides which."""
+    """Further problems, with one setting of each method: what the grid gave on the first decides which."""
 
 
 class Settings(Trainings):
     """Section `benchmark` of a profile.
 
     Attributes:
-        optimizers: The competitors by the name that tables and figures show.
-        confirmation: Further problems, with one setting of each competitor.
+        optimizers: The methods by the name that tables and figures show.
+        confirmation: Further problems, with one setting of each method.
     """
 
-    optimizers: Annotated[dict[str, Competitor], Field(min_length=1)]
+    optimizers: Annotated[dict[str, Method], Field(min_length=1)]
     confirmation: Confirmation | None = None
 
 
 def plan(settings: Settings) -> list[RunConfig]:
-    """Every competitor with every setting and seed on every problem."""
+    """Every method with every setting and seed on every problem."""
     kinds = [
-        competitor.kind(name) | {"settings": values}
-        for name, competitor in settings.optimizers.items()
-        for values in competitor.settings()
+        method.kind(name) | {"settings": values}
+        for name, method in settings.optimizers.items()
+        for values in method.settings()
     ]
     return settings.runs("benchmark", kinds)
 
 
 def further(settings: Settings, choice: Choice) -> list[RunConfig]:
-    """The confirmation: every competitor with its setting in `choice`; nothing if the section has none."""
+    """The confirmation: every method with its setting in `choice`; nothing if the section has none."""
     if settings.confirmation is None:
         return []
     kinds = [settings.optimizers[name].kind(name) | {"settings": values} for name, values in choice.items()]

@@ -1,6 +1,6 @@
 """Is an exact line search on the batch loss a good way to train? (section 6 of the paper)
 
-The same weights and batches for each competitor: exact searches along the negative gradient and along PAL's adapted
+The same weights and batches for each method: exact searches along the negative gradient and along PAL's adapted
 direction, PAL, PAL with the alpha that makes its steps most exact, and SGD.
 """
 
@@ -13,7 +13,7 @@ from experiments.training.config import RunConfig, Strict
 from experiments.training.loop import train
 
 
-class Competitor(Strict):
+class Method(Strict):
     """One way to train.
 
     Attributes:
@@ -29,17 +29,17 @@ class Settings(Trainings):
     """Section `exactness` of a profile.
 
     Attributes:
-        competitors: By the name that tables and figures show: pal, and names that begin with exact.
+        methods: By the name that tables and figures show: pal, and names that begin with exact.
     """
 
-    competitors: Annotated[dict[str, Competitor], Field(min_length=1)]
+    methods: Annotated[dict[str, Method], Field(min_length=1)]
 
 
 def plan(settings: Settings) -> list[RunConfig]:
-    """Every competitor with every seed on every problem."""
+    """Every method with every seed on every problem."""
     kinds = [
-        {"entry": name, "optimizer": competitor.optimizer, "settings": competitor.settings}
-        for name, competitor in settings.competitors.items()
+        {"method": name, "optimizer": method.optimizer, "settings": method.settings}
+        for name, method in settings.methods.items()
     ]
     return settings.runs("exactness", kinds)
 

@@ -141,7 +141,7 @@ def measured_line(trainer: Trainer, epoch: Sequence[Batch], measure: Measure) ->
 
 def update(trainer: Trainer, params: Sequence[Tensor], gradients: Sequence[Tensor]) -> list[Tensor]:
     """The direction of SGD's coming update, -(momentum m + g)."""
-    momentum, state = trainer.config.settings["momentum"], trainer.method.optimizer.state
+    momentum, state = trainer.config.settings["momentum"], trainer.optimizer.optimizer.state
     buffers = [state[param].get("momentum_buffer") if param in state else None for param in params]
     return [
         -gradient if buffer is None else -(momentum * buffer + gradient)

@@ -69,7 +69,7 @@ class RunConfig(Strict):
     Attributes:
         study: The question it belongs to.
         problem: Data set and network.
-        entry: Under which name a comparison shows it, such as "sgd-step".
+        method: Under which name a comparison shows it, such as "sgd-step".
         optimizer: Name in `experiments.optimizers`.
         settings: All settings of the optimizer.
         schedule: How its learning rate changes.
@@ -87,7 +87,7 @@ class RunConfig(Strict):
 
     study: str
     problem: str
-    entry: str
+    method: str
     optimizer: str
     settings: dict[str, Any]
     schedule: Literal["none", "step", "cosine"]
@@ -115,9 +115,9 @@ class RunConfig(Strict):
 
     @property
     def name(self) -> str:
-        """For people: problem, entry, its settings and the seed."""
+        """For people: problem, method, its settings and the seed."""
         settings = " ".join(f"{key}={value:g}" for key, value in self.settings.items() if _is_number(value))
-        return f"{self.problem} {self.entry} {settings} seed={self.seed}"
+        return f"{self.problem} {self.method} {settings} seed={self.seed}"
 
 
 def _is_number(value: Any) -> bool:
@@ -151,7 +151,7 @@ def resolve(study: str, **given: Any) -> RunConfig:
 def _defaults(study: str, problem: Problem, optimizer: str) -> dict[str, Any]:
     return {
         "study": study,
-        "entry": optimizer,
+        "method": optimizer,
         "schedule": "none",
         "steps": problem.steps,
         "batch_size": problem.batch_size,

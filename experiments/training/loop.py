@@ -47,7 +47,7 @@ def train(
 def _steps(trainer: Trainer, record: Record, on_step: Callable[[int, Trainer], None] | None) -> bool:
     """Take the remaining steps; whether the training loss ceased to be finite."""
     config, words = trainer.config, ""
-    shown_at = saved_at = time.monotonic()
+    shown_at = time.monotonic()
     record.progress(trainer.step, words)
     while trainer.step < config.steps:
         trainer.draw()
@@ -60,13 +60,10 @@ def _steps(trainer: Trainer, record: Record, on_step: Callable[[int, Trainer], N
             if not math.isfinite(values["train_loss"]):
                 return True
             words = f"training loss {values['train_loss']:.4g}"
-        now = time.monotonic()
-        if now - shown_at > SHOW_SECONDS or trainer.step == config.steps:
+        if time.monotonic() - shown_at > SHOW_SECONDS or trainer.step == config.steps:
             record.progress(trainer.step, words)
-            shown_at = now
-        if now - saved_at > record.checkpoint_seconds:
-            record.save_checkpoint(trainer.state())
-            saved_at = time.monotonic()
+            shown_at = time.monotonic()
+        record.after_step(trainer.state)
     return False
 
 

@@ -1,14 +1,16 @@
 """Where a training leaves what it found."""
 
-import math
 from collections.abc import Callable
 from typing import Any, Protocol
 
 import numpy as np
 
+State = dict[str, Any]
+"""Everything that the rest of a training depends on."""
+
 
 class Record(Protocol):
-    """Where a run leaves what it found (see `tracking.Record`)."""
+    """Where a run leaves what it found (see `runs.run_directory.Record`)."""
 
     def metric(self, name: str, value: float, step: int) -> None:
         """One finite number at one step."""
@@ -18,22 +20,16 @@ class Record(Protocol):
         """One array of the trace."""
         ...
 
-    @property
-    def progress(self) -> Callable[[int, str], None]:
-        """Told how far the run is: the step and a few words."""
+    def progress(self, step: int, words: str) -> None:
+        """How far the run is."""
         ...
 
-    def load_checkpoint(self) -> dict[str, Any] | None:
+    def load_checkpoint(self) -> State | None:
         """What an interrupted attempt saved last."""
         ...
 
-    def save_checkpoint(self, state: dict[str, Any]) -> None:
-        """Replace the checkpoint, whole or not at all."""
-        ...
-
-    @property
-    def checkpoint_seconds(self) -> float:
-        """Time between checkpoints."""
+    def after_step(self, state: Callable[[], State], /) -> None:
+        """Called after each step; saves the state if a checkpoint is due."""
         ...
 
 
@@ -42,19 +38,7 @@ class Enough(KeyboardInterrupt):
 
 
 class NullRecord:
-    """A record that keeps nothing. What is wanted of the run a subclass takes, and ends it by raising `Enough`."""
-
-    @property
-    def checkpoint_seconds(self) -> float:
-        """Asked for once after each step; a checkpoint is never due."""
-        return math.inf
-
-    def load_checkpoint(self) -> dict[str, Any] | None:
-        """There is none."""
-        return None
-
-    def save_checkpoint(self, state: dict[str, Any]) -> None:
-        """Not kept."""
+    """A record that keeps nothing. A subclass takes what is wanted of the run, and ends it by raising `Enough`."""
 
     def metric(self, name: str, value: float, step: int) -> None:
         """Not kept."""
@@ -62,7 +46,12 @@ class NullRecord:
     def array(self, name: str, values: np.ndarray) -> None:
         """Not kept."""
 
-    @property
-    def progress(self) -> Callable[[int, str], None]:
+    def progress(self, step: int, words: str) -> None:
         """Not shown."""
-        return lambda *_: None
+
+    def load_checkpoint(self) -> State | None:
+        """There is none."""
+        return None
+
+    def after_step(self, state: Callable[[], State], /) -> None:
+        """Nothing to do."""

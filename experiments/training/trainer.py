@@ -27,7 +27,7 @@ class Trainer:
 
     Attributes:
         model: The network on its device.
-        method: Its optimizer.
+        optimizer: Its optimizer, with its schedule.
         splits: The data.
         step: Number of steps taken.
         notes: What a study found on the way: numbers and lists, part of the checkpoint.
@@ -44,7 +44,7 @@ class Trainer:
         self.splits = self.problem.load(self.device)
         self.loader = self.problem.loader(self.splits.train, seeds.data, seeds.augmentation)
         self.model = self.problem.build(seeds.initialisation).to(self.device)
-        self.method = optimizers.build(
+        self.optimizer = optimizers.build(
             config.optimizer,
             self.model.parameters(),
             config.settings,
@@ -60,7 +60,9 @@ class Trainer:
         self._batch = self.loader.batch(0)
         graphs = graphs_of(self.device) if capture else None
         self._captured = (
-            None if graphs is None else Captured(self.method, self.model, graphs, exact=config.deterministic)
+            None
+            if graphs is None
+            else Captured(self.optimizer, self.model, graphs, exact=config.deterministic)
         )
 
     def loss_fn(self) -> Tensor:
@@ -80,11 +82,11 @@ class Trainer:
 
     def advance(self) -> None:
         """One optimizer step on the present batch, noted in the trace."""
-        loss = self.method.step(self.loss_fn)
-        at, line = self.step, self.method.line
+        loss = self.optimizer.step(self.loss_fn)
+        at, line = self.step, self.optimizer.line
         self.trace["train_loss"][at] = loss
         # A slice: before torch 2.15, one element that gets a number of the host waits for the device.
-        self.trace["learning_rate"][at : at + 1] = self.method.learning_rate
+        self.trace["learning_rate"][at : at + 1] = self.optimizer.learning_rate
         if line is not None:
             self.trace["step"][at] = line.step
             self.trace["case"][at] = line.case
@@ -93,10 +95,10 @@ class Trainer:
     def evaluate(self) -> dict[str, float]:
         """Mean training loss and learning rate since the last evaluation, and the validation score."""
         since = int(self.history["evaluation_step"][-1]) if self.history else 0
-        self.method.eval()
+        self.optimizer.eval()
         with self._precision():
             score = self.problem.evaluate(self.model, self.splits.validation)
-        self.method.train()
+        self.optimizer.train()
         values = {
             "evaluation_step": float(self.step),
             "train_loss": _mean(self.trace["train_loss"][since : self.step]),
@@ -110,7 +112,7 @@ class Trainer:
 
     def test_score(self) -> tuple[float, float | None]:
         """Loss and accuracy on the test data: called once, after the last step."""
-        self.method.eval()
+        self.optimizer.eval()
         with self._precision():
             return self.problem.evaluate(self.model, self.splits.test)
 
@@ -119,7 +121,7 @@ class Trainer:
         cuda = torch.cuda.get_rng_state_all() if self.device.type == "cuda" else []
         return {
             "model": self.model.state_dict(),
-            "method": self.method.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
             "random": (torch.get_rng_state(), cuda),
             "step": self.step,
             "trace": self.trace,
@@ -130,7 +132,7 @@ class Trainer:
     def load_state(self, state: dict[str, Any]) -> None:
         """Continue from `state`, bit by bit."""
         self.model.load_state_dict(state["model"])
-        self.method.load_state_dict(state["method"])
+        self.optimizer.load_state_dict(state["optimizer"])
         if self._captured is not None:
             self._captured.forget()
         cpu, cuda = state["random"]

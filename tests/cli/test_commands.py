@@ -234,7 +234,7 @@ def test_after_the_time_limit_no_study_starts_anything_and_finished_ones_get_the
     sections = {
         "benchmark": few | {"optimizers": {"pal": {}}},
         "lines": few | {"measure": {"first": 1, "every": 1, "points": 9}},
-        "exactness": few | {"evaluate_every": 2, "competitors": {"pal": {"optimizer": "pal"}}},
+        "exactness": few | {"evaluate_every": 2, "methods": {"pal": {"optimizer": "pal"}}},
     }
     (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(sections))
     for config in planning.plan("tiny", "exactness").runs:
@@ -334,10 +334,11 @@ def test_durations_are_for_people(seconds, words):
     assert duration(seconds) == words
 
 
-def test_without_a_terminal_progress_is_a_line_now_and_then(capsys):
+def test_without_a_terminal_progress_is_a_line_now_and_then(caplog):
+    caplog.set_level("INFO")
     with progress_bar("lines: runs") as show:
         for done in (50, 50.5, 60, 100, 100):
             show(done, 100, "1 failed")
-    first, last = capsys.readouterr().err.splitlines()
+    first, last = caplog.messages
     assert first == "lines: runs: 50/100 1 failed"
     assert last == "lines: runs: 100/100 done, 1 failed"

@@ -17,11 +17,11 @@ def write(tmp_path, monkeypatch):
     """Write the files of a run that the list reads."""
     monkeypatch.setenv("PAL_RUNS", str(tmp_path))
 
-    def write(key, entry="pal", accuracy=0.9, failed=False, **config):
+    def write(key, method="pal", accuracy=0.9, failed=False, **config):
         folder = tmp_path / ".failed" / key if failed else tmp_path / key
         folder.mkdir(parents=True)
-        known = {"study": "benchmark", "problem": "digits-cnn", "entry": entry, "seed": 0, "key": key}
-        settings = {"mu": 0.1} if entry == "pal" else {"lr": 0.1}
+        known = {"study": "benchmark", "problem": "digits-cnn", "method": method, "seed": 0, "key": key}
+        settings = {"mu": 0.1} if method == "pal" else {"lr": 0.1}
         result = (
             None
             if failed
@@ -89,12 +89,12 @@ def test_numbers_are_compared_as_numbers_and_patterns_as_text(write):
 
 def test_conditions_take_patterns_and_all_of_them_count(write):
     write("aa", seed=1)
-    write("ab", entry="sgd", seed=1)
+    write("ab", method="sgd", seed=1)
     write("ba", seed=2)
     table = list_runs.rows()
     assert keys(list_runs.choose(table, ["key=a*"])) == ["aa", "ab"]
     assert keys(list_runs.choose(table, ["seed=1", "settings.mu=0.1"])) == ["aa"]
-    assert keys(list_runs.choose(table, ["entry=none"])) == []
+    assert keys(list_runs.choose(table, ["method=none"])) == []
 
 
 def test_accuracies_are_sorted_from_the_top_and_runs_without_one_come_last(write):
@@ -108,8 +108,8 @@ def test_accuracies_are_sorted_from_the_top_and_runs_without_one_come_last(write
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["entry"], "FIELD=VALUE"),
-        (["entri=pal"], "did you mean 'entry'"),
+        (["method"], "FIELD=VALUE"),
+        (["metod=pal"], "did you mean 'method'"),
         (["--sort", "val_acuracy"], "val_accuracy"),
     ],
 )
@@ -133,7 +133,7 @@ def test_the_table_shows_what_differs_and_not_what_is_the_same(write, capsys):
 
 def test_csv_has_every_field_of_every_run(write, capsys):
     write("aa")
-    write("bb", entry="sgd")
+    write("bb", method="sgd")
     assert cli.main(["runs", "--study", "benchmark", "--csv", "--limit", "1"]) == 0
     rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
     assert [row["key"] for row in rows] == ["aa", "bb"]

@@ -30,16 +30,16 @@ ENTRIES = [
 def benchmark():
     random = np.random.default_rng(0)
     rows, points = [], []
-    for entry in ENTRIES:
+    for method in ENTRIES:
         for setting in ("lr=0.1", "lr=0.01"):
             for seed in range(3):
                 loss = float(random.uniform(0.01, 1))
                 accuracy = float(random.uniform(0.9, 1))
-                diverged = entry == "sls" and setting == "lr=0.1"
+                diverged = method == "sls" and setting == "lr=0.1"
                 rows.append(
                     {
                         "problem": "p",
-                        "entry": entry,
+                        "method": method,
                         "setting": setting,
                         "seed": seed,
                         "status": "diverged" if diverged else "completed",
@@ -53,19 +53,19 @@ def benchmark():
                     points.append(
                         {
                             "problem": "p",
-                            "entry": entry,
+                            "method": method,
                             "setting": setting,
                             "seed": seed,
                             "step": step,
                             "train_loss": loss / step,
                             "val_accuracy": np.nan if diverged else accuracy,
-                            "learning_rate": np.nan if entry == "cocob" else 0.1,
+                            "learning_rate": np.nan if method == "cocob" else 0.1,
                         }
                     )
     best = pd.DataFrame(
         [
-            {"problem": "p", "entry": entry, "criterion": criterion, "setting": "lr=0.01"}
-            for entry in ENTRIES
+            {"problem": "p", "method": method, "criterion": criterion, "setting": "lr=0.01"}
+            for method in ENTRIES
             for criterion in ("training loss", "validation accuracy")
         ]
     )
@@ -99,7 +99,7 @@ def lines():
 
 
 def times():
-    return pd.DataFrame([{"problem": "p", "entry": entry, "ms_per_step": 2.0} for entry in ENTRIES])
+    return pd.DataFrame([{"problem": "p", "method": method, "ms_per_step": 2.0} for method in ENTRIES])
 
 
 def test_the_time_axis_is_steps_times_the_time_of_a_step(benchmark):
@@ -111,9 +111,9 @@ def test_the_time_axis_is_steps_times_the_time_of_a_step(benchmark):
 
 def test_every_swept_hyper_parameter_has_a_panel_and_a_fixed_one_has_none():
     rows = [
-        {"problem": "p", "entry": entry, "setting": f"lr={lr:g} momentum=0.9", "status": status}
+        {"problem": "p", "method": method, "setting": f"lr={lr:g} momentum=0.9", "status": status}
         | {"final_val_accuracy": value}
-        for entry in ("pal", "sgd")
+        for method in ("pal", "sgd")
         for lr, status, value in ((0.1, "completed", 0.9), (0.01, "diverged", 0.1))
     ]
     axes = [axes for axes in figures.sensitivity(pd.DataFrame(rows), "p").axes if axes.get_visible()]
@@ -155,12 +155,12 @@ def test_every_competitor_is_in_the_legend_and_has_a_box(benchmark):
     figure = figures.comparison(*benchmark, "p")
     named = [text.get_text() for text in figure.legends[0].get_texts()]
     ticks = [text.get_text() for text in figure.axes[1].get_yticklabels()]
-    assert sorted(named) == sorted(ticks) == sorted(style.label(entry) for entry in ENTRIES)
+    assert sorted(named) == sorted(ticks) == sorted(style.label(method) for method in ENTRIES)
 
 
 def test_no_two_competitors_look_alike():
     colour = style.colours([*ENTRIES, "adam-step", "rmsprop", "rmsprop-step"])
-    looks = [(colour[entry], line_style(entry)["linestyle"]) for entry in colour]
+    looks = [(colour[method], line_style(method)["linestyle"]) for method in colour]
     assert len(set(looks)) == len(looks)
     assert colour["sgd"] == colour["sgd-step"] == style.PAPER["sgd"]
 

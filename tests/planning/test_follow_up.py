@@ -66,7 +66,7 @@ def test_the_first_runs_decide_the_further_ones_and_a_rerun_does_nothing(profile
     assert (after.runs[:6], after.awaited) == (before.runs, [])
     pal, sgd = after.runs[6:]
     assert (pal.problem, pal.steps, pal.seed, pal.settings["mu"]) == ("digits-cnn", 2, 5, 1.0)
-    assert (sgd.entry, sgd.optimizer, sgd.schedule) == ("sgd-step", "sgd", "step")
+    assert (sgd.method, sgd.optimizer, sgd.schedule) == ("sgd-step", "sgd", "step")
     assert here.executed == after.runs
     assert profile == [("benchmark", 8)]
     assert cli.main(WORDS) == 0
@@ -109,7 +109,7 @@ def test_only_takes_further_runs_once_they_are_known(profile, capsys):
     assert [config.problem for config in here.executed[4:]] == ["digits-mlp"] * 2 + ["digits-cnn"]
     assert cli.main(["forget", "--profile", "tiny", "--only", "sgd-step,digits-cnn"]) == 0
     assert cli.main([*WORDS, "--only", "digits-cnn"]) == 0
-    assert [config.entry for config in here.executed[7:]] == ["pal", "sgd-step"]
+    assert [config.method for config in here.executed[7:]] == ["pal", "sgd-step"]
 
 
 def test_verify_knows_further_runs_by_runs_of_earlier_code_and_by_the_tables(profile, monkeypatch, tmp_path):
@@ -140,9 +140,9 @@ def test_a_further_run_that_the_grid_has_too_is_a_mistake_from_the_start(tmp_pat
         planning.plan("tiny", "benchmark")
 
 
-def losses(entry, setting, *problems):
+def losses(method, setting, *problems):
     return [
-        {"problem": f"p{problem}", "entry": entry, "setting": setting, "seed": seed}
+        {"problem": f"p{problem}", "method": method, "setting": setting, "seed": seed}
         | result(loss)
         | {"status": "completed" if np.isfinite(loss) else "diverged"}
         for problem, seeds in enumerate(problems)

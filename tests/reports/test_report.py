@@ -43,6 +43,7 @@ def results(tmp_path):
     for study in ("benchmark", "lines"):
         (path.parent / study).mkdir(parents=True)
         (path.parent / study / "provenance.csv").write_text("problem,commit,torch\ndigits,abc123,2.15\n")
+        (path.parent / study / "times.csv").write_text("key\nabcd\n")
     table.to_csv(path, index=False)
     picture = figures_folder("quick", "lines", tmp_path) / "shape.png"
     picture.parent.mkdir(parents=True)
@@ -51,6 +52,7 @@ def results(tmp_path):
 
 
 def test_the_front_page_has_verdicts_figures_tables_and_provenance(results):
+    markdown.write("quick", results)
     text = pages.index("quick", results).read_text()
     for wanted in (
         "Losses are &lt;convex&gt;.",

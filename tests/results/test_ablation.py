@@ -32,7 +32,7 @@ def test_the_reference_is_planned_once_and_l2_moves_over_to_the_optimizer():
         if config.optimizer == "pal-l2-beside"
     }
     assert beside == (1e-4, 0.0)
-    assert {config.entry for config in configs if config.dtype == "bfloat16"} == {"pal-bfloat16"}
+    assert {config.method for config in configs if config.dtype == "bfloat16"} == {"pal-bfloat16"}
 
 
 def test_errors_of_the_published_code_differ_in_one_thing_from_their_reference():
@@ -40,13 +40,13 @@ def test_errors_of_the_published_code_differ_in_one_thing_from_their_reference()
     part = Part(**PART | {"seeds": [0], "variants": ["pal-unshuffled", "alig-numerator"]}, alig=alig)
     plain, unshuffled, reference, numerator = plan(Settings(parts=[part]))
     assert unshuffled == plain.model_copy(
-        update={"entry": "pal-unshuffled", "problem": "digits-cnn-unshuffled"}
+        update={"method": "pal-unshuffled", "problem": "digits-cnn-unshuffled"}
     )
     assert (plain.resolved_problem.shuffle, unshuffled.resolved_problem.shuffle) == (True, False)
     assert reference.settings | {"numerator": 1.0} == numerator.settings
     assert reference.settings.items() >= alig.items()
     assert numerator == reference.model_copy(
-        update={"entry": "alig-numerator", "settings": numerator.settings}
+        update={"method": "alig-numerator", "settings": numerator.settings}
     )
 
 
@@ -92,8 +92,8 @@ def test_a_variant_is_compared_with_the_reference_of_its_seed(tmp_path):
 
 
 def test_errors_are_compared_with_what_has_them_not(tmp_path):
-    unshuffled = {"entry": "pal-unshuffled", "problem": "digits-cnn-unshuffled"}
-    numerator = {"entry": "alig-numerator", "settings": {"numerator": 1.0}}
+    unshuffled = {"method": "pal-unshuffled", "problem": "digits-cnn-unshuffled"}
+    numerator = {"method": "alig-numerator", "settings": {"numerator": 1.0}}
     runs = [
         finished(tmp_path / "a", (0.1, 0.2, 0.9, 0.9)),
         finished(tmp_path / "b", (0.1, 0.2, 0.7, 0.9), changes=unshuffled),

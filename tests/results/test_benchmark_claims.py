@@ -8,13 +8,13 @@ from experiments.results import tables
 from experiments.results.claims import benchmark, interpolation
 from experiments.results.claims.verdict import Evidence, judge
 
-PAL = {"entry": "pal", "setting": "mu=0.1"}
+PAL = {"method": "pal", "setting": "mu=0.1"}
 CLAIMS = {claim.id: claim for claim in benchmark.CLAIMS}
 
 
-def trained(entry, setting, losses, validation=None, test=None, problem="p"):
+def trained(method, setting, losses, validation=None, test=None, problem="p"):
     """One run per seed; one with a loss of None has diverged and the accuracy of chance."""
-    whose = {"problem": problem, "entry": entry, "setting": setting}
+    whose = {"problem": problem, "method": method, "setting": setting}
     return [
         whose
         | {
@@ -79,16 +79,16 @@ def test_each_problem_has_its_own_best_rival(tmp_path):
 
 def test_a_problem_with_one_setting_says_nothing_of_sensitivity(tmp_path):
     rows = []
-    for entry, values in (("pal", (0.9, 0.88)), ("sgd", (0.9, 0.5))):
+    for method, values in (("pal", (0.9, 0.88)), ("sgd", (0.9, 0.5))):
         for setting, value in zip(("a=1", "a=2"), values, strict=True):
-            rows += trained(entry, setting, [0.1, 0.1], validation=[value, value])
-        rows += trained(entry, "a=1", [0.1, 0.1], problem="confirmed")
+            rows += trained(method, setting, [0.1, 0.1], validation=[value, value])
+        rows += trained(method, "a=1", [0.1, 0.1], problem="confirmed")
     row = judge(CLAIMS["sensitivity"], evidence(tmp_path, "benchmark", rows))
     assert (row["measured"], row["n"]) == (pytest.approx(0.38), 2)
 
 
 def test_interpolation_counts_a_diverged_rival(tmp_path):
     rows = trained("pal", "mu=0.1", [0.02, 0.02]) + trained("sgd", "lr=0.1", [0.2, None])
-    best = pd.DataFrame([{"problem": "p"} | PAL, {"problem": "p", "entry": "sgd", "setting": "lr=0.1"}])
+    best = pd.DataFrame([{"problem": "p"} | PAL, {"problem": "p", "method": "sgd", "setting": "lr=0.1"}])
     row = judge(interpolation.CLAIMS[0], evidence(tmp_path, "interpolation", rows, best=best))
     assert (row["measured"], row["n"]) == (pytest.approx(1.5), 2)

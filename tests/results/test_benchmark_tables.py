@@ -8,11 +8,11 @@ from experiments.results.tables import paper_numbers
 from experiments.results.tables.benchmark import best, ranking, with_published
 
 
-def rows(entry, setting, losses, accuracies, problem="p"):
+def rows(method, setting, losses, accuracies, problem="p"):
     return [
         {
             "problem": problem,
-            "entry": entry,
+            "method": method,
             "setting": setting,
             "seed": seed,
             "status": "completed" if np.isfinite(loss) else "diverged",
@@ -33,7 +33,7 @@ RUNS = pd.DataFrame(
 
 
 def test_competitors_are_in_order_of_their_selected_setting():
-    table = ranking(RUNS).set_index(["criterion", "entry"])
+    table = ranking(RUNS).set_index(["criterion", "method"])
     loss, accuracy = table.loc["training loss"], table.loc["validation accuracy"]
     assert loss["rank"].to_dict() == {"pal": 1, "sgd": 2, "sls": 3}
     assert accuracy["rank"].to_dict() == {"sgd": 1, "pal": 2, "sls": 3}
@@ -41,7 +41,7 @@ def test_competitors_are_in_order_of_their_selected_setting():
 
 
 def test_the_distance_to_pal_is_paired_and_has_an_interval():
-    table = ranking(RUNS).set_index(["criterion", "entry"])
+    table = ranking(RUNS).set_index(["criterion", "method"])
     behind = table.loc[("training loss", "sgd")]
     assert behind["behind_pal"] == pytest.approx(np.log10(2))
     assert behind["n"] == 3

@@ -34,7 +34,7 @@ def finished(folder, config, **arrays):
 
 
 def test_steps_are_averaged_between_evaluations(tmp_path):
-    config = resolve("exactness", problem="digits-mlp", entry="exact", optimizer="exact", steps=5)
+    config = resolve("exactness", problem="digits-mlp", method="exact", optimizer="exact", steps=5)
     curves = exactness_tables([finished(tmp_path / "a", config)])["curves"]
     assert curves["step"].tolist() == [2, 4, 5]
     assert curves["step_size"].tolist() == [2.0, 6.0, 9.0]
@@ -63,12 +63,12 @@ def test_steps_are_compared_with_the_minimum_of_their_line(tmp_path):
     assert runs[["median_ratio", "median_angle"]].to_numpy().tolist() == [[1.0, 90.0]]
 
 
-def trained(entry, losses, accuracies):
+def trained(method, losses, accuracies):
     """One run per seed; a loss of None has diverged."""
     return [
         {
             "problem": "p",
-            "entry": entry,
+            "method": method,
             "seed": seed,
             "status": "diverged" if loss is None else "completed",
             "final_train_loss": loss,
@@ -173,12 +173,12 @@ def test_without_accuracies_nothing_is_said_of_them(tmp_path):
 def test_figures_show_every_competitor_and_name_every_axis():
     steps = {"problem": "p", "step": [10, 20], "train_loss": [1.0, 0.1], "val_accuracy": [0.5, 0.9]}
     steps |= {"step_size": [0.1, 0.2], "learning_rate": [0.1, 0.2]}
-    entries = ["pal", "exact", "exact-adapted", "sgd", "mine"]
-    curves = pd.concat([pd.DataFrame(steps | {"entry": entry}) for entry in entries])
+    methods = ["pal", "exact", "exact-adapted", "sgd", "mine"]
+    curves = pd.concat([pd.DataFrame(steps | {"method": method}) for method in methods])
     figure = figures.exact_training(
-        curves.assign(step_size=curves["step_size"].where(curves["entry"] != "sgd"))
+        curves.assign(step_size=curves["step_size"].where(curves["method"] != "sgd"))
     )
-    assert len(figure.legends[0].get_texts()) == len(entries)
+    assert len(figure.legends[0].get_texts()) == len(methods)
     runs = pd.DataFrame(swept((0.9, 0.95, 0.9)))
     for drawn in (figure, figures.step_adaptation(runs)):
         assert all(axes.get_ylabel() for axes in drawn.axes)

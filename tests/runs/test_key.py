@@ -30,7 +30,7 @@ def test_the_key_is_the_same_for_the_same_run():
         {"l2": 0.0},
         {"train_size": 255},
         {"evaluate_every": 6},
-        {"entry": "other"},
+        {"method": "other"},
         {"dtype": "bfloat16"},
         {"deterministic": False},
         {"measure": {"every": 1}},

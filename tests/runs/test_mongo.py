@@ -94,10 +94,10 @@ def test_the_database_holds_what_the_run_directories_hold(database, runs_root):
     for config, folder in zip(configs, folders, strict=True):
         run = database.runs.find_one({"_id": mongo.number_of(run_key(config))})
         assert run["status"] == "COMPLETED"
-        assert run["experiment"]["name"] == f"single/digits-cnn/{config.entry}"
+        assert run["experiment"]["name"] == f"single/digits-cnn/{config.method}"
         for name, value in (config.model_dump(exclude={"settings"}) | config.settings).items():
             assert run["config"].get(name) == value
-        columns = ["problem", "entry", "setting", "seed", "outcome", "final_train_loss"]
+        columns = ["problem", "method", "setting", "seed", "outcome", "final_train_loss"]
         assert list(run["config"])[:6] == columns
         result = json.loads((folder / "run.json").read_text())["result"]
         assert run["config"]["final_train_loss"] == result["final_train_loss"]

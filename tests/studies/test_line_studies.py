@@ -44,7 +44,7 @@ def everything(trainer):
     model = trainer.model
     tensors = [*model.parameters(), *model.buffers()]
     tensors += [param.grad for param in model.parameters() if param.grad is not None]
-    for state in trainer.method.optimizer.state.values():
+    for state in trainer.optimizer.optimizer.state.values():
         tensors += [value for value in state.values() if isinstance(value, torch.Tensor)]
     return [tensor.detach().clone() for tensor in tensors] + [torch.get_rng_state()]
 

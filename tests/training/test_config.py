@@ -17,7 +17,7 @@ def test_what_is_not_given_is_taken_from_problem_and_optimizer():
     problem, config = PROBLEMS["digits-cnn"], resolve("single", problem="digits-cnn", optimizer="sgd")
     assert (config.steps, config.batch_size, config.l2) == (problem.steps, problem.batch_size, problem.l2)
     assert config.settings == OPTIMIZERS["sgd"].settings
-    assert config.entry == "sgd"
+    assert config.method == "sgd"
     assert config.evaluate_every == -(-problem.data.sizes[0] // problem.batch_size)
 
 

@@ -20,13 +20,13 @@ CONSTANT = ["sgd", "adam", "rmsprop"]
 
 def _normal_case(evidence: Evidence) -> Measured | None:
     runs = evidence.table("benchmark", "runs")
-    return paired(runs.loc[runs["entry"] == "pal", "parabola_share"], "mean share of steps over PAL's runs")
+    return paired(runs.loc[runs["method"] == "pal", "parabola_share"], "mean share of steps over PAL's runs")
 
 
 def chosen(runs: pd.DataFrame, criterion: str) -> pd.DataFrame:
     """Of each problem the runs of the setting that a criterion puts first, whoever's it is."""
-    whose = runs["entry"] + " " + runs["setting"]
-    wanted = best(runs.assign(entry="any", setting=whose))
+    whose = runs["method"] + " " + runs["setting"]
+    wanted = best(runs.assign(method="any", setting=whose))
     wanted = wanted[wanted["criterion"] == criterion]
     return runs[(runs["problem"] + " " + whose).isin(wanted["problem"] + " " + wanted["setting"])]
 
@@ -36,11 +36,11 @@ def _advantage(rivals: Sequence[str], criterion: str, column: str, sign: float, 
 
     def measure(evidence: Evidence) -> Measured | None:
         runs = evidence.reached("benchmark", column)
-        pal, others = runs[runs["entry"] == "pal"], runs[runs["entry"].isin(rivals)]
+        pal, others = runs[runs["method"] == "pal"], runs[runs["method"].isin(rivals)]
         if pal.empty or others.empty:
             return None
         pal, rival = (chosen(some, criterion).set_index(["problem", "seed"]) for some in (pal, others))
-        names = rival.groupby("problem")["entry"].first()
+        names = rival.groupby("problem")["method"].first()
         each = ", ".join(f"{name} on {problem}" for problem, name in names.items())
         return paired(sign * (pal["value"] - rival["value"]), f"{explanation}; best rival: {each}")
 
@@ -51,7 +51,7 @@ def _sensitivity(evidence: Evidence) -> Measured | None:
     """How much less PAL's validation accuracy depends on the setting than that of the median rival."""
     runs = evidence.reached("benchmark", "final_val_accuracy")
     spread = {
-        name: -lowest_minus_highest(runs[runs["entry"] == name], "setting")
+        name: -lowest_minus_highest(runs[runs["method"] == name], "setting")
         for name in ("pal", *CONSTANT, *SCHEDULED, "sls", "alig", "sgdhd", "cocob")
     }
     table = pd.DataFrame(spread).dropna(axis="columns", how="all")
@@ -79,7 +79,7 @@ CLAIMS = [
     ),
     Claim(
         "loss-scheduled",
-        "PAL reaches a lower training loss than SGD, ADAM and RMSProp although these have a schedule.",
+        "PAL reaches a lower training loss than SGD, Adam and RMSProp although these have a schedule.",
         "main figure [read off]; review [certain]",
         "log10 training loss of the best rival with schedule minus PAL's, rival and settings being those of lowest "
         "training loss, paired by problem and seed; a training that diverged counts with the highest loss that any "
@@ -91,7 +91,7 @@ CLAIMS = [
     ),
     Claim(
         "loss-constant",
-        "Without a schedule PAL reaches a lower training loss than SGD, ADAM and RMSProp.",
+        "Without a schedule PAL reaches a lower training loss than SGD, Adam and RMSProp.",
         "README of the authors [certain]",
         "As above, with rivals without schedule.",
         0.0,
@@ -101,7 +101,7 @@ CLAIMS = [
     ),
     Claim(
         "accuracy-scheduled",
-        "PAL's test accuracy competes with that of SGD, ADAM and RMSProp with a schedule.",
+        "PAL's test accuracy competes with that of SGD, Adam and RMSProp with a schedule.",
         "abstract [certain]; margin ours",
         "PAL's test accuracy minus that of the best rival with schedule, rival and settings being those of highest "
         "validation accuracy, paired by problem and seed; a training that diverged counts as 0. Supported if the "
@@ -113,7 +113,7 @@ CLAIMS = [
     ),
     Claim(
         "accuracy-constant",
-        "Without a schedule PAL's test accuracy is above that of SGD, ADAM and RMSProp.",
+        "Without a schedule PAL's test accuracy is above that of SGD, Adam and RMSProp.",
         "README of the authors [certain]",
         "As above, with rivals without schedule and margin 0.",
         0.0,

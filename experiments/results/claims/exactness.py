@@ -12,7 +12,7 @@ def _advantage(column: str, sign: float, explanation: str) -> Measure:
     """PAL's advantage over exact searches along the same kind of direction, paired by problem and seed."""
 
     def measure(evidence: Evidence) -> Measured | None:
-        table = evidence.reached("exactness", column).pivot_table("value", ["problem", "seed"], "entry")
+        table = evidence.reached("exactness", column).pivot_table("value", ["problem", "seed"], "method")
         differences = {
             pal: sign * (table[pal] - table[exact]) for pal, exact in PAIRS if {pal, exact} <= set(table)
         }

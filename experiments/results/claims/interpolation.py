@@ -6,8 +6,8 @@ from experiments.results.claims.verdict import Claim, Evidence, Measured, paired
 def _advantage(evidence: Evidence) -> Measured | None:
     """PAL's advantage over the median rival, each at its best setting, paired by problem and seed."""
     runs = evidence.reached("interpolation", "final_train_loss")
-    chosen = runs.merge(evidence.table("interpolation", "best")[["problem", "entry", "setting"]])
-    table = chosen.pivot_table("value", ["problem", "seed"], "entry")
+    chosen = runs.merge(evidence.table("interpolation", "best")[["problem", "method", "setting"]])
+    table = chosen.pivot_table("value", ["problem", "seed"], "method")
     rivals = [name for name in table.columns if name != "pal"]
     if "pal" not in table or not rivals:
         return None

@@ -80,7 +80,7 @@ class Evidence:
     def reached(self, study: str, column: str) -> pd.DataFrame:
         """Runs of a study with `value`: an accuracy, or log10 of the training loss.
 
-        A training that diverged has the worst value there is (`tables.common`): it counts against its competitor.
+        A training that diverged has the worst value there is (`tables.common`): it counts against its method.
         """
         runs = self.table(study, "runs")
         if column != "final_train_loss":

@@ -38,7 +38,7 @@ def _row(run: "FinishedRun") -> dict[str, Any]:
     ||d||.
     """
     row, cases = run_row(run), run.trace["case"]
-    variant = run.config.entry.removesuffix(f"-{run.config.dtype}")
+    variant = run.config.method.removesuffix(f"-{run.config.dtype}")
     known = {
         "part": "mu" if variant == "pal" else "variants",
         "problem": run.config.problem.removesuffix("-unshuffled"),
@@ -59,7 +59,6 @@ def _row(run: "FinishedRun") -> dict[str, Any]:
         "refused_share": float(np.mean(cases >= REFUSED)),
         "median_step": float(np.nanmedian(run.trace["step"])),
         "median_learning_rate": float(np.nanmedian(run.trace["learning_rate"])),
-        "key": run.key,
     }
 
 

@@ -39,5 +39,4 @@ def _lines(run: "FinishedRun") -> pd.DataFrame:
         ratio=table["step"] / exact,
         step_error=(table["step"] - exact).abs() / exact,
         improvement=(table["loss0"] - table["loss_step"]) / possible,
-        key=run.key,
     )

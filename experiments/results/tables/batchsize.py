@@ -45,7 +45,6 @@ def _rows(run: "FinishedRun") -> pd.DataFrame:
                     "step": lines[f"{name}_step"].ravel(),
                     "distance": (lines["optimum_step"] - lines[f"{name}_step"]).ravel(),
                     "improvement": lines[f"{name}_improvement"].ravel(),
-                    "key": run.key,
                 }
             )
             for name in STRATEGIES

@@ -1,4 +1,4 @@
-"""Tables of the benchmark: what every run reached, its curves, and the selected setting of each competitor."""
+"""Tables of the benchmark: what every run reached, its curves, and the selected setting of each method."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def benchmark(finished: Sequence["FinishedRun"]) -> Tables:
-    """runs: one row per run; curves: one per evaluation; best: the selected setting of each competitor; ranking: who
+    """runs: one row per run; curves: one per evaluation; best: the selected setting of each method; ranking: who
     is how far from PAL.
     """
     tables = trainings(finished)
@@ -25,17 +25,17 @@ def benchmark(finished: Sequence["FinishedRun"]) -> Tables:
 
 
 CRITERIA = {"training loss": ("final_train_loss", True), "validation accuracy": ("final_val_accuracy", False)}
-"""How the best setting of a competitor is chosen: the column, and whether low is good. Test data have no part in it."""
+"""How the best setting of a method is chosen: the column, and whether low is good. Test data have no part in it."""
 
 
 def best(runs: pd.DataFrame) -> pd.DataFrame:
-    """The best setting of each competitor by each criterion, averaged over seeds.
+    """The best setting of each method by each criterion, averaged over seeds.
 
     A setting of which any seed diverged is worse than all others.
     """
     rows = [
-        {"problem": problem, "entry": entry, "criterion": criterion} | _selected(group, column, low)
-        for (problem, entry), group in runs.groupby(["problem", "entry"], sort=True)
+        {"problem": problem, "method": method, "criterion": criterion} | _selected(group, column, low)
+        for (problem, method), group in runs.groupby(["problem", "method"], sort=True)
         for criterion, (column, low) in CRITERIA.items()
     ]
     return pd.DataFrame(rows)
@@ -60,7 +60,7 @@ def _selected(runs: pd.DataFrame, column: str, low: bool) -> dict[str, Any]:
 
 def with_published(chosen: pd.DataFrame) -> pd.DataFrame:
     """With the paper's numbers where they are known, and ours minus theirs."""
-    names = list(zip(chosen["problem"], chosen["entry"], strict=True))
+    names = list(zip(chosen["problem"], chosen["method"], strict=True))
     for column, known in (
         ("train_loss", paper_numbers.TRAIN_LOSS),
         ("test_accuracy", paper_numbers.TEST_ACCURACY),
@@ -76,11 +76,11 @@ RESULTS = {"training loss": "final_train_loss", "validation accuracy": "test_acc
 
 
 def ranking(runs: pd.DataFrame) -> pd.DataFrame:
-    """Per problem and criterion the competitors in order, each at its selected setting.
+    """Per problem and criterion the methods in order, each at its selected setting.
 
     value: mean over seeds of the column that `result` names; behind_pal: how much worse than PAL, mean over seeds that
     both have (log10 of training losses; accuracies as they are), with Student's 95 % interval if there are
-    several. A run that diverged has no value; a competitor of which all did is last.
+    several. A run that diverged has no value; a method of which all did is last.
     """
     chosen = best(runs)
     rows = [
@@ -93,8 +93,8 @@ def ranking(runs: pd.DataFrame) -> pd.DataFrame:
 
 def _ranked(runs: pd.DataFrame, chosen: pd.DataFrame, problem: str, criterion: str) -> list[dict[str, Any]]:
     low_is_good = CRITERIA[criterion][1]
-    selected = runs.merge(chosen[["entry", "setting"]], on=["entry", "setting"])
-    values = selected.pivot_table(RESULTS[criterion], "seed", "entry", dropna=False).astype(float)
+    selected = runs.merge(chosen[["method", "setting"]], on=["method", "setting"])
+    values = selected.pivot_table(RESULTS[criterion], "seed", "method", dropna=False).astype(float)
     scores = values.map(np.log10) if low_is_good else -values
     order = scores.mean().sort_values(kind="stable", na_position="last").index
     return [
@@ -103,11 +103,11 @@ def _ranked(runs: pd.DataFrame, chosen: pd.DataFrame, problem: str, criterion: s
             "criterion": criterion,
             "result": RESULTS[criterion],
             "rank": place,
-            "entry": entry,
-            "value": values[entry].mean(),
+            "method": method,
+            "value": values[method].mean(),
         }
-        | _behind(scores[entry] - scores["pal"] if "pal" in scores else pd.Series(dtype=float))
-        for place, entry in enumerate(order, start=1)
+        | _behind(scores[method] - scores["pal"] if "pal" in scores else pd.Series(dtype=float))
+        for place, method in enumerate(order, start=1)
     ]
 
 

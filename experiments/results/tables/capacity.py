@@ -66,7 +66,6 @@ def _row(run: "FinishedRun") -> dict[str, Any]:
         "peak_rate": rates.max(),
         "final_rate": rates.iloc[-1],
         "rate_ratio": rates.iloc[-1] / rates.max(),
-        "key": run.key,
     }
 
 
@@ -75,4 +74,4 @@ def _lines(run: "FinishedRun") -> pd.DataFrame:
     searched = measured_lines(run) or dict.fromkeys(COLUMNS, np.empty(0))
     table = pd.DataFrame(_whose(run) | searched)
     gap = table["batch"] - table["full"]
-    return table.assign(gap=gap, overshoot=gap / table["batch"].where(table["batch"] > 0), key=run.key)
+    return table.assign(gap=gap, overshoot=gap / table["batch"].where(table["batch"] > 0))

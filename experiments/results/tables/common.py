@@ -24,7 +24,7 @@ def identity(run: "FinishedRun") -> dict[str, Any]:
     """Columns that say which run a row is from."""
     return {
         "problem": run.config.problem,
-        "entry": run.config.entry,
+        "method": run.config.method,
         "setting": setting(run),
         "seed": run.config.seed,
     }
@@ -48,7 +48,7 @@ def times(finished: Sequence["FinishedRun"]) -> pd.DataFrame:
         }
         for run in finished
     ]
-    return in_rows(pd.DataFrame(rows), ["problem", "entry", "setting", "seed"])
+    return in_rows(pd.DataFrame(rows), ["problem", "method", "setting", "seed"])
 
 
 def provenance(finished: Sequence["FinishedRun"]) -> pd.DataFrame:

@@ -20,8 +20,8 @@ def exactness(finished: Sequence["FinishedRun"]) -> Tables:
     """
     curves = pd.concat([_curve(run) for run in finished], ignore_index=True)
     return {
-        "runs": in_rows(pd.DataFrame([run_row(run) for run in finished]), ["problem", "entry", "seed"]),
-        "curves": in_rows(curves, ["problem", "entry", "seed", "step"]),
+        "runs": in_rows(pd.DataFrame([run_row(run) for run in finished]), ["problem", "method", "seed"]),
+        "curves": in_rows(curves, ["problem", "method", "seed", "step"]),
     }
 
 

@@ -99,7 +99,7 @@ def _run_rows(run: "FinishedRun") -> list[dict[str, Any]]:
     lines = measured_lines(run)
     assert run.config.measure is not None
     return [
-        _whose(run) | {"at": int(lines["at"][index])} | row | {"key": run.key}
+        _whose(run) | {"at": int(lines["at"][index])} | row
         for index in range(len(lines["at"]))
         if np.isfinite(
             [lines[name][index] for name in ("norm", "batch_loss0", "full_loss0", "full_slope")]

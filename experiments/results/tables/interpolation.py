@@ -17,6 +17,6 @@ def interpolation(finished: Sequence["FinishedRun"]) -> Tables:
     runs, curves = tables["runs"], tables["curves"]
     chosen = best(runs)
     chosen = chosen[chosen["criterion"] == next(iter(CRITERIA))].drop(columns="criterion")
-    curves = curves.merge(chosen[["problem", "entry", "setting"]], on=["problem", "entry", "setting"])
-    order = ["problem", "entry", "setting", "seed", "step"]
-    return {"runs": runs, "best": in_rows(chosen, ["problem", "entry"]), "curves": in_rows(curves, order)}
+    curves = curves.merge(chosen[["problem", "method", "setting"]], on=["problem", "method", "setting"])
+    order = ["problem", "method", "setting", "seed", "step"]
+    return {"runs": runs, "best": in_rows(chosen, ["problem", "method"]), "curves": in_rows(curves, order)}

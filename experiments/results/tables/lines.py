@@ -94,7 +94,7 @@ def _line_row(run: "FinishedRun", line: dict[str, Any]) -> dict[str, Any]:
         | numbers
         | shape(line["distance"], line["loss"], reach, numbers["step"], parabola)
         | fits(line["window_distance"], line["window_loss"], parabola)
-        | {"learning_rate": float(line["learning_rate"]), "key": run.key}
+        | {"learning_rate": float(line["learning_rate"])}
     )
 
 

@@ -14,7 +14,7 @@ TEST_ACCURACY = {
     ("cifar100-mobilenetv2", "alig"): 0.652,
     ("cifar100-mobilenetv2", "cocob"): 0.644,
 }
-"""Highest over all settings, by problem and entry."""
+"""Highest over all settings, by problem and method."""
 
 TRAIN_LOSS = {
     ("cifar100-mobilenetv2", "pal"): 0.18,
@@ -26,4 +26,4 @@ TRAIN_LOSS = {
     ("cifar100-mobilenetv2", "alig"): 0.32,
     ("cifar100-mobilenetv2", "cocob"): 0.485,
 }
-"""Of the setting with the lowest, at the end, by problem and entry."""
+"""Of the setting with the lowest, at the end, by problem and method."""

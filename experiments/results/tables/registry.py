@@ -29,14 +29,18 @@ TABLES = {
 TRAININGS = "experiments.results.tables.trainings:trainings"
 
 
+def module_of(study: str) -> str:
+    """The module that makes a study's tables."""
+    return TABLES.get(study, TRAININGS).partition(":")[0]
+
+
 def make(study: str, finished: Sequence["FinishedRun"]) -> Tables:
     """All tables of a study by name."""
-    target = TABLES.get(study, TRAININGS)
-    tables: Callable[[Sequence[FinishedRun]], Tables] = load(target)
+    tables: Callable[[Sequence[FinishedRun]], Tables] = load(TABLES.get(study, TRAININGS))
     return tables(finished) | {
         "times": times(finished),
         "provenance": provenance(finished),
-        "traces": fingerprints.table(finished, target.partition(":")[0]),
+        "traces": fingerprints.table(finished, module_of(study)),
     }
 
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 def trainings(finished: Sequence["FinishedRun"]) -> Tables:
     """runs: one row per run; curves: one per evaluation."""
-    order = ["problem", "entry", "setting", "seed"]
+    order = ["problem", "method", "setting", "seed"]
     curves = pd.concat([curve(run) for run in finished], ignore_index=True)
     return {
         "runs": in_rows(pd.DataFrame([run_row(run) for run in finished]), order),
@@ -41,7 +41,6 @@ def run_row(run: "FinishedRun") -> dict[str, Any]:
         | {name: run.result[name] for name in names}
         | {"median_step": _of_finite(np.median, run.trace["step"])}
         | {"parabola_share": _of_finite(lambda cases: np.mean(cases == 0), run.trace["case"])}
-        | {"key": run.key}
     )
 
 
