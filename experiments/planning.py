@@ -26,7 +26,7 @@ from experiments.training.config import RunConfig, Strict
 FOLDER = REPOSITORY / "profiles"
 
 Outcomes = Callable[[Sequence[RunConfig]], pd.DataFrame]
-"""What is known of some runs: one row, as `tables.selection` takes it, of each that is finished."""
+"""What is known of some runs: one row, as `results.tables.selection` takes it, of each that is finished."""
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,8 @@
 """How long the runs that are left will take: judged by finished ones of their kind, else by a few steps taken here.
 
-A run is its start, its steps, what its study measures on the way (its looks), and its evaluations. Each of these is
-timed once for all runs that have it in common: steps and evaluations are the same in every study. A study whose looks
-may take minutes offers `passes(config)`, the forward passes of a look, which are counted instead.
+A run is its start, its steps, what its study measures on the way, and its evaluations. Each of these is timed once for
+all runs that have it in common: steps and evaluations are the same in every study. A study whose measurements may take
+minutes gives their cost in forward passes, which are counted instead.
 """
 
 import math
@@ -95,7 +95,7 @@ def _kind(config: RunConfig) -> tuple[Any, ...]:
     return config.study, config.problem, config.optimizer, config.batch_size, config.train_size, config.dtype
 
 
-def looks(config: RunConfig) -> int:
+def measurements(config: RunConfig) -> int:
     """At how many steps the study measures: the first `first` and every `every`, as its `measure` says.
 
     With `last` it is every `every` of the last so many. A study that measures but names no `every` counts as measuring
@@ -114,20 +114,25 @@ class Clock:
 
     def __init__(self) -> None:
         self._steps: dict[Any, tuple[float, float]] = {}
-        self._looks: dict[Any, float] = {}
+        self._measurements: dict[Any, float] = {}
         self._examples: dict[Any, float] = {}
 
     def seconds(self, config: RunConfig) -> float:
-        """The whole of a run: start, steps, looks, evaluations and the test score."""
+        """The whole of a run: start, steps, measurements, evaluations and the test score."""
         kind = self._time_steps(config)
         start, step = self._steps[kind]
         _, validation, test = config.resolved_problem.examples
         evaluated = math.ceil(config.steps / config.evaluate_every) * validation + test
-        look = self._look(config, start, step) if config.measure else 0.0
-        return start + config.steps * step + looks(config) * look + evaluated * self._examples[kind[:-1]]
+        measurement = self._measurement(config, start, step) if config.measure else 0.0
+        return (
+            start
+            + config.steps * step
+            + measurements(config) * measurement
+            + evaluated * self._examples[kind[:-1]]
+        )
 
     def _time_steps(self, config: RunConfig) -> tuple[Any, ...]:
-        """Steps without looks, and an evaluation if there is none yet; returns their kind, the optimizer last."""
+        """Steps without measurements, and an evaluation if none is yet; returns their kind, the optimizer last."""
         task, given = (
             config.resolved_problem,
             (config.batch_size, config.dtype, config.device, config.deterministic),
@@ -144,19 +149,19 @@ class Clock:
                 self._examples[kind[:-1]] = _time_evaluation(trainers[0])
         return kind
 
-    def _look(self, config: RunConfig, start: float, step: float) -> float:
-        """Seconds of a look: those of a step with one, less those of a step."""
+    def _measurement(self, config: RunConfig, start: float, step: float) -> float:
+        """Seconds of a measurement: those of a step with one, less those of a step."""
         study = get_study(config.study)
         if study.cost is not None:
             return study.cost(config) * step / PASSES_PER_STEP
         task, measure = config.resolved_problem, config.measure or {}
         kind = (config.study, task.network, task.dataset, config.batch_size, config.train_size, str(measure))
-        if kind not in self._looks:
+        if kind not in self._measurements:
             whole = {"last": ENDLESS} if "last" in measure else {}
             each = config.model_copy(update={"measure": measure | {"every": 1} | whole})
             first, *others = np.diff(_moments(each, study.run)).tolist()
-            self._looks[kind] = max(0.0, float(np.mean(others)) - step if others else first - start)
-        return self._looks[kind]
+            self._measurements[kind] = max(0.0, float(np.mean(others)) - step if others else first - start)
+        return self._measurements[kind]
 
 
 def _moments(config: RunConfig, run: Callable[[RunConfig, "Stopwatch"], Any]) -> list[float]:

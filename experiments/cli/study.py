@@ -36,7 +36,7 @@ class Request:
     Attributes:
         profile: Its name.
         study: One study; all of the profile's if None.
-        only: Pattern of `selection`; all runs if None.
+        only: Pattern as `planning.select` takes it; all runs if None.
         slots: Runs at a time on this machine.
         threads: CPU threads of each.
         until: Moment of `time.monotonic` at which runs end at a checkpoint.

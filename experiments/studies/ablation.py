@@ -15,7 +15,7 @@ from experiments.problems import PROBLEMS
 from experiments.studies.base import Study, Trainings
 from experiments.training.config import RunConfig, Strict, resolve
 from experiments.training.loop import train
-from experiments.training.measure import watched
+from experiments.training.measure import train_and_measure
 from experiments.training.record import Record
 from experiments.training.trainer import Trainer, l2_term
 
@@ -123,7 +123,7 @@ def run(config: RunConfig, record: Record) -> dict[str, Any]:
     factor = config.settings.get("weight_decay")
     if factor is None:
         return train(config, record)
-    return watched(config, record, lambda _, trainer: {"l2": _term(trainer, factor)})
+    return train_and_measure(config, record, lambda _, trainer: {"l2": _term(trainer, factor)})
 
 
 def _term(trainer: Trainer, factor: float) -> float:

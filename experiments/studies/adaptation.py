@@ -12,7 +12,7 @@ from pydantic import Field
 from experiments.studies.base import Study, Trainings
 from experiments.training.batch_line import batch_line
 from experiments.training.config import RunConfig, Strict
-from experiments.training.measure import watched
+from experiments.training.measure import train_and_measure
 from experiments.training.record import Record
 from experiments.training.trainer import Trainer
 from pal.parabola import minimise
@@ -55,7 +55,7 @@ def run(config: RunConfig, record: Record) -> dict[str, Any]:
     loss_exact there, lines/angle (degrees, after PAL's step), and lines/case.
     """
     every = Measure.model_validate(config.measure).every
-    return watched(
+    return train_and_measure(
         config, record, lambda step, trainer: searched_line(trainer) if step % every == 0 else None
     )
 

@@ -6,9 +6,9 @@ theta - s g/||g||. On the line stand the minimum of the full-batch loss (the opt
 PAL's step from the batch, and SGD's; each is judged by the decrease of the full-batch loss. So all sizes start from the
 same weights, and differ in nothing but the batch.
 
-The full-batch loss is that of `meanloss`: the same function of all examples that the batch loss is of a few, batch norm
-with the statistics of the batch, L2 term and augmentation included. Measuring changes nothing: the training goes on as
-if it had not been looked at.
+The full-batch loss (`training.full_batch`) is the same function of all examples that the batch loss is of a few, batch
+norm with the statistics of the batch, L2 term and augmentation included. Measuring changes nothing: the training goes
+on as if nothing had been measured.
 """
 
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ from experiments.studies.base import Study, Subset
 from experiments.training.batch_line import dot
 from experiments.training.config import RunConfig, Strict
 from experiments.training.full_batch import Batch, MeanLoss, check_epoch, first_epoch, mean_loss, minimum
-from experiments.training.measure import untouched, watched
+from experiments.training.measure import preserved, train_and_measure
 from experiments.training.record import Record
 from experiments.training.seeds import split
 from experiments.training.trainer import Trainer
@@ -94,7 +94,7 @@ def run(config: RunConfig, record: Record) -> dict[str, Any]:
     epoch: list[Batch] = []
     loaders: dict[int, Loader] = {}
 
-    def look(step: int, trainer: Trainer) -> dict[str, Any] | None:
+    def measured(step: int, trainer: Trainer) -> dict[str, Any] | None:
         if step % measure.every:
             return None
         if not epoch:
@@ -102,7 +102,7 @@ def run(config: RunConfig, record: Record) -> dict[str, Any]:
             loaders.update({size: loader(trainer, size) for size in measure.sizes})
         return measured_lines(trainer, epoch, [each.batch(step) for each in loaders.values()], measure.mu)
 
-    return watched(config, record, look)
+    return train_and_measure(config, record, measured)
 
 
 def loader(trainer: Trainer, size: int) -> Loader:
@@ -115,7 +115,7 @@ def measured_lines(
     trainer: Trainer, epoch: Sequence[Batch], batches: Sequence[Batch], mu: float
 ) -> dict[str, Any]:
     """The line of each batch and what the strategies make of it: lists with a number for each batch."""
-    with untouched(trainer.model):
+    with preserved(trainer.model):
         full = mean_loss(trainer, epoch)
         loss0, gradient = full().item(), full.gradient()
         lines = [

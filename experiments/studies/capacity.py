@@ -15,7 +15,7 @@ from experiments.studies.base import Study, Trainings
 from experiments.training.batch_line import batch_line
 from experiments.training.config import RunConfig, Strict
 from experiments.training.full_batch import Batch, check_epoch, first_epoch, mean_loss, minimum
-from experiments.training.measure import watched
+from experiments.training.measure import train_and_measure
 from experiments.training.record import Record
 from experiments.training.trainer import Trainer
 from pal.parabola import minimise
@@ -72,12 +72,12 @@ def run(config: RunConfig, record: Record) -> dict[str, Any]:
     losses); lines/full_loss0 and lines/full_loss, the full-batch loss at the weights and at its minimum.
 
     Returns:
-        What `watched` returns, and the number of weights of the network.
+        What `train_and_measure` returns, and the number of weights of the network.
     """
     measure = Measure.model_validate(config.measure)
     epoch: list[Batch] = []
 
-    def look(step: int, trainer: Trainer) -> dict[str, Any] | None:
+    def measured(step: int, trainer: Trainer) -> dict[str, Any] | None:
         late = step - (config.steps - measure.last)
         if late < 0 or late % measure.every:
             return None
@@ -86,7 +86,7 @@ def run(config: RunConfig, record: Record) -> dict[str, Any]:
         return searched_line(trainer, epoch)
 
     weights = sum(param.numel() for param in config.resolved_problem.build(config.seed).parameters())
-    return watched(config, record, look) | {"weights": weights}
+    return train_and_measure(config, record, measured) | {"weights": weights}
 
 
 def searched_line(trainer: Trainer, epoch: Sequence[Batch]) -> dict[str, Any]:

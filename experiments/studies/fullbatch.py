@@ -26,7 +26,7 @@ from experiments.studies.base import Study, Subset
 from experiments.training.batch_line import dot
 from experiments.training.config import RunConfig, Strict
 from experiments.training.full_batch import Batch, check_epoch, first_epoch, mean_loss
-from experiments.training.measure import untouched, watched
+from experiments.training.measure import preserved, train_and_measure
 from experiments.training.record import Record
 from experiments.training.trainer import Trainer
 from pal.closure import BatchLoss
@@ -103,21 +103,21 @@ def run(config: RunConfig, record: Record) -> dict[str, Any]:
     measure = Measure.model_validate(config.measure)
     epoch: list[Batch] = []
 
-    def look(step: int, trainer: Trainer) -> dict[str, Any] | None:
+    def measured(step: int, trainer: Trainer) -> dict[str, Any] | None:
         if step % measure.every:
             return None
         if not epoch:
             epoch.extend(first_epoch(trainer))
         return measured_line(trainer, epoch, measure)
 
-    return watched(config, record, look)
+    return train_and_measure(config, record, measured)
 
 
 def measured_line(trainer: Trainer, epoch: Sequence[Batch], measure: Measure) -> dict[str, Any]:
     """Both losses along the coming update's direction, on a grid and at mu, with slopes and the direction's norm."""
     params, batch_loss = list(trainer.model.parameters()), BatchLoss()
     gradients: list[Tensor] = []
-    with untouched(trainer.model):
+    with preserved(trainer.model):
         full_loss = mean_loss(trainer, epoch)
         loss0 = batch_loss.measure(
             trainer.loss_fn, lambda loss: gradients.extend(torch.autograd.grad(loss, params))

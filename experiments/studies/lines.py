@@ -14,7 +14,7 @@ from pydantic import Field
 from experiments.studies.base import Study, Trainings
 from experiments.training.batch_line import batch_line
 from experiments.training.config import RunConfig, Strict
-from experiments.training.measure import watched
+from experiments.training.measure import train_and_measure
 from experiments.training.record import Record
 from experiments.training.trainer import Trainer
 from pal.parabola import minimise
@@ -68,11 +68,11 @@ def run(config: RunConfig, record: Record) -> dict[str, Any]:
     """
     measure = Measure.model_validate(config.measure)
 
-    def look(step: int, trainer: Trainer) -> dict[str, Any] | None:
+    def measured(step: int, trainer: Trainer) -> dict[str, Any] | None:
         due = step < measure.first or step % measure.every == 0
         return measured_line(trainer, measure.points) if due else None
 
-    return watched(config, record, look)
+    return train_and_measure(config, record, measured)
 
 
 def measured_line(trainer: Trainer, points: int) -> dict[str, Any]:

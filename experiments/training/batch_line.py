@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from experiments.training.measure import untouched
+from experiments.training.measure import preserved
 from experiments.training.trainer import Trainer
 from pal.closure import BatchLoss
 from pal.line import Line
@@ -60,7 +60,7 @@ def batch_line(trainer: Trainer) -> Iterator[BatchLine]:
         moment.replay()
         return list(torch.autograd.grad(trainer.loss_fn(), params))
 
-    with untouched(trainer.model):
+    with preserved(trainer.model):
         loss0 = batch_loss.measure(
             trainer.loss_fn, lambda loss: gradient.extend(torch.autograd.grad(loss, params))
         )

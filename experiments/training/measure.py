@@ -15,17 +15,17 @@ from experiments.training.trainer import Trainer
 from pal.randomness import Randomness
 
 
-def watched(
-    config: RunConfig, record: Record, look: Callable[[int, Trainer], dict[str, Any] | None]
+def train_and_measure(
+    config: RunConfig, record: Record, measure: Callable[[int, Trainer], dict[str, Any] | None]
 ) -> dict[str, Any]:
-    """Train, and leave what `look` measured as arrays lines/<name> with one row per measured line.
+    """Train, and leave what `measure` measured as arrays lines/<name> with one row per measured line.
 
     lines/at is the number of the step; rows of lists end in NaN where other lines have longer ones.
 
     Args:
         config: The run.
         record: Takes metrics, the trace and checkpoints.
-        look: Called before each step; numbers and lists by name, the same names every time, or None for no line.
+        measure: Called before each step; numbers and lists by name, the same names every time, or None for no line.
 
     Returns:
         What `train` returns, and the number of lines.
@@ -37,7 +37,7 @@ def watched(
     def note(step: int, trainer: Trainer) -> None:
         nonlocal notes
         notes = trainer.notes
-        line = look(step, trainer)
+        line = measure(step, trainer)
         if line is not None:
             notes.append({"at": step} | line)
 
@@ -56,7 +56,7 @@ def padded(rows: Sequence[Any]) -> np.ndarray:
 
 
 @contextmanager
-def untouched(model: nn.Module) -> Iterator[None]:
+def preserved(model: nn.Module) -> Iterator[None]:
     """Buffers (running statistics) and random generators come out as they went in, bit by bit."""
     moment, kept = Randomness(), [(buffer, buffer.clone()) for buffer in model.buffers()]
     try:

@@ -30,9 +30,9 @@ def test_a_finished_run_of_the_same_kind_is_believed(monkeypatch):
 
 @pytest.fixture
 def slow(monkeypatch):
-    """Steps of 0.1 s, looks of 0.4 s, evaluations of 5 ms an example; the number of each so far."""
+    """Steps of 0.1 s, measurements of 0.4 s, evaluations of 5 ms an example; the number of each so far."""
     monkeypatch.setattr(estimate, "EXAMPLES", 40)
-    counts = {"steps": 0, "looks": 0, "examples": 0}
+    counts = {"steps": 0, "measurements": 0, "examples": 0}
 
     def takes(name, length, number=lambda *_: 1):
         def wait(*arguments):
@@ -42,12 +42,14 @@ def slow(monkeypatch):
         return wait
 
     advance, evaluate = Trainer.advance, Problem.evaluate
-    step, look = takes("steps", 0.1), takes("looks", 0.4)
+    step, measurement = takes("steps", 0.1), takes("measurements", 0.4)
     examples = takes("examples", 0.005, lambda _, __, split: len(split))
     monkeypatch.setattr(Trainer, "advance", lambda self: (step(), advance(self))[1])
     monkeypatch.setattr(Problem, "evaluate", lambda *given: (examples(*given), evaluate(*given))[1])
     for name in ("lines.measured_line", "capacity.searched_line"):
-        monkeypatch.setattr(f"experiments.studies.{name}", lambda *_: look() or {"mu": 0.1, "loss0": 1.0})
+        monkeypatch.setattr(
+            f"experiments.studies.{name}", lambda *_: measurement() or {"mu": 0.1, "loss0": 1.0}
+        )
     return counts
 
 
@@ -77,7 +79,7 @@ def test_looks_at_the_end_of_a_run_are_timed_at_its_beginning(slow):
     measure = {"last": 150, "every": 50}
     config = resolve("capacity", problem="digits-mlp", optimizer="pal", measure=measure, steps=700)
     seconds(config)
-    assert slow["looks"]
+    assert slow["measurements"]
 
 
 def test_what_runs_have_in_common_is_timed_once(slow):
@@ -112,11 +114,11 @@ def test_a_long_first_step_is_not_waited_for_again(slow, monkeypatch):
 )
 def test_looks_are_counted_as_the_study_takes_them(study, optimizer, measure):
     config = short(study, problem="digits-mlp", optimizer=optimizer, measure=measure, steps=13)
-    assert get_study(study).run(config, Memory())["lines"] == estimate.looks(config)
+    assert get_study(study).run(config, Memory())["lines"] == estimate.measurements(config)
 
 
 def test_a_study_that_measures_nothing_has_no_looks():
-    assert estimate.looks(short()) == 0
+    assert estimate.measurements(short()) == 0
 
 
 def test_passes_of_a_full_batch_look_are_counted_as_the_study_makes_them(monkeypatch):
