@@ -167,7 +167,9 @@ def choose(several: Sequence[Recorded], sample: int) -> list[Recorded]:
     """Some of the runs, the same every time: one of each optimizer and commit, and further ones up to `sample`."""
     mixed = sorted(several, key=lambda one: one.config.model_dump_json())
     random.Random(0).shuffle(mixed)
-    first = {(one.config.optimizer, one.commit): one for one in reversed(mixed)}
+    first: dict[tuple[str, str | None], Recorded] = {}
+    for one in mixed:
+        first.setdefault((one.config.optimizer, one.commit), one)
     others = [one for one in mixed if one is not first[one.config.optimizer, one.commit]]
     return [*first.values(), *others][: max(sample, len(first))]
 

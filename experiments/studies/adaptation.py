@@ -12,14 +12,12 @@ from pydantic import Field
 from experiments.studies.base import Study, Trainings
 from experiments.training.batch_line import batch_line
 from experiments.training.config import RunConfig, Strict
+from experiments.training.full_batch import LIMIT
 from experiments.training.measure import train_and_measure
 from experiments.training.record import Record
 from experiments.training.trainer import Trainer
 from pal.parabola import minimise
 from pal.search import search
-
-LIMIT = 20.0
-"""The largest distance at which a minimum is looked for: that of the exact line search."""
 
 
 class Measure(Strict):
