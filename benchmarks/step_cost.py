@@ -23,7 +23,7 @@ from torch.nn import functional
 from benchmarks.timing import seconds_of
 from benchmarks.watching import Watched, held
 from experiments import models, optimizers
-from experiments.optimizers.catalogue import BEYOND, PAPER
+from experiments.optimizers.registry import BEYOND, PAPER
 from pal import PAL
 
 Step = Callable[[], object]

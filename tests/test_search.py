@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from scipy.optimize import minimize_scalar
 
 from experiments import problems
+from experiments.problems import PROBLEMS
 from pal import PAL
 from pal.closure import BatchLoss
 from pal.line import Line
@@ -87,7 +88,7 @@ class BatchLine:
 
 def batch_lines(name: str, lines: int, dtype: torch.dtype):
     """Pairs of a line to search and the same line in float64, evenly spread over 600 steps of PAL and of SGD."""
-    problem = problems.get(name)
+    problem = PROBLEMS[name]
     loader = problem.loader(problem.load(torch.device("cpu")).train, 1, 2)
     for advance in (pal_step, sgd_step):
         torch.manual_seed(0)
