@@ -88,7 +88,7 @@ def pal_step(
 
 
 def named_step(name: str, **settings: object) -> Maker:
-    """An optimizer of the catalogue with its defaults and a few changes."""
+    """A registered optimizer with its defaults and a few changes."""
 
     def make(model: nn.Module, loss: Callable[[], Tensor]) -> Step:
         method = optimizers.build(name, model.parameters(), settings)

@@ -1,50 +1,73 @@
 """PAL with one thing changed, to see what it is good for. Not for training: `pal.optimizer` is the whole of it."""
 
 import math
+from dataclasses import replace
 from enum import IntEnum
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _NormBase  # pyright: ignore[reportPrivateUsage]
+from torch.optim.optimizer import ParamsT
 
-from pal.closure import BatchLoss, Closure
+from pal.closure import Autocast, Batch, BatchLoss, Closure
 from pal.direction import Direction
-from pal.modules import Modules
+from pal.line import LineRecord
 from pal.optimizer import PAL
-
-
-class Counted(Modules):
-    """Modules whose norm layers count every forward pass."""
-
-    def _hide(self, layer: nn.Module) -> None:
-        """Leave the running statistics in sight of the second pass."""
+from pal.parabola import Case, Minimum, Scalar
+from pal.state import Kept
 
 
 class CountedTwice(PAL):
     """PAL whose probe updates the running statistics of norm layers again, as in the published PyTorch release.
 
-    The losses, and so the steps, are PAL's own; only what evaluation normalises by changes.
+    The losses, and so the steps, are PAL's own; only what evaluation normalises by changes. PAL's look at the closure
+    would be counted, too, and is left out.
     """
 
-    def _start(self) -> None:
-        super()._start()
-        self._batch = CountedTwiceLoss()
+    def __init__(self, params: ParamsT, **settings: Any) -> None:
+        super().__init__(params, **settings, check=False)
+
+    def _batch_loss(self, modules: list[nn.Module]) -> BatchLoss:
+        return CountedTwiceLoss(self._params, modules, check=False)
 
 
 class CountedTwiceLoss(BatchLoss):
-    """The loss of one step, without care for norm layers."""
+    """The loss of one step, whose further evaluations count in the running statistics of norm layers."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._modules = Counted()
+    def _again(self, batch: Batch) -> Tensor:
+        layers = [module for module in batch.reached.modules if isinstance(module, _NormBase)]
+        self._statistics = [buffer for layer in layers for buffer in layer.buffers()]
+        self._counted = [buffer.clone() for buffer in self._statistics]
+        loss = super()._again(batch)
+        self._count()
+        return loss
+
+    def _evaluate(self, closure: Closure, autocast: tuple[Autocast, ...], evaluation: int) -> Any:
+        if not evaluation:
+            return super()._evaluate(closure, autocast, evaluation)
+        self._count()
+        loss = super()._evaluate(closure, autocast, evaluation)
+        self._counted = [buffer.clone() for buffer in self._statistics]
+        return loss
+
+    def _count(self) -> None:
+        """Bring the running statistics to where all evaluations so far have led."""
+        for buffer, value in zip(self._statistics, self._counted, strict=True):
+            buffer.copy_(value)
 
 
 class NewMasks(PAL):
-    """PAL that draws dropout masks anew at the probe: l(0) and l(mu) belong to two functions."""
+    """PAL that draws dropout masks anew at the probe: l(0) and l(mu) belong to two functions.
 
-    def _start(self) -> None:
-        super()._start()
-        self._batch = NewMasksLoss()
+    PAL's look at the closure would rightly find that, and is left out.
+    """
+
+    def __init__(self, params: ParamsT, **settings: Any) -> None:
+        super().__init__(params, **settings, check=False)
+
+    def _batch_loss(self, modules: list[nn.Module]) -> BatchLoss:
+        return NewMasksLoss(self._params, modules, check=False)
 
 
 class NewMasksLoss(BatchLoss):
@@ -54,10 +77,10 @@ class NewMasksLoss(BatchLoss):
     come back to where the first left them.
     """
 
-    def _evaluate(self, closure: Closure, evaluation: int) -> Tensor:
+    def _evaluate(self, closure: Closure, autocast: tuple[Autocast, ...], evaluation: int) -> Any:
         if evaluation:
             torch.manual_seed(int(torch.randint(2**62, ())))
-        return super()._evaluate(closure, evaluation)
+        return super()._evaluate(closure, autocast, evaluation)
 
 
 class Refusal(IntEnum):
@@ -77,27 +100,41 @@ class Safeguarded(PAL):
     mu <= s_max, else they stay. This is the simplest decrease test; Armijo's would ask for l(0) + c s l'(0), c > 0.
     """
 
-    def _search(self, direction: Direction) -> tuple[Any, ...]:
-        loss0, loss_mu, slope, curvature, step, norm, case, clipped = map(float, super()._search(direction))
-        found = loss0, loss_mu, slope, curvature, step, norm
-        if step == 0 or self._loss_here(direction, step) <= loss0:
-            return *found, int(case), bool(clipped)
-        factor = float(self.param_groups[0]["lr"])
-        mu, s_max = (factor * self.param_groups[0][name] for name in ("mu", "s_max"))
-        refusal = Refusal.MEASURED if loss_mu < loss0 and mu <= s_max else Refusal.STAYED
-        reached = mu if refusal is Refusal.MEASURED else 0.0
-        self._go_back(direction, reached / step)
-        return *found[:4], reached, norm, int(refusal), False
+    def _keep(self, kept: Kept) -> None:
+        super()._keep(kept)
+        kept.cases = kept.counts() + [0] * (len(Case) + len(Refusal) - len(kept.cases))
 
-    def _loss_here(self, direction: Direction, distance: float) -> float:
-        """The line's loss where the weights are now; infinite if it is not finite."""
-        (loss,) = self._mean(direction.loss(self._batch.again(), distance))
+    @property
+    def cases(self) -> dict[Any, int]:
+        """How many steps ended in each case or refusal."""
+        return dict(zip([*Case, *Refusal], self._kept.counts(), strict=True))
+
+    @property
+    def line(self) -> LineRecord | None:
+        """The record of the last step, with the forward pass at l(s) where there was one."""
+        record = super().line
+        if record is None or not (record.step > 0 or record.case >= len(Case)):
+            return record
+        return replace(record, evaluations=record.evaluations + 1)
+
+    def _minimum(
+        self,
+        direction: Direction,
+        loss0: Scalar,
+        loss_mu: Scalar,
+        slope: Scalar,
+        mu: Scalar,
+        s_max: Scalar,
+    ) -> Minimum:
+        found = super()._minimum(direction, loss0, loss_mu, slope, mu, s_max)
+        found = Minimum(float(found.step), float(found.curvature), int(found.case), bool(found.clipped))
+        if found.step == 0 or self._loss_there(direction, found.step) <= loss0:
+            return found
+        measured = bool(loss_mu < loss0) and bool(mu <= s_max)
+        refusal = Refusal.MEASURED if measured else Refusal.STAYED
+        return found._replace(step=float(mu) if measured else 0.0, case=refusal, clipped=False)
+
+    def _loss_there(self, direction: Direction, distance: Scalar) -> float:
+        """The line's loss at a distance; infinite if it is not finite."""
+        (loss,) = self._mean(self._loss_at(direction, distance))
         return float(loss) if math.isfinite(loss) else math.inf
-
-    def _go_back(self, direction: Direction, share: float) -> None:
-        """To a share of the way that the step has gone; for 0 to its start, bit by bit."""
-        params = [param for group in self.param_groups for param in group["params"] if param.grad is not None]
-        gone = [param.clone() for param in params] if share else []
-        direction.restore()
-        for param, there in zip(params, gone, strict=False):
-            param.lerp_(there, share)

@@ -57,7 +57,7 @@ def batch_line(trainer: Trainer) -> Iterator[BatchLine]:
     moment, batch_loss, gradient = Randomness(), BatchLoss(), list[Tensor]()
 
     def gradient_here() -> list[Tensor]:
-        moment.replay()
+        moment.restore()
         return list(torch.autograd.grad(trainer.loss_fn(), params))
 
     with preserved(trainer.model):

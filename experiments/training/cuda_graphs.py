@@ -214,7 +214,7 @@ class Moment:
         for name, kind in self._tensors.items():
             for tensor, value in zip(kind, self.values[name], strict=True):
                 tensor.copy_(value)
-        self._randomness.replay()
+        self._randomness.restore()
 
 
 class Different(RuntimeError):

@@ -47,13 +47,13 @@ class MeanLoss:
     @torch.no_grad()
     def __call__(self) -> Tensor:
         """The loss, 0-dim, float64."""
-        self._moment.replay()
+        self._moment.restore()
         loss = torch.stack([self._loss(*batch) for batch in self._batches]).double().mean()
         return loss + l2_term(self._params, self._l2).double() if self._l2 else loss
 
     def gradient(self) -> list[Tensor]:
         """One tensor for each of the weights; one batch's activations are held at a time."""
-        self._moment.replay()
+        self._moment.restore()
         total = [torch.zeros_like(param) for param in self._params]
         for batch in self._batches:
             torch._foreach_add_(total, self._gradient_of(self._loss(*batch)), alpha=1 / len(self._batches))
@@ -63,7 +63,7 @@ class MeanLoss:
 
     def slope(self, direction: Sequence[Tensor], norm: float) -> float:
         """Derivative along d / ||d||, loss per distance; one batch's activations are held at a time."""
-        self._moment.replay()
+        self._moment.restore()
         total = sum(
             self._along(direction, self._loss(*batch)) / len(self._batches) for batch in self._batches
         )

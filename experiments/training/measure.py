@@ -64,4 +64,4 @@ def preserved(model: nn.Module) -> Iterator[None]:
     finally:
         for buffer, values in kept:
             buffer.copy_(values)
-        moment.replay()
+        moment.restore()

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from experiments.runs.finished import FinishedRun
 
 REFUSED = 4
-"""Cases from here on are steps that a safeguard took back (`experiments.optimizers.ablated.Refusal`)."""
+"""Cases from here on are steps that a safeguard took back (`experiments.optimizers.variants.Refusal`)."""
 
 PAIRED = ["problem", "reference", "steps", "mu", "seed"]
 """What a variant and its reference have in common."""
