@@ -24,7 +24,7 @@ import weakref
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol, cast
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -32,6 +32,7 @@ from torch.distributed import ProcessGroup
 from torch.nn.parallel import DistributedDataParallel
 
 from pal.check import ClosureWarning, warn_if_begun_outside
+from pal.line import on_host
 from pal.randomness import Randomness, Twins, accelerator, capturing
 from pal.reach import Reached, reach, walk
 from pal.snapshot import Snapshot
@@ -49,21 +50,31 @@ def plain_backward(loss: Tensor) -> None:
 
 
 class Autocast(NamedTuple):
-    """The autocast around an evaluation."""
+    """The autocast of a kind of device, around an evaluation."""
 
     kind: str
     enabled: bool
     dtype: torch.dtype
     cached: bool
 
-    @classmethod
-    def here(cls) -> "tuple[Autocast, ...]":
-        """That of the CPU and of the accelerator."""
-        return tuple(
-            cls(kind, torch.is_autocast_enabled(kind), torch.get_autocast_dtype(kind), torch.is_autocast_cache_enabled())
-            for kind in ("cpu", accelerator())
-            if kind is not None
-        )
+
+def autocasts() -> tuple[Autocast, ...]:
+    """The autocasts here, of the CPU and of the accelerator; nothing where neither is on."""
+    device = accelerator()
+    if not torch.is_autocast_enabled("cpu") and (device is None or not torch.is_autocast_enabled(device)):
+        return ()
+    cached = torch.is_autocast_cache_enabled()
+    return tuple(
+        Autocast(kind, torch.is_autocast_enabled(kind), torch.get_autocast_dtype(kind), cached)
+        for kind in ("cpu", device)
+        if kind is not None
+    )
+
+
+def around(inside: tuple[Autocast, ...], here: tuple[Autocast, ...]) -> list[torch.autocast]:
+    """What to enter so that the autocasts are those of `inside` instead of those here."""
+    off = [each._replace(enabled=False) for each in here] if not inside else inside
+    return [torch.autocast(each.kind, each.dtype, each.enabled, each.cached) for each in off]
 
 
 class Term(NamedTuple):
@@ -80,20 +91,13 @@ class Term(NamedTuple):
         return loss if is_one(self.factor) else loss * self.factor
 
 
-class Moment(Protocol):
-    """State of something, at one moment."""
-
-    def restore(self) -> None:
-        """Make it so again."""
-        ...
-
-
 @dataclass
 class Batch:
     """What is known of the batch of one step.
 
     Attributes:
         terms: the closures measured, whose losses add up.
+        starts: the places of the random generators before the first evaluations.
         before: states of before the first evaluations.
         late: states, noted during a further evaluation, of modules that nobody knew.
         reached: what the closures reach.
@@ -103,8 +107,9 @@ class Batch:
     """
 
     terms: list[Term] = field(default_factory=list)
-    before: list[Moment] = field(default_factory=list)
-    late: list[Moment] = field(default_factory=list)
+    starts: list[Randomness] = field(default_factory=list)
+    before: list[Snapshot] = field(default_factory=list)
+    late: list[Snapshot] = field(default_factory=list)
     reached: Reached = field(default_factory=Reached)
     kept: list[Tensor] = field(default_factory=list)
     trusted: list[tuple[Tensor, int]] = field(default_factory=list)
@@ -189,19 +194,23 @@ class BatchLoss:
             RuntimeError: if the loss has no gradient, or the call comes from inside of a closure.
         """
         self.refuse_inside()
+        mode = torch.is_grad_enabled()
         try:
             return self._measure(closure, backward)
         except BaseException:
+            torch._C._set_grad_enabled(mode)
             self.roll_back()
             raise
 
-    @torch.no_grad()
     def again(self) -> Tensor:
         """The loss at the present weights, of the same function: see the rule at the top of this module."""
+        if torch.is_grad_enabled():
+            return torch.no_grad()(self.again)()
         self.refuse_inside()
         try:
             return self._again(self._open[0])
         except BaseException:
+            torch._C._set_grad_enabled(False)
             self.roll_back()
             raise
 
@@ -225,7 +234,7 @@ class BatchLoss:
         self._contexts.close()
         self.busy = False
         for batch in self._open:
-            for moment in (*batch.late, *batch.before):
+            for moment in (*batch.late, *batch.before, *batch.starts[:1]):
                 moment.restore()
             unstash(batch)
         self.reset()
@@ -250,11 +259,11 @@ class BatchLoss:
             for param in params:
                 param.grad = None
         batch = self._open[0]
-        gradients = [(param, param.grad, version(param.grad)) for param in params]
-        versions = [(param, param._version) for param in params]
+        gradients = [(param.grad, version(param.grad)) for param in params] if batch.terms else None
+        versions = [param._version for param in params]
         self._note(batch, reach(closure, [*self._named, *self._seen]), batch.before)
-        start, autocast = Randomness(batch.reached.generators), Autocast.here()
-        batch.before.append(start)
+        start, autocast = Randomness(batch.reached.generators), autocasts()
+        batch.starts.append(start)
         since = torch.autograd._get_sequence_nr()
         loss = self._evaluate(closure, autocast, 0)
         if loss is None and batch.terms:  # a framework's own closure, after a batch was measured
@@ -262,8 +271,10 @@ class BatchLoss:
         value = number(loss)
         if self.watching and self._check:
             warn_if_begun_outside(loss, since, params)
-        self._look_back(batch, [param for param, old in versions if param._version != old])
-        if any(param.grad is not old or version(old) != at for param, old, at in gradients):
+        written = [param for param, old in zip(params, versions, strict=True) if param._version != old]
+        if self.watching or written or batch.trusted:
+            self._look_back(batch, written)
+        if touched(params, gradients):
             self._calls_backward = True
             factor = 1.0
         else:
@@ -278,8 +289,8 @@ class BatchLoss:
         now = Randomness(batch.reached.generators)
         after = Snapshot(batch.reached, batch.kept)
         stash(batch, self._with_gradients(batch))
-        for moment in batch.before:
-            moment.restore()
+        for before in batch.before:
+            before.restore()
         values: list[Tensor] = []
         for term in batch.terms:
             term.start.restore()
@@ -292,17 +303,20 @@ class BatchLoss:
         self.watching = False
         return added(values)
 
-    @torch.enable_grad()
     def _evaluate(self, closure: Closure, autocast: tuple[Autocast, ...], evaluation: int) -> Any:
+        """Run the closure with gradients enabled; their mode is left to who called."""
         self.busy = True
         if self.watching:
             self._watch(evaluation)
-        if evaluation and autocast != Autocast.here():
-            for each in autocast:
-                self._contexts.enter_context(torch.autocast(each.kind, each.dtype, each.enabled, each.cached))
+        if evaluation and autocast != (here := autocasts()):
+            for context in around(autocast, here):
+                self._contexts.enter_context(context)
         if self._draws and capturing():
             self._contexts.enter_context(self._twins_of_graph().drawing(evaluation))
+        mode = torch.is_grad_enabled()
+        torch._C._set_grad_enabled(True)
         loss = closure()
+        torch._C._set_grad_enabled(mode)
         self._contexts.close()
         self.busy = False
         return loss
@@ -315,35 +329,30 @@ class BatchLoss:
             )
         return self._twins
 
-    def _note(self, batch: Batch, found: Reached, moments: list[Moment]) -> None:
+    def _note(self, batch: Batch, found: Reached, moments: list[Snapshot]) -> None:
         """Take in what was found, and keep the state of what is new."""
-        new = found if not batch.reached.modules else without(found, batch.reached)
-        held = [tensor for tensor in new.tensors if not tensor.requires_grad and not tensor.is_inference()]
-        frozen = [
-            param
-            for module in new.modules
-            for param in module._parameters.values()  # pyright: ignore[reportPrivateUsage]
-            if param is not None and not param.requires_grad
-        ]
+        new = found.without(batch.reached) if batch.reached.modules else found
         kept: list[Tensor] = []
-        for tensors, keep, budget in (
-            (held, self.watching or self._writes, BUDGET),
-            (frozen, True, BUDGET if not frozen else max(BUDGET, nbytes(self._params()))),
-        ):
-            if keep and nbytes(tensors) <= budget:
-                kept += tensors
-            else:
-                batch.trusted += [(tensor, tensor._version) for tensor in tensors]
+        held = [tensor for tensor in new.tensors if not tensor.requires_grad and not tensor.is_inference()]
+        if (self.watching or self._writes) and nbytes(held) <= BUDGET:
+            kept += held
+        else:
+            batch.trusted += [(tensor, tensor._version) for tensor in held]
+        if new.frozen and nbytes(new.frozen) <= max(BUDGET, nbytes(self._params())):
+            kept += new.frozen
+        else:
+            batch.trusted += [(tensor, tensor._version) for tensor in new.frozen if not tensor.is_inference()]
         moments.append(Snapshot(new, kept))
         batch.kept += kept
         batch.reached.extend(new)
-        self._note_processes([*new.modules, DistributedDataParallel._get_active_ddp_module()])  # pyright: ignore[reportPrivateUsage]
+        active = DistributedDataParallel._get_active_ddp_module()  # pyright: ignore[reportPrivateUsage]
+        for module in found.parallel if active is None else [*found.parallel, active]:
+            self._note_processes(module)
 
     def _look_back(self, batch: Batch, written: list[Tensor]) -> None:
         """Learn from the first evaluation what closures write to."""
-        snapshots = [moment for moment in batch.before if isinstance(moment, Snapshot)]
         if self.watching and not self._writes:
-            self._writes = any(each.changed(batch.reached.tensors) for each in snapshots)
+            self._writes = any(each.changed(batch.reached.tensors) for each in batch.before)
         if any(tensor._version != at for tensor, at in batch.trusted):
             self._writes = True
             batch.trusted.clear()
@@ -360,7 +369,7 @@ class BatchLoss:
                 for module in batch.reached.modules
                 if any(id(param) in numbers for param in module._parameters.values())  # pyright: ignore[reportPrivateUsage]
             ]
-            for each in snapshots:
+            for each in batch.before:
                 each.leave_out(owners)
 
     def _with_gradients(self, batch: Batch) -> list[Tensor]:
@@ -388,16 +397,14 @@ class BatchLoss:
         warnings.filterwarnings("ignore", message="Using `torch.compile.* when there are global hooks")
         self._contexts.callback(nn.modules.module.register_module_forward_pre_hook(meet).remove)
 
-    def _note_processes(self, modules: Iterable[nn.Module | None]) -> None:
-        for module in modules:
-            if isinstance(module, DistributedDataParallel):
-                if module._join_config.enable:  # pyright: ignore[reportPrivateUsage]
-                    raise RuntimeError(
-                        "PAL cannot share its line with processes that have run out of batches, as in `with "
-                        "model.join()`: give all processes the same number of batches"
-                    )
-                self.process_group = cast(ProcessGroup, module.process_group)
-                self.unsynchronised = not module.require_backward_grad_sync
+    def _note_processes(self, module: DistributedDataParallel) -> None:
+        if module._join_config.enable:  # pyright: ignore[reportPrivateUsage]
+            raise RuntimeError(
+                "PAL cannot share its line with processes that have run out of batches, as in `with model.join()`: give all "
+                "processes the same number of batches"
+            )
+        self.process_group = cast(ProcessGroup, module.process_group)
+        self.unsynchronised = not module.require_backward_grad_sync
 
 
 def number(loss: object) -> Tensor:
@@ -433,7 +440,7 @@ def backward_factor(backward: Backward, loss: object) -> float | Tensor:
     if not factors:
         return 1.0
     factor = number(factors[-1])
-    return factor.item() if factor.device.type == "cpu" else factor
+    return factor.item() if on_host(factor) else factor
 
 
 def added(losses: list[Tensor]) -> Tensor:
@@ -460,13 +467,13 @@ def unstash(batch: Batch) -> None:
     batch.stashed.clear()
 
 
-def without(found: Reached, known: Reached) -> Reached:
-    """What of the one is not in the other."""
-    return Reached(
-        *(
-            [each for each in new if not any(each is other for other in old)]
-            for new, old in zip(found.parts(), known.parts(), strict=True)
-        )
+def touched(params: Sequence[Tensor], gradients: list[tuple[Tensor | None, int]] | None) -> bool:
+    """Whether gradients are others than they were; None: there were none."""
+    if gradients is None:
+        return any(param.grad is not None for param in params)
+    return any(
+        param.grad is not old or version(old) != at
+        for param, (old, at) in zip(params, gradients, strict=True)
     )
 
 

@@ -88,7 +88,8 @@ class Part:
         if not l2:
             self.origin.save()
             return Products(gg, gm, mm, terms=gg)
-        pull = sign * room.dot_with(self.origin.params)
+        kernels.multiply_(room.views, self.origin.params)
+        pull = sign * room.sum()
         self.origin.save()
         decayed = room.dot(room)
         along = 0.0 if m is None else room.dot(m)
@@ -125,14 +126,11 @@ class Part:
 
     def finishing(self, scale: Scalar, distance: Scalar, sign: float) -> list[Call]:
         """Prepare: theta <- theta - scale d from the origin, after decoupled decay; d is in m where there is m."""
-        move = self.origin.movable.descent
-        calls = [self.origin.restoring()]
-        if self._decoupled:
-            calls.append(kernels.shrinking(self.origin.params, self._decoupled * distance))
+        shrunk = self._decoupled * distance if self._decoupled else 0.0
         if self.m is not None:
-            calls += move(self.m.views, scale)
+            calls = self.origin.leaving(self.m.views, scale, shrunk=shrunk)
         else:
-            calls += move(self.gradients, sign * scale, sign * self.l2)
+            calls = self.origin.leaving(self.gradients, sign * scale, sign * self.l2, shrunk)
         return [*calls, self.gradients.clear]  # or they would lie beside the next step's activations
 
     def growing(self, sign: float, beta: float, finite: bool | Tensor) -> list[Call]:
@@ -184,18 +182,19 @@ class Direction:
         """Start a line: take the gradients, and the present weights as its origin."""
         self._sign, self._beta = (-1.0 if maximize else 1.0), beta
         products = [part.take(self._sign) for part in self._parts]
-        gd, dd = zip(*(self._with_direction(part, each) for part, each in zip(self._parts, products, strict=True)), strict=True)
+        pairs = [self._with_direction(part, each) for part, each in zip(self._parts, products, strict=True)]
         gradient = total([each.gg for each in products], self.on_host)
-        length = total(dd, self.on_host)
+        descent = total([gd for gd, _ in pairs], self.on_host)
+        length = total([dd for _, dd in pairs], self.on_host)
         known = gradient + length
         self._finite = known.isfinite() if isinstance(known, Tensor) else math.isfinite(known)
         self._norm = root(length)
         self._penalties = [
             Penalty(part.l2, *map(self.scalar, (each.decayed, each.pull + beta * each.along, square)))
-            for part, each, square in zip(self._parts, products, dd, strict=True)
+            for part, each, (_, square) in zip(self._parts, products, pairs, strict=True)
             if part.l2
         ]
-        return Slope(self._norm, -ratio(total(gd, self.on_host), self._norm) + (gradient - gradient))
+        return Slope(self._norm, -ratio(descent, self._norm) + (gradient - gradient))
 
     def _with_direction(self, part: Part, each: Products) -> tuple[Scalar, Scalar]:
         """g.d and d.d of a part."""

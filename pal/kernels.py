@@ -27,6 +27,11 @@ def add_(targets: list[Tensor], others: list[Tensor], factor: float) -> None:
     torch._foreach_add_(targets, others, alpha=factor)
 
 
+def multiply_(targets: list[Tensor], others: list[Tensor]) -> None:
+    """Each target <- target * other."""
+    torch._foreach_mul_(targets, others)
+
+
 def copying(targets: list[Tensor], sources: list[Tensor]) -> Call:
     """Prepare `copy_`."""
     return partial(torch._foreach_copy_, targets, sources)

@@ -4,7 +4,6 @@ import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
 
 import torch
 from torch import Tensor
@@ -13,7 +12,7 @@ from pal import kernels
 from pal.kernels import Call
 from pal.parabola import Scalar, select
 
-CHUNK = {"cpu": 2**16}
+CHUNK = 2**16
 """Numbers in one inner product: longer float32 sums lose digits, and all in float64 would take three times as long."""
 
 LARGEST = 2**24
@@ -69,18 +68,17 @@ class Flat:
 
     def __init__(self, like: Sequence[Tensor]) -> None:
         sizes = [tensor.numel() for tensor in like]
-        device = like[0].device
-        self.buffer = torch.zeros(sum(sizes), dtype=like[0].dtype, device=device)
-        self.chunks = self.buffer.split(CHUNK.get(device.type, LARGEST))
-        self.pieces = self.buffer.split(sizes)
+        self.buffer = torch.zeros(sum(sizes), dtype=like[0].dtype, device=like[0].device)
+        pieces = self.buffer.split(sizes)
         self.views = [
             piece.as_strided(
                 tensor.shape,
                 tensor.stride() if is_dense(tensor) else rowwise(tensor.shape),
                 piece.storage_offset(),
             )
-            for tensor, piece in zip(like, self.pieces, strict=True)
+            for tensor, piece in zip(like, pieces, strict=True)
         ]
+        self._chunks = self.buffer.split(CHUNK if on_host(self.buffer) else LARGEST)
 
     def copy(self, tensors: list[Tensor]) -> None:
         """Take the values of the tensors."""
@@ -88,11 +86,11 @@ class Flat:
 
     def dot(self, other: "Flat") -> Scalar:
         """Inner product with another copy of such tensors; a float on the CPU, else a 0-dim tensor."""
-        return dot(self.chunks, other.chunks)
+        return dot(self._chunks, other._chunks)
 
-    def dot_with(self, tensors: Sequence[Tensor]) -> Scalar:
-        """Inner product with such tensors themselves."""
-        return dot(self.pieces, [in_memory_order(tensor) for tensor in tensors])
+    def sum(self) -> Scalar:
+        """Sum of everything."""
+        return dot(self._chunks, [torch.ones_like(chunk) for chunk in self._chunks])
 
     def norm(self) -> Scalar:
         """Euclidean norm of everything; a float on the CPU, else a 0-dim tensor."""
@@ -102,8 +100,8 @@ class Flat:
 class Movable:
     """Real tensors of one device and dtype that move along directions, all in one kernel where one fits.
 
-    The fused kernel exists for the CPU and CUDA, and on CUDA reads the scale in float32. On the CPU it skips elements of
-    half precision before torch 2.14.
+    The fused kernel exists for the CPU and CUDA. On the CPU it skips elements of half precision before torch 2.14; where
+    the scale is a tensor it is read in float32.
 
     Args:
         tensors: what moves.
@@ -113,8 +111,8 @@ class Movable:
     def __init__(self, tensors: Sequence[Tensor], foreach: bool = True) -> None:
         self.tensors = list(tensors)
         first = self.tensors[0]
-        self.on_host = first.device.type == "cpu"
-        fits = first.dtype in (torch.float32, torch.float64) if self.on_host else first.is_cuda and first.itemsize < 8
+        self.on_host = on_host(first)
+        fits = first.itemsize >= 4 if self.on_host else first.device.type in ("cpu", "cuda") and first.itemsize < 8
         self._strides = [tensor.stride() for tensor in self.tensors]
         self._fused = foreach and fits and all(map(is_dense, self.tensors))
 
@@ -167,9 +165,12 @@ class Origin:
         """Put the weights back, bit by bit."""
         kernels.copy_(self.params, self.room.views)
 
-    def restoring(self) -> Call:
-        """Prepare `restore`."""
-        return kernels.copying(self.params, self.room.views)
+    def leaving(self, direction: list[Tensor], scale: Scalar, decay: float = 0.0, shrunk: Scalar = 0.0) -> list[Call]:
+        """Prepare: go to (1 - shrunk) theta - scale (direction + decay theta), from wherever the weights are."""
+        back = [kernels.copying(self.params, self.room.views)]
+        if isinstance(shrunk, Tensor) or shrunk:
+            back.append(kernels.shrinking(self.params, shrunk))
+        return back + self.movable.descent(direction, scale, decay)
 
 
 class Line:
@@ -285,11 +286,9 @@ def rowwise(shape: torch.Size) -> tuple[int, ...]:
     return tuple(math.prod(shape[i + 1 :]) for i in range(len(shape)))
 
 
-def in_memory_order(tensor: Tensor) -> Tensor:
-    """The elements as a vector, in the order in which `Flat` keeps them."""
-    if is_dense(tensor):
-        return tensor.as_strided((tensor.numel(),), (1,), tensor.storage_offset())
-    return tensor.reshape(-1)
+def on_host(tensor: Tensor) -> bool:
+    """Whether reading a number of the tensor costs nothing, so that numbers are floats; elsewhere nothing is read."""
+    return tensor.device.type == "cpu"
 
 
 def real(tensor: Tensor) -> Tensor:
@@ -298,11 +297,11 @@ def real(tensor: Tensor) -> Tensor:
 
 
 def dot(first: Sequence[Tensor], second: Sequence[Tensor]) -> Scalar:
-    """Inner product of vectors in pieces, summed so that neither digits nor range are lost.
+    """Inner product of vectors in pieces, summed so that neither digits nor range are lost; a float on the CPU, else a 0-dim tensor.
 
     On the CPU float32 is tried first, and float64 where that may have underflowed or overflowed.
     """
-    if first[0].device.type != "cpu":
+    if not on_host(first[0]):
         wide = torch.float32 if first[0].device.type == "mps" else torch.float64
         return torch.stack([torch.dot(a.to(wide), b.to(wide)) for a, b in zip(first, second, strict=True)]).sum()
     if first[0].itemsize >= 4 and first[0].dtype == second[0].dtype:

@@ -319,10 +319,8 @@ class PAL(torch.optim.Optimizer):
             )
         if any(param.grad.layout is not torch.strided for param in present):
             raise RuntimeError("PAL does not support sparse gradients: build embeddings with sparse=False")
-        layout = [
-            *((group["weight_decay"], group["decoupled_weight_decay"], group["beta"] > 0) for group in groups),
-            *((param.dtype, param.device, param.shape, param.stride()) for param in present),
-        ]
+        layout = [(group["weight_decay"], group["decoupled_weight_decay"], group["beta"] > 0) for group in groups]
+        layout += [(param.dtype, param.device, param.stride()) for param in present]
         same = len(present) == len(kept.present) and all(map(is_, present, kept.present))
         if kept.direction is None or not same or layout != kept.layout:
             kept.direction = None

@@ -32,10 +32,10 @@ class Randomness:
     """
 
     def __init__(self, own: Iterable[Any] = ()) -> None:
-        devices = () if capturing() else device_generators()
+        devices = () if accelerator() is None or capturing() else device_generators()
         self._devices = [(generator, generator.get_state()) for generator in devices]
         self._host = torch.default_generator.get_state()
-        self._foreign = [twister.save() for twister in twisters()]
+        self._foreign = [(twister, twister.save()) for twister in twisters()]
         self._own = [restoring(generator) for generator in own]
 
     def restore(self) -> None:
@@ -43,7 +43,7 @@ class Randomness:
         for generator, state in self._devices:
             generator.set_state(state)
         torch.default_generator.set_state(self._host)
-        for twister, saved in zip(twisters(), self._foreign, strict=False):
+        for twister, saved in self._foreign:
             twister.restore(saved)
         for restore in self._own:
             restore()
@@ -56,57 +56,49 @@ class Randomness:
 class Twister:
     """A global Mersenne twister, Python's or numpy's, whose state is copied as the memory that it lies in.
 
-    Their own `getstate` takes 6 and 30 microseconds, as long as a small layer; copying 2,500 bytes takes a third of one.
+    Their own `getstate` takes 6 and 30 microseconds, as long as a small layer; copying 2,500 bytes takes a tenth of one.
     Where the memory does not hold what `getstate` says, as in another Python, `getstate` it is.
 
     Args:
-        where: address and size of the words in memory.
-        words: the words and the place in them, by the generator's own account, in the order of the memory.
         get: gives the whole state.
         put: takes it.
     """
 
-    def __init__(
-        self, where: tuple[int, int], words: bytes, get: Callable[[], Any], put: Callable[[Any], object]
-    ) -> None:
-        self._where = where
+    def __init__(self, get: Callable[[], Any], put: Callable[[Any], object]) -> None:
         self._get = get
         self._put = put
-        self._direct = bool(where[0]) and ctypes.string_at(*where) == words
+        self._memory: Any = None
 
-    def save(self) -> Any:
-        """The present state."""
-        return ctypes.string_at(*self._where) if self._direct else self._get()
-
-    def restore(self, saved: Any) -> None:
-        """Back to a saved state."""
-        if self._direct:
-            ctypes.memmove(self._where[0], saved, self._where[1])
-        else:
-            self._put(saved)
+    def _bind(self, address: int, words: bytes) -> None:
+        """Use the memory at an address if these words are there."""
+        memory = (ctypes.c_char * len(words)).from_address(address)
+        self._memory = memory if memory.raw == words else None
 
 
 class PythonTwister(Twister):
     """The generator behind `random.random`."""
 
     def __init__(self) -> None:
+        super().__init__(random.getstate, random.setstate)
         self._owner: Any = random.random.__self__  # pyright: ignore[reportFunctionMemberAccess]
         _, (*words, index), _ = random.getstate()
-        start = object.__basicsize__
-        size = random.Random.__mro__[1].__basicsize__ - start
-        where = id(self._owner) + start, min(size, 4 * (1 + len(words)))
-        super().__init__(
-            where, struct.pack(f"={1 + len(words)}I", index, *words), random.getstate, random.setstate
-        )
+        size = random.Random.__mro__[1].__basicsize__ - object.__basicsize__
+        if size >= 4 * (1 + len(words)):
+            self._bind(
+                id(self._owner) + object.__basicsize__, struct.pack(f"={1 + len(words)}I", index, *words)
+            )
 
     def save(self) -> Any:
         """The present state, with the normal number drawn ahead."""
-        return super().save(), self._owner.gauss_next
+        return (self._get() if self._memory is None else self._memory.raw), self._owner.gauss_next
 
     def restore(self, saved: Any) -> None:
         """Back to a saved state."""
-        super().restore(saved[0])
-        self._owner.gauss_next = saved[1]
+        words, self._owner.gauss_next = saved
+        if self._memory is None:
+            self._put(words)
+        else:
+            self._memory.raw = words
 
 
 class NumpyTwister(Twister):
@@ -116,53 +108,51 @@ class NumpyTwister(Twister):
     restoring, there is no need to look.
     """
 
-    def __init__(self, numpy_random: Any, bits: Any) -> None:
-        self.bits = bits
-        state = numpy_random.get_state(legacy=False)
-        twists = state["bit_generator"] == "MT19937"
-        words = state["state"]["key"].tobytes() + struct.pack("=i", state["state"]["pos"]) if twists else b""
-        where = (bits.ctypes.state_address if twists else 0), len(words)
-        super().__init__(where, words, partial(numpy_random.get_state, legacy=False), numpy_random.set_state)
+    def __init__(self, numpy_random: Any) -> None:
+        super().__init__(partial(numpy_random.get_state, legacy=False), numpy_random.set_state)
+        self._owner = numpy_random.mtrand._rand
+        self._bits: Any = None
         self._looks: float = 8  # how often to save the whole state before believing that nobody draws
 
     def save(self) -> Any:
         """The present state, whole where somebody may draw."""
-        words = super().save()
-        if not self._direct:
-            return words
-        self._looks = max(self._looks - 1, 0)
-        return words, self._get() if self._looks else None
+        if self._bits is not self._owner._bit_generator:
+            self._find()
+        if self._memory is None:
+            return None, self._get()
+        if not self._looks:
+            return self._memory.raw, None
+        self._looks -= 1
+        return self._memory.raw, self._get()
 
     def restore(self, saved: Any) -> None:
         """Back to a saved state."""
-        if not self._direct:
-            super().restore(saved)
-        elif ctypes.string_at(*self._where) != saved[0]:
-            self._looks = math.inf
-            if saved[1] is None:
-                super().restore(saved[0])
-            else:
-                self._put(saved[1])
+        words, state = saved
+        if words is not None and words == self._memory.raw:
+            return
+        self._looks = math.inf
+        if state is None:
+            self._memory.raw = words
+        else:
+            self._put(state)
+
+    def _find(self) -> None:
+        """Find the state of the bit generator that is in use."""
+        self._bits, self._memory = self._owner._bit_generator, None
+        state = self._get()
+        if state["bit_generator"] == "MT19937":
+            words = state["state"]["key"].tobytes() + struct.pack("=i", state["state"]["pos"])
+            self._bind(self._bits.ctypes.state_address, words)
 
 
-def twisters() -> tuple[Twister, ...]:
-    """Python's global generator, and numpy's where numpy's is loaded."""
-    numpy: Any = sys.modules.get("numpy")
-    if numpy is None:
-        return (_python(),)
-    numpy_random = numpy.random  # loaded here, where numpy puts that off
-    bits = numpy_random.mtrand._rand._bit_generator
-    return _python(), _numpy(numpy_random, bits)
+_twisters: list[Any] = [PythonTwister()]
 
 
-@lru_cache(1)
-def _python() -> PythonTwister:
-    return PythonTwister()
-
-
-@lru_cache(1)
-def _numpy(numpy_random: Any, bits: Any) -> NumpyTwister:
-    return NumpyTwister(numpy_random, bits)
+def twisters() -> list[Any]:
+    """Python's global generator, and numpy's where numpy is loaded."""
+    if len(_twisters) == 1 and "numpy" in sys.modules:
+        _twisters.append(NumpyTwister(sys.modules["numpy"].random))
+    return _twisters
 
 
 def restoring(generator: Any) -> Restore:
@@ -221,7 +211,9 @@ def cuda_generators() -> tuple[torch.Generator, ...]:
 def device_generators() -> tuple[torch.Generator, ...]:
     """The default generators of the accelerators in use: CUDA, XPU and MPS."""
     kind = accelerator()
-    if kind is None or kind == "cuda":
+    if kind is None:
+        return ()
+    if kind == "cuda":
         return cuda_generators()
     if kind == "mps":
         return (torch.mps._get_default_mps_generator(),)  # pyright: ignore[reportPrivateUsage]

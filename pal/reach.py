@@ -11,21 +11,53 @@ import sys
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from enum import Enum, auto
 from functools import lru_cache, partial
-from types import BuiltinFunctionType, CodeType, FunctionType, MethodType, ModuleType
+from types import CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
+from weakref import CallableProxyType
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 LIMIT = 300
 """Objects looked at in one search: enough for what people write, a moment for what frameworks hand over."""
 
+NUMPY_GENERATORS = {("numpy.random._generator", "Generator"), ("numpy.random.mtrand", "RandomState")}
+
 LIBRARIES = frozenset(sys.stdlib_module_names) | {"torch", "numpy", "torchvision", "scipy", "pandas", "matplotlib"}
 """Their functions and objects lead nowhere; modules, tensors and generators of theirs are met on the way."""
 
-DULL = frozenset({int, float, complex, bool, str, bytes, type(None), type, BuiltinFunctionType, torch.dtype, torch.device, torch.Size})
 CONTAINERS = frozenset({list, set, deque, dict})
+
+
+class Sort(Enum):
+    """What to do with an object that was found."""
+
+    DULL = auto()
+    MODULE = auto()
+    TENSOR = auto()
+    GENERATOR = auto()
+    FUNCTION = auto()
+    OTHER = auto()
+
+
+@lru_cache(4096)
+def sort(kind: type) -> Sort:
+    """The sort of a type of object."""
+    if issubclass(kind, nn.Module | CallableProxyType):
+        return Sort.MODULE
+    if issubclass(kind, Tensor):
+        return Sort.TENSOR
+    if issubclass(kind, torch.Generator | random.Random) or (kind.__module__, kind.__name__) in NUMPY_GENERATORS:
+        return Sort.GENERATOR
+    if issubclass(kind, FunctionType):
+        return Sort.FUNCTION
+    if issubclass(kind, MethodType | partial | dict | list | tuple | set | frozenset | deque):
+        return Sort.OTHER
+    library = is_library(kind.__module__) or issubclass(kind, torch.optim.Optimizer)
+    return Sort.DULL if library else Sort.OTHER
 
 
 @dataclass
@@ -34,24 +66,37 @@ class Reached:
 
     Attributes:
         modules: modules with everything inside them, each once.
+        stateful: those whose plain attributes may be state: not torch's own layers, which have none.
+        parallel: those that are DistributedDataParallel.
+        frozen: parameters of modules that need no gradient.
         tensors: tensors that the closure holds itself, and plain attributes of modules.
         containers: lists, sets, dictionaries that are plain attributes of modules.
         generators: random generators that are not global.
     """
 
     modules: list[nn.Module] = field(default_factory=list)
+    stateful: list[nn.Module] = field(default_factory=list)
+    parallel: list[DistributedDataParallel] = field(default_factory=list)
+    frozen: list[Tensor] = field(default_factory=list)
     tensors: list[Tensor] = field(default_factory=list)
     containers: list[Any] = field(default_factory=list)
     generators: list[Any] = field(default_factory=list)
 
     def parts(self) -> tuple[list[Any], ...]:
-        """The four lists."""
-        return self.modules, self.tensors, self.containers, self.generators
+        """All the lists."""
+        return (
+            self.modules, self.stateful, self.parallel, self.frozen, self.tensors, self.containers, self.generators
+        )  # fmt: skip
 
     def extend(self, other: "Reached") -> None:
         """Take in what else was found."""
         for mine, more in zip(self.parts(), other.parts(), strict=True):
             mine += more
+
+    def without(self, known: "Reached") -> "Reached":
+        """What of this is not known yet."""
+        pairs = zip(self.parts(), known.parts(), strict=True)
+        return Reached(*([each for each in new if not any(each is other for other in old)] for new, old in pairs))
 
 
 def reach(closure: Callable[[], Any], others: Iterable[nn.Module] = ()) -> Reached:
@@ -62,17 +107,18 @@ def reach(closure: Callable[[], Any], others: Iterable[nn.Module] = ()) -> Reach
     seen: set[int] = set()
     while pending and len(seen) < LIMIT:
         thing = pending.pop()
-        kind = type(thing)
-        if kind in DULL or id(thing) in seen:
+        kind = sort(type(thing))
+        if kind is Sort.DULL or id(thing) in seen:
             continue
         seen.add(id(thing))
-        if isinstance(thing, nn.Module):
-            roots.append(thing)
-        elif isinstance(thing, Tensor):
+        if kind is Sort.MODULE:
+            if isinstance(thing, nn.Module):  # and not another proxy
+                roots.append(thing)
+        elif kind is Sort.TENSOR:
             found.tensors.append(thing)
-        elif isinstance(thing, torch.optim.Optimizer):
-            continue
-        elif kind in generator_kinds():
+        elif kind is Sort.FUNCTION:
+            pending += variables(thing)
+        elif kind is Sort.GENERATOR:
             found.generators.append(thing)
         else:
             pending += inside(thing)
@@ -81,9 +127,7 @@ def reach(closure: Callable[[], Any], others: Iterable[nn.Module] = ()) -> Reach
 
 
 def inside(thing: Any) -> Iterable[Any]:
-    """What an object that is none of these holds."""
-    if isinstance(thing, FunctionType):
-        return () if is_library(thing.__module__) else variables(thing)
+    """What an object holds."""
     if isinstance(thing, MethodType):
         return thing.__self__, thing.__func__
     if isinstance(thing, partial):
@@ -92,8 +136,6 @@ def inside(thing: Any) -> Iterable[Any]:
         return thing.values() if len(thing) <= LIMIT else ()
     if isinstance(thing, list | tuple | set | frozenset | deque):
         return thing if len(thing) <= LIMIT else ()
-    if isinstance(thing, ModuleType) or is_library(type(thing).__module__):
-        return ()
     call = getattr(type(thing), "__call__", None)
     held = list(getattr(thing, "__dict__", {}).values())
     return [*held, call] if isinstance(call, FunctionType) else held
@@ -101,27 +143,28 @@ def inside(thing: Any) -> Iterable[Any]:
 
 def variables(function: FunctionType) -> list[Any]:
     """Values of the variables that a function names, from around it, from its module, and its defaults."""
-    values = list(function.__defaults__ or ())
-    values += (function.__kwdefaults__ or {}).values()
+    if is_library(function.__module__):
+        return []
+    values: list[Any] = [*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()]
     for cell in function.__closure__ or ():
         try:
             values.append(cell.cell_contents)
         except ValueError:  # a variable that has no value yet
             continue
-    around = function.__globals__
-    for name in names(function.__code__):
-        if name in around:
-            value = around[name]
-            if isinstance(value, ModuleType):
-                values += [value.__dict__[each] for each in names(function.__code__) if each in value.__dict__]
-            else:
-                values.append(value)
+    around, mentioned = function.__globals__, names(function.__code__)
+    for name in mentioned:
+        value = around.get(name)
+        if isinstance(value, ModuleType):
+            if not is_library(value.__name__):
+                values += [value.__dict__[each] for each in mentioned if each in value.__dict__]
+        else:
+            values.append(value)
     return values
 
 
 @lru_cache(1024)
 def names(code: CodeType) -> tuple[str, ...]:
-    """Global names and attributes that code mentions, that of functions inside of it included."""
+    """Global names and attributes that code mentions, those of functions inside of it included."""
     inner = [name for const in code.co_consts if isinstance(const, CodeType) for name in names(const)]
     return tuple(dict.fromkeys([*code.co_names, *inner]))
 
@@ -130,43 +173,48 @@ def walk(roots: Iterable[nn.Module], found: Reached) -> None:
     """Take in modules, with everything inside of them."""
     seen: set[int] = set()
     pending = list(roots)
-    special = attribute_kinds()
     while pending:
         module = pending.pop()
-        if id(module.__dict__) in seen:  # not the module itself: frameworks hand out proxies
+        attributes = module.__dict__
+        if id(attributes) in seen:  # not the module itself: frameworks hand out proxies
             continue
-        seen.add(id(module.__dict__))
+        seen.add(id(attributes))
         found.modules.append(module)
-        pending += [child for child in module._modules.values() if child is not None]  # pyright: ignore[reportPrivateUsage]
-        for name, value in module.__dict__.items():
-            if type(value) in special and name[0] != "_":
-                if isinstance(value, Tensor):
-                    found.tensors.append(value)
-                elif type(value) in CONTAINERS:
-                    found.containers.append(value)
-                else:
-                    found.generators.append(value)
+        children, params = module._modules, module._parameters  # pyright: ignore[reportPrivateUsage]
+        if children:
+            pending += [child for child in children.values() if child is not None]
+        if params:
+            found.frozen += [param for param in params.values() if param is not None and not param.requires_grad]
+        if is_stateful(type(module)):
+            found.stateful.append(module)
+            look_at_attributes(attributes, found)
+        elif isinstance(module, DistributedDataParallel):
+            found.parallel.append(module)
+
+
+def look_at_attributes(attributes: dict[str, Any], found: Reached) -> None:
+    """Take in what a forward pass may change in place."""
+    for name, value in attributes.items():
+        if name[0] == "_":
+            continue
+        kind = type(value)
+        if kind in CONTAINERS:
+            found.containers.append(value)
+        elif sort(kind) is Sort.TENSOR:
+            found.tensors.append(value)
+        elif sort(kind) is Sort.GENERATOR:
+            found.generators.append(value)
+
+
+@lru_cache(1024)
+def is_stateful(kind: type[nn.Module]) -> bool:
+    """Whether plain attributes of a type of module may be state of a forward pass.
+
+    Those of torch's own layers are not; those of its distributed wrappers and of scripted modules are not for us.
+    """
+    return not kind.__module__.startswith(("torch.nn.", "torch.jit.", "torch.distributed."))
 
 
 def is_library(name: str | None) -> bool:
     """Whether a module belongs to a library that leads nowhere."""
     return name is not None and name.partition(".")[0] in LIBRARIES
-
-
-def generator_kinds() -> frozenset[type]:
-    """Types of random generators, numpy's where it is imported."""
-    return _kinds("numpy.random" in sys.modules)[0]
-
-
-def attribute_kinds() -> frozenset[type]:
-    """Types of plain attributes of modules that a forward pass may change in place."""
-    return _kinds("numpy.random" in sys.modules)[1]
-
-
-@lru_cache(2)
-def _kinds(numpy: bool) -> tuple[frozenset[type], frozenset[type]]:
-    generators: set[type] = {torch.Generator, random.Random}
-    if numpy:
-        module: Any = sys.modules["numpy.random"]
-        generators |= {module.Generator, module.RandomState}
-    return frozenset(generators), frozenset({Tensor, *CONTAINERS, *generators})

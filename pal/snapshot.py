@@ -6,7 +6,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
 
 from pal import kernels
 from pal.reach import Reached
@@ -28,21 +27,26 @@ class Snapshot:
         tensors: other tensors to keep by value, such as frozen weights and what the closure holds itself.
     """
 
-    def __init__(self, reached: Reached, tensors: Iterable[Tensor] = ()) -> None:
-        self._attributes = [
-            (module.__dict__, module.__dict__.copy()) for module in reached.modules if not is_machinery(module)
-        ]
-        slots = [module._buffers for module in reached.modules if module._buffers]  # pyright: ignore[reportPrivateUsage]
-        self._slots = [(slot, dict(slot.items())) for slot in slots]
-        self._modes = [(module, module.training) for module in reached.modules if is_scripted(module)]
+    def __init__(self, reached: Reached, tensors: Sequence[Tensor] = ()) -> None:
+        self._modules = reached.modules
+        self._modes = [module.training for module in reached.modules]
+        self._attributes = [(module.__dict__, module.__dict__.copy()) for module in reached.stateful]
         self._containers = [(container, container.copy()) for container in reached.containers]
-        kept = [buffer for _, slot in self._slots for buffer in slot.values() if buffer is not None]
-        self._tensors = writable([*kept, *tensors])
+        slots = [slot for module in reached.modules if (slot := module._buffers)]  # pyright: ignore[reportPrivateUsage]
+        self._slots = [(slot, dict(slot.items())) for slot in slots]
+        self._tensors: list[Tensor] = []
+        if slots or tensors:
+            buffers = [buffer for _, slot in self._slots for buffer in slot.values() if buffer is not None]
+            self._tensors = writable([*buffers, *tensors])
         self._values = copies(self._tensors)
 
     def leave_out(self, modules: Iterable[nn.Module]) -> None:
         """Forget these modules themselves, but not the modules inside of them."""
         own = [module.__dict__ for module in modules]
+        self._modes = [
+            module.training if any(module.__dict__ is each for each in own) else mode
+            for module, mode in zip(self._modules, self._modes, strict=True)
+        ]
         slots = [attributes["_buffers"] for attributes in own]
         out = {id(buffer) for slot in slots for buffer in slot.values()}
         self._attributes = [pair for pair in self._attributes if not any(pair[0] is each for each in own)]
@@ -52,17 +56,18 @@ class Snapshot:
 
     def restore(self) -> None:
         """Make everything what it was."""
+        if [module.training for module in self._modules] != self._modes:
+            for module, training in zip(self._modules, self._modes, strict=True):
+                module.training = training
         for live, saved in self._attributes:
             if len(live) != len(saved) or not all(map(is_, live.values(), saved.values())):
                 put_back(live, saved)
+        for live, saved in self._containers:
+            refill(live, saved)
         for slot, saved in self._slots:
             if len(slot) != len(saved) or not all(map(is_, slot.values(), saved.values())):
                 slot.clear()
                 slot.update(saved)
-        for module, training in self._modes:
-            module.training = training
-        for live, saved in self._containers:
-            refill(live, saved)
         if self._tensors:
             for tensor, value in zip(self._tensors, self._values, strict=True):
                 if tensor.shape != value.shape:
@@ -120,13 +125,3 @@ def copies(tensors: list[Tensor]) -> list[Tensor]:
     values = [torch.empty_like(tensor) for tensor in tensors]
     kernels.copy_(values, tensors)
     return values
-
-
-def is_machinery(module: nn.Module) -> bool:
-    """Whether the attributes of a module are the business of torch's distributed wrappers or the scripting runtime."""
-    return isinstance(module, DistributedDataParallel) or is_scripted(module)
-
-
-def is_scripted(module: nn.Module) -> bool:
-    """Whether a module runs in TorchScript, which keeps its attributes outside of Python."""
-    return isinstance(module, torch.jit.ScriptModule)

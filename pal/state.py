@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from pal.closure import BatchLoss
 from pal.direction import Direction
+from pal.line import on_host
 from pal.parabola import Case, Scalar
 
 
@@ -108,7 +109,7 @@ def growth(before: Tensor, now: Tensor) -> float | Tensor:
     factor = before.dot(now) / before.dot(before)
     scaled = torch.linalg.vector_norm(now - factor * before) <= 1e-2 * torch.linalg.vector_norm(now)
     known = torch.where(scaled & (factor > 0), factor, 1.0)
-    return known.item() if known.device.type == "cpu" else known
+    return known.item() if on_host(known) else known
 
 
 def as_tensor(number: Scalar, like: Tensor) -> Tensor:
