@@ -76,8 +76,8 @@ def by_hand(model: nn.Module, loss: Loss, mu: float = 0.1, s_max: float = 3.16) 
     gradient = gradient_of(value, moving(measured))
     norm = length(gradient)
     with torch.no_grad():
-        for param, g in zip(moving(probe), gradient, strict=True):
-            param -= mu / norm * g
+        for param, origin, g in zip(moving(probe), moving(measured), gradient, strict=True):
+            param.copy_(origin - mu / norm * g)
     set_draws(moment)
     loss_mu = loss(probe).item()
     set_draws(moment)
