@@ -14,7 +14,7 @@ from pathlib import Path
 import guide
 import pytest
 import torch
-from guide import assert_same_weights, block, on, run, sections, step_by_hand, trained
+from guide import assert_same_weights, block, in_order, on, run, sections, step_by_hand, trained
 
 import pal
 from pal.check import ClosureWarning
@@ -25,16 +25,6 @@ MODULES = ["pal", *(module.name for module in pkgutil.walk_packages(pal.__path__
 needs_guide = pytest.mark.skipif(
     not guide.PATH.is_file(), reason="the guide is part of the repository, not of the wheel"
 )
-
-
-@pytest.fixture
-def space(monkeypatch, tmp_path) -> dict:
-    """What the first blocks of the guide define, in float64, so that steps can be compared to many digits."""
-    monkeypatch.chdir(tmp_path)
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(torch.float64)
-    yield guide.beginning()
-    torch.set_default_dtype(before)
 
 
 @pytest.mark.parametrize("name", MODULES)
@@ -58,7 +48,9 @@ def test_every_public_thing_is_described(name):
 
 @needs_guide
 def test_every_block_of_the_guide_has_a_test():
-    tests = "".join((Path(__file__).parent / f"test_{name}.py").read_text() for name in ("documentation", "frameworks"))
+    tests = "".join(
+        (Path(__file__).parent / f"test_{name}.py").read_text() for name in ("documentation", "frameworks")
+    )
     blocks = [(title, number) for title, codes in sections().items() for number in range(len(codes))]
     assert len(blocks) > 15
     assert [each for each in blocks if f'block("{each[0]}", {each[1]}' not in tests] == []
@@ -132,7 +124,7 @@ def test_weight_decay_is_what_the_settings_say(space, decoupled):
 @needs_guide
 def test_accumulation_is_the_step_of_the_whole_batch(space):
     run(block("Gradient accumulation", 0), space, seed=1)
-    assert_same_weights(space["model"], trained(space, 256, 5, seed=1))
+    assert_same_weights(space["model"], trained(space, in_order(256, 5), seed=1))
     assert space["optimizer"].line.evaluations == 2 * 4
 
 
@@ -180,7 +172,9 @@ def test_float16(recipe, space, monkeypatch):
 
 
 @needs_guide
-@pytest.mark.parametrize("code", [block("Checkpoints", 0), block("Checkpoints", 1)] if guide.PATH.is_file() else [])
+@pytest.mark.parametrize(
+    "code", [block("Checkpoints", 0), block("Checkpoints", 1)] if guide.PATH.is_file() else []
+)
 @pytest.mark.filterwarnings("ignore:torch.distributed is disabled")  # of torch, on one process
 def test_checkpoint(space, code):
     run(block("Checkpoints", 0), space)
@@ -196,5 +190,9 @@ def test_checkpoint(space, code):
 @needs_guide
 def test_compiled_model(space):
     """With the backend that compiles nothing, which is quick; what PAL sees is the same."""
-    run(block("Compiled models and CUDA graphs", 0, ("compile(model)", 'compile(model, backend="eager")')), space, seed=2)
-    assert_same_weights(space["model"], trained(space, 256, 3, seed=2))
+    run(
+        block("Compiled models and CUDA graphs", 0, ("compile(model)", 'compile(model, backend="eager")')),
+        space,
+        seed=2,
+    )
+    assert_same_weights(space["model"], trained(space, in_order(256, 3), seed=2))
