@@ -30,18 +30,24 @@ import torch
 from torch import Tensor, nn
 from torch.distributed import ProcessGroup
 from torch.nn.parallel import DistributedDataParallel
+from torch.nn.parameter import is_lazy
 
-from pal.check import ClosureWarning, warn_if_begun_outside
+from pal.check import ClosureWarning, warn, warn_if_begun_outside
 from pal.line import on_host
 from pal.randomness import Randomness, Twins, accelerator, capturing
 from pal.reach import Reached, reach, walk
-from pal.snapshot import Snapshot
+from pal.sharding import local
+from pal.snapshot import Snapshot, storage
 
 Closure = Callable[[], Any]
 Backward = Callable[[Tensor], Any]
 
 BUDGET = 2**26
 """Bytes of other tensors than buffers that are kept by value in any case; frozen weights up to the size of the others."""
+
+
+def nothing() -> None:
+    """No gradient."""
 
 
 def plain_backward(loss: Tensor) -> None:
@@ -102,6 +108,8 @@ class Batch:
         late: states, noted during a further evaluation, of modules that nobody knew.
         reached: what the closures reach.
         kept: tensors to keep by value, besides buffers.
+        shy: those of them that are written to only if they have changed.
+        weights: where the weights that move lie in memory.
         trusted: tensors not kept, with the versions they had.
         stashed: gradients that are put aside during a further evaluation.
     """
@@ -112,6 +120,8 @@ class Batch:
     late: list[Snapshot] = field(default_factory=list)
     reached: Reached = field(default_factory=Reached)
     kept: list[Tensor] = field(default_factory=list)
+    shy: list[Tensor] = field(default_factory=list)
+    weights: set[int] = field(default_factory=set)
     trusted: list[tuple[Tensor, int]] = field(default_factory=list)
     stashed: list[tuple[Tensor, Tensor | None]] = field(default_factory=list)
 
@@ -129,6 +139,8 @@ class BatchLoss:
         watching: whether the next evaluations look out for modules that run but were not found in the closure; they do
             without torch.compile. Set it when new ones may have come.
         busy: whether a closure is being evaluated.
+        doubted: whether a closure was said to be wrong.
+        cleared: whether the closure has cleared the optimizer's gradients.
         process_group: that of the DistributedDataParallel module among the modules, if any.
         unsynchronised: whether that module left the gradients of the last closure to each process.
 
@@ -161,6 +173,9 @@ class BatchLoss:
         self._seen: weakref.WeakSet[nn.Module] = weakref.WeakSet()
         self._open: list[Batch] = []  # one or none: clearing a list is what an interrupt cannot come into
         self._contexts = ExitStack()
+        self.doubted = False
+        self.cleared = False
+        self._left: tuple[Callable[[], Tensor | None], int] = nothing, 0  # the gradient of the last step
         self._writes = False  # whether a closure was seen to write to tensors that it holds
         self._calls_backward = False  # whether a closure was seen to call backward by itself
         self._draws = False  # whether one was seen to draw on an accelerator
@@ -256,11 +271,14 @@ class BatchLoss:
         if not self._open:
             self._open.append(Batch())
             self.evaluations = 0
+            foreign = self._check and self._is_foreign(params)
             for param in params:
                 param.grad = None
+        else:
+            foreign = False
         batch = self._open[0]
         gradients = [(param.grad, version(param.grad)) for param in params] if batch.terms else None
-        versions = [param._version for param in params]
+        versions = [version(param) for param in params]
         self._note(batch, reach(closure, [*self._named, *self._seen]), batch.before)
         start, autocast = Randomness(batch.reached.generators), autocasts()
         batch.starts.append(start)
@@ -270,38 +288,58 @@ class BatchLoss:
             return torch.zeros(())
         value = number(loss)
         if self.watching and self._check:
-            warn_if_begun_outside(loss, since, params)
-        written = [param for param, old in zip(params, versions, strict=True) if param._version != old]
+            self.doubted |= warn_if_begun_outside(loss, since, params)
+        written = [param for param, old in zip(params, versions, strict=True) if version(param) != old]
         if self.watching or written or batch.trusted:
             self._look_back(batch, written)
         if touched(params, gradients):
             self._calls_backward = True
             factor = 1.0
+            if foreign and not self.cleared:
+                warn(
+                    "the gradients held those of earlier backward passes, which the closure adds to; the optimizer drops them, "
+                    "since it knows no closure for their loss. To accumulate, let it evaluate every micro-batch: "
+                    "backward(closure) for each, then step()"
+                )
         else:
+            if backward is not plain_backward:
+                value = value.clone()  # which may be scaled in place
             factor = backward_factor(backward, loss)
         term = Term(closure, start, autocast, value, factor)
         batch.terms.append(term)
         self.evaluations += 1
         self._draws |= self.watching and start.drew_on_device()
+        gradient = next((param.grad for param in params if param.grad is not None), None)
+        self._left = weakref.ref(gradient) if gradient is not None else nothing, version(gradient)
         return term.of_step(value)
 
     def _again(self, batch: Batch) -> Tensor:
+        if self.watching or batch.reached.stateful:  # something may have been made by the first evaluation
+            for term in batch.terms:
+                batch.reached.extend(reach(term.closure).without(batch.reached))
         now = Randomness(batch.reached.generators)
-        after = Snapshot(batch.reached, batch.kept)
+        after = Snapshot(batch.reached, batch.kept, batch.shy, batch.weights)
         stash(batch, self._with_gradients(batch))
         for before in batch.before:
             before.restore()
+        self._reshard(batch)
         values: list[Tensor] = []
         for term in batch.terms:
             term.start.restore()
             values.append(term.of_step(number(self._evaluate(term.closure, term.autocast, 1))))
             self.evaluations += 1
+        self._reshard(batch)
         for moment in (*batch.late, after, now):
             moment.restore()
         batch.late.clear()
         unstash(batch)
         self.watching = False
         return added(values)
+
+    def _reshard(self, batch: Batch) -> None:
+        """Let go of whole weights that FSDP2 keeps for a backward pass: they are of before a move."""
+        for module in batch.reached.sharded:
+            module.reshard()
 
     def _evaluate(self, closure: Closure, autocast: tuple[Autocast, ...], evaluation: int) -> Any:
         """Run the closure with gradients enabled; their mode is left to who called."""
@@ -321,6 +359,13 @@ class BatchLoss:
         self.busy = False
         return loss
 
+    def _is_foreign(self, params: Sequence[Tensor]) -> bool:
+        """Whether somebody else has put gradients where this step's will be."""
+        self.cleared = False
+        gradient = next((param.grad for param in params if param.grad is not None), None)
+        left, at = self._left
+        return gradient is not None and (gradient is not left() or version(gradient) != at)
+
     def _twins_of_graph(self) -> Twins:
         if self._twins is None:
             raise RuntimeError(
@@ -334,16 +379,20 @@ class BatchLoss:
         new = found.without(batch.reached) if batch.reached.modules else found
         kept: list[Tensor] = []
         held = [tensor for tensor in new.tensors if not tensor.requires_grad and not tensor.is_inference()]
+        shy: list[Tensor] = []  # not written to unless they are seen to have changed: other threads may read them
         if (self.watching or self._writes) and nbytes(held) <= BUDGET:
             kept += held
+            shy = [] if self._writes else held
         else:
             batch.trusted += [(tensor, tensor._version) for tensor in held]
         if new.frozen and nbytes(new.frozen) <= max(BUDGET, nbytes(self._params())):
             kept += new.frozen
         else:
             batch.trusted += [(tensor, tensor._version) for tensor in new.frozen if not tensor.is_inference()]
-        moments.append(Snapshot(new, kept))
+        batch.weights = {storage(local(param)) for param in self._params() if not is_lazy(param)}
+        moments.append(Snapshot(new, kept, shy, batch.weights))
         batch.kept += kept
+        batch.shy += shy
         batch.reached.extend(new)
         active = DistributedDataParallel._get_active_ddp_module()  # pyright: ignore[reportPrivateUsage]
         for module in found.parallel if active is None else [*found.parallel, active]:
@@ -478,8 +527,8 @@ def touched(params: Sequence[Tensor], gradients: list[tuple[Tensor | None, int]]
 
 
 def version(tensor: Tensor | None) -> int:
-    """How often a tensor was written to."""
-    return 0 if tensor is None else tensor._version
+    """How often a tensor was written to; 0 where there is none yet."""
+    return 0 if tensor is None or is_lazy(tensor) else tensor._version
 
 
 def nbytes(tensors: Iterable[Tensor]) -> int:

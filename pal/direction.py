@@ -8,6 +8,7 @@ along its parts, and m changes with the final move only, so that a step can be g
 import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from functools import partial
 from itertools import chain
 from typing import Any, NamedTuple
 
@@ -18,6 +19,7 @@ from pal import kernels
 from pal.kernels import Call
 from pal.line import Flat, Movable, Origin, ratio, real, root, total
 from pal.parabola import Scalar
+from pal.sharding import dealt, like, local, sharing, summed
 
 CANCELLED = 1e-4
 """A norm² this much smaller than its terms has lost digits, and is computed from the vector itself."""
@@ -71,7 +73,8 @@ class Part:
 
     def __init__(self, params: list[Tensor], decay: Decay, adapted: bool, foreach: bool) -> None:
         self.params = params
-        self.origin = Origin([real(param) for param in params], foreach)
+        self._sharing = sharing(params[0])
+        self.origin = Origin([real(local(param)) for param in params], foreach)
         self.m = Flat(self.origin.params) if adapted else None
         self.gradients: list[Tensor] = []
         self.l2 = 0.0 if decay.decoupled else decay.factor
@@ -81,19 +84,19 @@ class Part:
     def take(self, sign: float) -> Products:
         """Take the gradients, and the present weights as the origin; multiply."""
         room, m, l2 = self.origin.room, self.m, self.l2
-        self.gradients[:] = [real(param.grad.resolve_conj()) for param in self.params if param.grad is not None]
+        self.gradients[:] = [real(local(param.grad).resolve_conj()) for param in self.params if param.grad is not None]
         room.copy(self.gradients)
         gg = room.dot(room)
         gm, mm = (0.0, 0.0) if m is None else (sign * room.dot(m), m.dot(m))
         if not l2:
             self.origin.save()
-            return Products(gg, gm, mm, terms=gg)
+            return self._summed(Products(gg, gm, mm, terms=gg))
         kernels.multiply_(room.views, self.origin.params)
         pull = sign * room.sum()
         self.origin.save()
         decayed = room.dot(room)
         along = 0.0 if m is None else room.dot(m)
-        return Products(
+        products = Products(
             gg=gg + 2 * l2 * pull + l2 * l2 * decayed,
             gm=gm + l2 * along,
             mm=mm,
@@ -102,6 +105,11 @@ class Part:
             along=along,
             terms=gg + l2 * l2 * decayed,
         )
+        return self._summed(products)
+
+    def _summed(self, products: Products) -> Products:
+        """Inner products over all processes, where weights are dealt out."""
+        return Products(*summed(products, self._sharing)) if self._sharing else products
 
     def form(self, sign: float, beta: float) -> tuple[Scalar, Scalar]:
         """g.d and d.d of the vectors themselves, for where the products cancel."""
@@ -114,7 +122,7 @@ class Part:
         if self.m is not None:
             gd = gd + beta * room.dot(self.m)
             room.buffer.add_(self.m.buffer, alpha=beta)
-        dd = room.dot(room)
+        gd, dd = summed([gd, room.dot(room)], self._sharing)
         self.origin.save()
         return gd, dd
 
@@ -155,12 +163,12 @@ class Direction:
 
     def __init__(self, groups: Sequence[Mapping[str, Any]]) -> None:
         first = groups[0]
-        kinds: defaultdict[tuple[torch.device, torch.dtype, Decay], list[Tensor]] = defaultdict(list)
+        kinds: defaultdict[tuple[torch.device, torch.dtype, Decay, Any], list[Tensor]] = defaultdict(list)
         for group in groups:
             decay = Decay(group["weight_decay"], group["decoupled_weight_decay"])
             for param in group["params"]:
                 if param.grad is not None:
-                    kinds[param.device, param.dtype, decay].append(param)
+                    kinds[param.device, param.dtype, decay, dealt(param)].append(param)
         foreach = first["foreach"] is not False
         self._parts = [Part(params, kind[2], first["beta"] > 0, foreach) for kind, params in kinds.items()]
         self.on_host = all(part.origin.on_host for part in self._parts)
@@ -237,7 +245,7 @@ class Direction:
         growths = [part.growing(self._sign, self._beta, self._finite) for part in self._parts]
         moves = [part.finishing(scale, distance, self._sign) for part in self._parts]
         self._away = True
-        return [*chain(*growths), *chain(*moves), *kernels.stale_caches()]
+        return [*chain(*growths), *chain(*moves), *kernels.stale_caches(), partial(setattr, self, "_away", False)]
 
     def adopt(self, state: Mapping[Tensor, dict[str, Any]]) -> None:
         """Take over each parameter's m, its "direction", from an earlier direction or a checkpoint, and keep it there."""
@@ -253,7 +261,7 @@ class Direction:
                 own = state[param]
                 if "direction" in own:
                     view.copy_(checked(own["direction"], param))
-                own["direction"] = torch.view_as_complex(view) if param.is_complex() else view
+                own["direction"] = like(torch.view_as_complex(view) if param.is_complex() else view, param)
 
 
 def checked(direction: Tensor, param: Tensor) -> Tensor:
@@ -263,4 +271,4 @@ def checked(direction: Tensor, param: Tensor) -> Tensor:
             f"the direction in PAL's state has shape {tuple(direction.shape)}, the parameter {tuple(param.shape)}: the "
             "checkpoint is of another model"
         )
-    return real(torch.nan_to_num(direction, 0.0, 0.0, 0.0))
+    return real(torch.nan_to_num(local(direction), 0.0, 0.0, 0.0))

@@ -49,6 +49,8 @@ def descent(
     if fused:
         increment_version(targets)  # the kernel leaves the version counters alone, and caches go by them
         return [_fused(targets, direction, scale, decay, None)]
+    if targets[0].itemsize < 4:  # where the scale may be beyond the range of its numbers
+        return [partial(_move_one, *pair, scale, decay, None) for pair in zip(targets, direction, strict=True)]
     shrink = [partial(torch._foreach_mul_, targets, 1 - scale * decay)] if decay else []
     return [*shrink, partial(torch._foreach_add_, targets, direction, alpha=-scale)]
 
@@ -89,9 +91,11 @@ def _fused(
     )
 
 
-def _move_one(target: Tensor, d: Tensor, scale: Tensor | float, decay: float, still: Tensor) -> None:
-    moved = target - scale * (d + decay * target if decay else d)
-    target.copy_(torch.where(still > 0, target, moved))
+def _move_one(target: Tensor, d: Tensor, scale: Tensor | float, decay: float, still: Tensor | None) -> None:
+    wide = torch.promote_types(target.dtype, torch.float32)
+    old, d = target.to(wide), d.to(wide)
+    moved = old - scale * (d + decay * old if decay else d)
+    target.copy_(moved if still is None else torch.where(still > 0, target, moved))
 
 
 def stale_caches() -> list[Call]:

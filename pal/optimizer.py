@@ -17,6 +17,7 @@ from pal.direction import Direction
 from pal.line import LineRecord
 from pal.parabola import Case, Minimum, Scalar, minimise
 from pal.randomness import Twins, capturing
+from pal.sharding import batches, local
 from pal.settings import check_group, check_shared
 from pal.state import Kept, Processes, as_tensor, fingerprint, growth
 
@@ -171,6 +172,7 @@ class PAL(torch.optim.Optimizer):
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Clear the gradients, and forget what `backward` began; inside of a closure, clear those of its own batch."""
         batch = self._kept.batch
+        batch.cleared = True
         if batch.busy and len(batch):
             return  # they are of micro-batches before, or put aside
         if not batch.busy:
@@ -265,6 +267,7 @@ class PAL(torch.optim.Optimizer):
         loss0, loss_mu, slope = self._mean(own_loss0, own_loss_mu, own_slope)
         evaluations = kept.batch.evaluations
         if kept.looks < ATTEMPTS and not capturing():
+            self._compare_processes(own_slope)
             self._look(direction, *map(float, (loss0, loss_mu, slope, mu)))
         minimum = self._minimum(direction, loss0, loss_mu, slope, mu, s_max)
         record = loss0, loss_mu, slope, minimum.curvature, minimum.step, norm, minimum.case, minimum.clipped
@@ -340,7 +343,7 @@ class PAL(torch.optim.Optimizer):
         if scale is not None:
             for param in self._params():
                 if param.grad is not None:
-                    param.grad /= scale.to(param.grad.device)
+                    local(param.grad).div_(scale.to(param.grad.device))
         if kept.fingerprint is not None:
             kept.batch.rescale(growth(kept.fingerprint, fingerprint(self._params())))
             kept.fingerprint = None
@@ -360,8 +363,9 @@ class PAL(torch.optim.Optimizer):
 
     def _mean(self, *numbers: Scalar) -> Sequence[Scalar]:
         """Means over the processes that share the batch, in one message."""
-        processes = self._kept.processes.group or self._kept.batch.process_group
-        if processes is None or processes.size() == 1:
+        named = self._kept.processes.group or self._kept.batch.process_group
+        groups = batches(self._kept.present[0]) if named is None else [named]
+        if all(group.size() == 1 for group in groups):
             return numbers
         on_host = isinstance(numbers[0], float)
         packed = (
@@ -369,9 +373,19 @@ class PAL(torch.optim.Optimizer):
             if on_host
             else torch.stack(cast(list[Tensor], numbers))
         )
-        dist.all_reduce(packed, group=processes)
-        packed /= processes.size()
+        for group in groups:
+            dist.all_reduce(packed, group=group)
+            packed /= group.size()
         return [number.item() for number in packed] if on_host else packed.unbind()
+
+    def _compare_processes(self, slope: Scalar) -> None:
+        """Raise RuntimeError if the processes that share a batch would go along different lines."""
+        first, second = (float(each) for each in self._mean(slope, slope * slope))
+        if abs(second - first * first) > 1e-4 * second:
+            raise RuntimeError(
+                "PAL's processes have different gradients: average them (DistributedDataParallel, or your own all_reduce), "
+                "and give each process all weights (ZeroRedundancyOptimizer and others that deal out the weights do not)"
+            )
 
     def _look(self, direction: Direction, loss0: float, loss_mu: float, slope: float, mu: float) -> None:
         """See whether the closure is what it must be."""
@@ -380,7 +394,7 @@ class PAL(torch.optim.Optimizer):
         def loss_at(distance: float) -> float:
             return float(self._mean(self._loss_at(direction, distance))[0])
 
-        if not kept.check:
+        if not kept.check or kept.batch.doubted:
             kept.looks = ATTEMPTS
         elif not kept.looks and fits(loss0, loss_mu, slope, mu):
             kept.looks = 1  # nothing suspicious, but a line that bends may hide much: look closely next time

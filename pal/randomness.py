@@ -1,7 +1,6 @@
 """Drawing the same random numbers again: torch's on every device, Python's, numpy's, and generators of one's own."""
 
 import ctypes
-import math
 import random
 import struct
 import sys
@@ -104,41 +103,35 @@ class PythonTwister(Twister):
 class NumpyTwister(Twister):
     """The generator behind `numpy.random.rand`.
 
-    The normal number that it draws ahead is seen by `get_state` only. So long as nobody draws between saving and
-    restoring, there is no need to look.
+    The normal number that it draws ahead is seen by `get_state` only. Without one, equal words are an equal state.
     """
 
     def __init__(self, numpy_random: Any) -> None:
         super().__init__(partial(numpy_random.get_state, legacy=False), numpy_random.set_state)
         self._owner = numpy_random.mtrand._rand
         self._bits: Any = None
-        self._looks: float = 8  # how often to save the whole state before believing that nobody draws
+        self._last: tuple[bytes | None, Any] = None, None
 
     def save(self) -> Any:
-        """The present state, whole where somebody may draw."""
+        """The present state."""
         if self._bits is not self._owner._bit_generator:
             self._find()
         if self._memory is None:
             return None, self._get()
-        if not self._looks:
-            return self._memory.raw, None
-        self._looks -= 1
-        return self._memory.raw, self._get()
+        words, state = self._last
+        if words is None or state["has_gauss"] or words != self._memory.raw:
+            self._last = self._memory.raw, self._get()
+        return self._last
 
     def restore(self, saved: Any) -> None:
         """Back to a saved state."""
         words, state = saved
-        if words is not None and words == self._memory.raw:
-            return
-        self._looks = math.inf
-        if state is None:
-            self._memory.raw = words
-        else:
+        if words is None or state["has_gauss"] or words != self._memory.raw:
             self._put(state)
 
     def _find(self) -> None:
         """Find the state of the bit generator that is in use."""
-        self._bits, self._memory = self._owner._bit_generator, None
+        self._bits, self._memory, self._last = self._owner._bit_generator, None, (None, None)
         state = self._get()
         if state["bit_generator"] == "MT19937":
             words = state["state"]["key"].tobytes() + struct.pack("=i", state["state"]["pos"])
@@ -160,7 +153,10 @@ def restoring(generator: Any) -> Restore:
     if isinstance(generator, torch.Generator):
         return partial(generator.set_state, generator.get_state())
     if isinstance(generator, random.Random):
-        return partial(generator.setstate, generator.getstate())
+        try:
+            return partial(generator.setstate, generator.getstate())
+        except NotImplementedError:  # the system's entropy, which nobody draws again
+            return bool
     if hasattr(generator, "bit_generator"):  # numpy's new kind
         return partial(setattr, generator.bit_generator, "state", generator.bit_generator.state)
     return partial(generator.set_state, generator.get_state(legacy=False))

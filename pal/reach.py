@@ -14,12 +14,13 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 from functools import lru_cache, partial
 from types import CodeType, FunctionType, MethodType, ModuleType
-from typing import Any
+from typing import Any, cast
 from weakref import CallableProxyType
 
 import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
+from torch.nn.parameter import is_lazy
 
 LIMIT = 300
 """Objects looked at in one search: enough for what people write, a moment for what frameworks hand over."""
@@ -29,7 +30,7 @@ NUMPY_GENERATORS = {("numpy.random._generator", "Generator"), ("numpy.random.mtr
 LIBRARIES = frozenset(sys.stdlib_module_names) | {"torch", "numpy", "torchvision", "scipy", "pandas", "matplotlib"}
 """Their functions and objects lead nowhere; modules, tensors and generators of theirs are met on the way."""
 
-CONTAINERS = frozenset({list, set, deque, dict})
+CONTAINERS = (list, set, deque, dict)
 
 
 class Sort(Enum):
@@ -68,6 +69,7 @@ class Reached:
         modules: modules with everything inside them, each once.
         stateful: those whose plain attributes may be state: not torch's own layers, which have none.
         parallel: those that are DistributedDataParallel.
+        sharded: those whose weights FSDP2 deals out.
         frozen: parameters of modules that need no gradient.
         tensors: tensors that the closure holds itself, and plain attributes of modules.
         containers: lists, sets, dictionaries that are plain attributes of modules.
@@ -77,6 +79,7 @@ class Reached:
     modules: list[nn.Module] = field(default_factory=list)
     stateful: list[nn.Module] = field(default_factory=list)
     parallel: list[DistributedDataParallel] = field(default_factory=list)
+    sharded: list[Any] = field(default_factory=list)
     frozen: list[Tensor] = field(default_factory=list)
     tensors: list[Tensor] = field(default_factory=list)
     containers: list[Any] = field(default_factory=list)
@@ -84,9 +87,7 @@ class Reached:
 
     def parts(self) -> tuple[list[Any], ...]:
         """All the lists."""
-        return (
-            self.modules, self.stateful, self.parallel, self.frozen, self.tensors, self.containers, self.generators
-        )  # fmt: skip
+        return tuple(self.__dict__.values())
 
     def extend(self, other: "Reached") -> None:
         """Take in what else was found."""
@@ -137,7 +138,7 @@ def inside(thing: Any) -> Iterable[Any]:
     if isinstance(thing, list | tuple | set | frozenset | deque):
         return thing if len(thing) <= LIMIT else ()
     call = getattr(type(thing), "__call__", None)
-    held = list(getattr(thing, "__dict__", {}).values())
+    held = [*getattr(thing, "__dict__", {}).values(), *(getattr(thing, name, None) for name in slots(type(thing)))]
     return [*held, call] if isinstance(call, FunctionType) else held
 
 
@@ -163,6 +164,18 @@ def variables(function: FunctionType) -> list[Any]:
 
 
 @lru_cache(1024)
+def slots(kind: type) -> tuple[str, ...]:
+    """Attributes that a class keeps outside of a dictionary."""
+    declared = [each.__dict__.get("__slots__", ()) for each in kind.__mro__]
+    return tuple(
+        name
+        for each in declared
+        for name in ((each,) if isinstance(each, str) else each)
+        if not name.startswith("__")
+    )
+
+
+@lru_cache(1024)
 def names(code: CodeType) -> tuple[str, ...]:
     """Global names and attributes that code mentions, those of functions inside of it included."""
     inner = [name for const in code.co_consts if isinstance(const, CodeType) for name in names(const)]
@@ -184,12 +197,18 @@ def walk(roots: Iterable[nn.Module], found: Reached) -> None:
         if children:
             pending += [child for child in children.values() if child is not None]
         if params:
-            found.frozen += [param for param in params.values() if param is not None and not param.requires_grad]
+            found.frozen += [
+                param
+                for param in params.values()
+                if param is not None and not param.requires_grad and not is_lazy(param)
+            ]
         if is_stateful(type(module)):
             found.stateful.append(module)
             look_at_attributes(attributes, found)
         elif isinstance(module, DistributedDataParallel):
             found.parallel.append(module)
+        elif hasattr(module, "reshard"):
+            found.sharded.append(module)
 
 
 def look_at_attributes(attributes: dict[str, Any], found: Reached) -> None:
@@ -197,13 +216,13 @@ def look_at_attributes(attributes: dict[str, Any], found: Reached) -> None:
     for name, value in attributes.items():
         if name[0] == "_":
             continue
-        kind = type(value)
-        if kind in CONTAINERS:
-            found.containers.append(value)
-        elif sort(kind) is Sort.TENSOR:
+        kind = sort(type(value))
+        if kind is Sort.TENSOR:
             found.tensors.append(value)
-        elif sort(kind) is Sort.GENERATOR:
+        elif kind is Sort.GENERATOR:
             found.generators.append(value)
+        elif kind is Sort.OTHER and isinstance(value, CONTAINERS) and len(cast(list[Any], value)) <= LIMIT:
+            found.containers.append(value)
 
 
 @lru_cache(1024)

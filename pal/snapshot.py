@@ -1,11 +1,12 @@
 """What modules and tensors are at one moment, and how to make them so again."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from operator import is_
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from pal import kernels
 from pal.reach import Reached
@@ -25,10 +26,19 @@ class Snapshot:
     Args:
         reached: modules, containers.
         tensors: other tensors to keep by value, such as frozen weights and what the closure holds itself.
+        shy: those of them that are written to only if they have changed.
+        weights: storages of weights that move: what shares their memory moves with them.
     """
 
-    def __init__(self, reached: Reached, tensors: Sequence[Tensor] = ()) -> None:
-        self._modules = reached.modules
+    def __init__(
+        self,
+        reached: Reached,
+        tensors: Sequence[Tensor] = (),
+        shy: Sequence[Tensor] = (),
+        weights: Collection[int] = (),
+    ) -> None:
+        self._shy = set(map(id, shy))
+        self._modules = list(reached.modules)
         self._modes = [module.training for module in reached.modules]
         self._attributes = [(module.__dict__, module.__dict__.copy()) for module in reached.stateful]
         self._containers = [(container, container.copy()) for container in reached.containers]
@@ -37,7 +47,7 @@ class Snapshot:
         self._tensors: list[Tensor] = []
         if slots or tensors:
             buffers = [buffer for _, slot in self._slots for buffer in slot.values() if buffer is not None]
-            self._tensors = writable([*buffers, *tensors])
+            self._tensors = [each for each in writable([*buffers, *tensors]) if storage(each) not in weights]
         self._values = copies(self._tensors)
 
     def leave_out(self, modules: Iterable[nn.Module]) -> None:
@@ -72,15 +82,20 @@ class Snapshot:
             for tensor, value in zip(self._tensors, self._values, strict=True):
                 if tensor.shape != value.shape:
                     tensor.resize_(value.shape)
-            kernels.copy_(self._tensors, self._values)
+            if self._shy:
+                self._write_changed()
+            else:
+                kernels.copy_(self._tensors, self._values)
+
+    def _write_changed(self) -> None:
+        for tensor, value in zip(self._tensors, self._values, strict=True):
+            if id(tensor) not in self._shy or not same(tensor, value):
+                tensor.copy_(value)
 
     def changed(self, tensors: Sequence[Tensor]) -> bool:
         """Whether any of these tensors, which were kept by value, has other values now. Waits for the device."""
         values = {id(tensor): value for tensor, value in zip(self._tensors, self._values, strict=True)}
-        return any(
-            id(tensor) in values and not torch.equal(tensor, values[id(tensor)].to(tensor.dtype))
-            for tensor in tensors
-        )
+        return any(id(tensor) in values and not same(tensor, values[id(tensor)]) for tensor in tensors)
 
 
 def put_back(live: dict[str, Any], saved: dict[str, Any]) -> None:
@@ -100,7 +115,10 @@ def refill(live: Any, saved: Any) -> None:
     if len(live) == len(saved) and all(map(is_, live, saved)) and not isinstance(live, dict):
         return
     live.clear()
-    (live.extend if hasattr(live, "extend") else live.update)(saved)
+    if isinstance(live, dict):
+        dict.update(cast(dict[Any, Any], live), saved)  # a Counter's own update would add up
+    else:
+        (live.extend if hasattr(live, "extend") else live.update)(saved)
 
 
 def writable(tensors: Iterable[Tensor]) -> list[Tensor]:
@@ -108,9 +126,19 @@ def writable(tensors: Iterable[Tensor]) -> list[Tensor]:
     kept = {
         id(tensor): tensor
         for tensor in tensors
-        if not tensor.is_inference() and tensor.layout == torch.strided and not is_expanded(tensor)
+        if not (is_lazy(tensor) or tensor.is_inference() or tensor.layout != torch.strided or is_expanded(tensor))
     }
     return list(kept.values())
+
+
+def same(tensor: Tensor, value: Tensor) -> bool:
+    """Whether a tensor has these values, NaN being NaN."""
+    return tensor.shape == value.shape and torch.allclose(tensor, value, rtol=0, atol=0, equal_nan=True)
+
+
+def storage(tensor: Tensor) -> int:
+    """Where the memory of a tensor begins."""
+    return tensor.untyped_storage().data_ptr()
 
 
 def is_expanded(tensor: Tensor) -> bool:

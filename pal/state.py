@@ -14,6 +14,7 @@ from pal.closure import BatchLoss
 from pal.direction import Direction
 from pal.line import on_host
 from pal.parabola import Case, Scalar
+from pal.sharding import local
 
 
 class Processes:
@@ -94,7 +95,7 @@ class Kept:
 
 def fingerprint(params: Iterable[Tensor]) -> Tensor:
     """Norm and sum of each gradient, in float64 where there is float64: what scaling scales."""
-    gradients = [param.grad for param in params if param.grad is not None]
+    gradients = [local(param.grad) for param in params if param.grad is not None]
     wide = torch.float32 if gradients[0].device.type == "mps" else torch.float64
     numbers = [
         number
