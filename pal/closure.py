@@ -394,9 +394,11 @@ class BatchLoss:
         batch.kept += kept
         batch.shy += shy
         batch.reached.extend(new)
+        for module in found.parallel:
+            self._note_processes(module, module.require_backward_grad_sync)
         active = DistributedDataParallel._get_active_ddp_module()  # pyright: ignore[reportPrivateUsage]
-        for module in found.parallel if active is None else [*found.parallel, active]:
-            self._note_processes(module)
+        if active is not None:  # we are inside of its forward pass, and it prepares to synchronise at its end
+            self._note_processes(active, False)
 
     def _look_back(self, batch: Batch, written: list[Tensor]) -> None:
         """Learn from the first evaluation what closures write to."""
@@ -446,14 +448,14 @@ class BatchLoss:
         warnings.filterwarnings("ignore", message="Using `torch.compile.* when there are global hooks")
         self._contexts.callback(nn.modules.module.register_module_forward_pre_hook(meet).remove)
 
-    def _note_processes(self, module: DistributedDataParallel) -> None:
+    def _note_processes(self, module: DistributedDataParallel, synchronised: bool) -> None:
         if module._join_config.enable:  # pyright: ignore[reportPrivateUsage]
             raise RuntimeError(
                 "PAL cannot share its line with processes that have run out of batches, as in `with model.join()`: give all "
                 "processes the same number of batches"
             )
         self.process_group = cast(ProcessGroup, module.process_group)
-        self.unsynchronised = not module.require_backward_grad_sync
+        self.unsynchronised = not synchronised
 
 
 def number(loss: object) -> Tensor:

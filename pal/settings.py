@@ -28,7 +28,9 @@ def check_group(group: Mapping[str, Any]) -> None:
     ValueError: mu must be a finite number > 0, got -1.0
     """
     for name, (valid, allowed) in RANGES.items():
-        value = group.get(name, 1.0)
+        if name not in group:
+            continue
+        value = group[name]
         if isinstance(value, Tensor) and name == "lr":
             continue  # on an accelerator reading it would wait for the device
         if isinstance(value, bool) or not isinstance(value, int | float) or not valid(value):
