@@ -2,8 +2,9 @@
 
 import gc
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from typing import Any
 
 import torch
@@ -57,6 +58,7 @@ class Trainer:
         self.history: dict[str, list[float]] = {}
         self.notes: list[dict[str, Any]] = []
         self._params = list(self.model.parameters())
+        self._precision = precision_of(config.dtype, self.device)
         self._batch = self.loader.batch(0)
         graphs = graphs_of(self.device) if capture else None
         self._captured = (
@@ -65,11 +67,21 @@ class Trainer:
             else Captured(self.optimizer, self.model, graphs, exact=config.deterministic)
         )
 
-    def loss_fn(self) -> Tensor:
-        """Loss of the present batch in training mode, with the L2 term lambda / 2 ||theta||^2."""
-        with self._precision():
-            loss = self.problem.loss(self.model, *self._batch)
-        return loss + l2_term(self._params, self.config.l2) if self.config.l2 else loss
+    @property
+    def loss_fn(self) -> Callable[[], Tensor]:
+        """The loss of the present batch in training mode, with the L2 term lambda / 2 ||theta||^2.
+
+        A function that holds what the loss needs and no more: PAL looks at all that its closure can reach, every step.
+        """
+        problem, model, batch, params = self.problem, self.model, self._batch, self._params
+        precision, l2 = self._precision, self.config.l2
+
+        def loss_fn() -> Tensor:
+            with precision():
+                loss = problem.loss(model, *batch)
+            return loss + l2_term(params, l2) if l2 else loss
+
+        return loss_fn
 
     def draw(self) -> None:
         """Make the batch of the present step the present batch."""
@@ -144,11 +156,6 @@ class Trainer:
         self.history = state["history"]
         self.notes = state["notes"]
 
-    def _precision(self) -> AbstractContextManager[Any]:
-        if self.config.dtype == "float32":
-            return nullcontext()
-        return torch.autocast(self.device.type, dtype=torch.bfloat16)
-
 
 class _HalfSquaredNorm(torch.autograd.Function):
     """1/2 ||theta||^2 over many tensors as one node of the graph; its gradient is theta itself."""
@@ -169,6 +176,11 @@ class _HalfSquaredNorm(torch.autograd.Function):
 def l2_term(params: Sequence[Tensor], factor: float) -> Tensor:
     """factor / 2 ||theta||^2 over all parameters, 0-dim."""
     return _HalfSquaredNorm.apply(factor, *params)  # pyright: ignore[reportReturnType]
+
+
+def precision_of(dtype: str, device: torch.device) -> Callable[[], AbstractContextManager[Any]]:
+    """What a loss is computed under: autocast for bfloat16, nothing for float32."""
+    return nullcontext if dtype == "float32" else partial(torch.autocast, device.type, dtype=torch.bfloat16)
 
 
 def _mean(values: Tensor) -> float:
