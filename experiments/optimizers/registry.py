@@ -148,10 +148,10 @@ VARIANTS = {
     "pal-safeguard": OptimizerSpec("experiments.optimizers.variants:Safeguarded", "forward", PAL, {}),
     # The L2 term beside the searched loss: it goes with l2 = 0 of the run.
     "pal-l2-beside": OptimizerSpec(
-        "pal.optimizer:PAL",
+        "experiments.optimizers.variants:L2Beside",
         "forward",
         PAL | {"weight_decay": 1e-4},
-        {"decoupled_weight_decay": True},
+        {},
         captured=(),
     ),
 }

@@ -107,8 +107,10 @@ class ScheduledOptimizer:
 
     @property
     def tensors(self) -> list[Tensor]:
-        """What an update changes beside the weights: state by parameter, and counters of a whole group."""
-        holders = [*self.optimizer.state.values(), *self.optimizer.param_groups]
+        """What an update changes beside the weights: state by parameter, counters of a whole group, and PAL's cases."""
+        kept = getattr(self.optimizer, "_kept", None)
+        counters = {} if kept is None else {"cases": kept.cases}
+        holders = [*self.optimizer.state.values(), *self.optimizer.param_groups, counters]
         return [value for holder in holders for value in holder.values() if isinstance(value, Tensor)]
 
     def replayer(self, graph: Any) -> Callable[[], None]:

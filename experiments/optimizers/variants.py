@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase  # pyright: ignore[reportPrivateUsage]
 from torch.optim.optimizer import ParamsT
 
+from pal import kernels
 from pal.closure import Autocast, Batch, BatchLoss, Closure
 from pal.direction import Direction
 from pal.line import LineRecord
@@ -81,6 +82,24 @@ class NewMasksLoss(BatchLoss):
         if evaluation:
             torch.manual_seed(int(torch.randint(2**62, ())))
         return super()._evaluate(closure, autocast, evaluation)
+
+
+class L2Beside(PAL):
+    """PAL whose L2 term stays beside the searched loss, as SGD with the learning rate s/||d|| would treat it.
+
+    After the step theta <- (1 - weight_decay s/||d||) theta.
+    """
+
+    def __init__(self, params: ParamsT, weight_decay: float, **settings: Any) -> None:
+        super().__init__(params, **settings)
+        self._l2 = weight_decay
+
+    def _search(self, direction: Direction) -> Tensor:
+        loss = super()._search(direction)
+        record = self.line
+        if record is not None:
+            kernels.run([kernels.shrinking(self._params(), self._l2 * record.learning_rate)], None)
+        return loss
 
 
 class Refusal(IntEnum):

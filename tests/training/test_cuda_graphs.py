@@ -22,8 +22,8 @@ from experiments.training import trainer
 from experiments.training.batch_line import batch_line
 from experiments.training.cuda_graphs import WARM_UP, CudaGraphs, Different, compare, first_cause
 from experiments.training.loop import train
-from pal import kernels
-from pal.line import Origin
+from pal import kernels, line
+from pal.check import ATTEMPTS
 
 CAPTURED = [name for name, entry in OPTIMIZERS.items() if entry.captured is not None]
 EAGER = [name for name in OPTIMIZERS if name not in CAPTURED]
@@ -41,13 +41,7 @@ os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # as the launcher d
 def device(request, monkeypatch):
     """The CPU with PAL and torch's optimizers on the path of accelerators, or CUDA."""
     if request.param == "cpu":
-        original = Origin.__init__
-
-        def elsewhere(self, *args):
-            original(self, *args)
-            self.on_host = False
-
-        monkeypatch.setattr(Origin, "__init__", elsewhere)
+        monkeypatch.setattr(line, "on_host", lambda _: False)
         monkeypatch.setattr(optimizers.scheduled, "on_accelerator", lambda _: True)
         for name in ("torch.optim.adam", "torch.optim.rmsprop"):
             module = importlib.import_module(name)
@@ -299,10 +293,11 @@ class Apart(TorchDispatchMode):
         return result
 
 
+@pytest.mark.filterwarnings("ignore:Accessing the data pointer of FakeTensor")  # there are no weights to find again
 @pytest.mark.parametrize("name", CAPTURED)
 def test_no_number_is_read_or_brought_to_the_device(name, monkeypatch):
     """On a CUDA device that is only thought of: shapes without values, which nobody can read."""
-    monkeypatch.setattr(kernels, "descend_", lambda *_: None)  # torch cannot think of this one
+    monkeypatch.setattr(kernels, "_fused", lambda *_: bool)  # torch cannot think of this one
     with FakeTensorMode(), torch.device("cuda"):
         model = nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 3))
         x, y = torch.randn(16, 4), torch.zeros(16, dtype=torch.long)
@@ -314,7 +309,7 @@ def test_no_number_is_read_or_brought_to_the_device(name, monkeypatch):
 
         def step():
             if name.startswith("pal"):
-                optimizer._trusted = True  # the first step reads, to check the closure
+                optimizer._kept.looks = ATTEMPTS  # the first steps read, to check the closure
                 optimizer.backward(lambda: functional.cross_entropy(model(x), y), backward)
             else:
                 backward()
