@@ -389,7 +389,9 @@ class BatchLoss:
             kept += new.frozen
         else:
             batch.trusted += [(tensor, tensor._version) for tensor in new.frozen if not tensor.is_inference()]
-        batch.weights = {storage(local(param)) for param in self._params() if not is_lazy(param)}
+        batch.weights = {
+            storage(local(param)) for param in self._params() if param.requires_grad and not is_lazy(param)
+        }
         moments.append(Snapshot(new, kept, shy, batch.weights))
         batch.kept += kept
         batch.shy += shy
