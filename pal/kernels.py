@@ -111,5 +111,5 @@ def stale_caches() -> list[Call]:
 
 
 def run(calls: Iterable[Call], result: Result) -> Result:
-    """Run prepared kernels, then give the result, with no Python in between: Ctrl-C comes before or after all of them."""
+    """Run prepared kernels and give the result, with no Python in between: Ctrl-C comes before or after."""
     return (deque(map(call, calls), 0), result)[1]

@@ -1,4 +1,5 @@
 """A loss restricted to a line: leave a point along a direction, evaluate, and come back bit by bit."""
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 
 import math
 from collections import defaultdict
@@ -105,8 +106,8 @@ class Flat:
 class Movable:
     """Real tensors of one device and dtype that move along directions, all in one kernel where one fits.
 
-    The fused kernel exists for the CPU and CUDA. On the CPU it skips elements of half precision before torch 2.14; where
-    the scale is a tensor it is read in float32.
+    The fused kernel exists for the CPU and CUDA. On the CPU it skips elements of half precision before torch
+    2.14; where the scale is a tensor it is read in float32.
 
     Args:
         tensors: what moves.
@@ -313,7 +314,8 @@ def real(tensor: Tensor) -> Tensor:
 
 
 def dot(first: Sequence[Tensor], second: Sequence[Tensor]) -> Scalar:
-    """Inner product of vectors in pieces, summed so that neither digits nor range are lost; a float on the CPU, else a 0-dim tensor.
+    """Inner product of vectors in pieces, summed so that neither digits nor range are lost; a float on the
+    CPU, else a 0-dim tensor.
 
     On the CPU float32 is tried first, and float64 where that may have underflowed or overflowed.
     """

@@ -5,6 +5,7 @@ A closure enters a model by many doors: `model(x)`, `model.loss(batch)`, `model.
 followed to the variables that it names, and these to what they hold. Modules that only turn up deep inside of other
 objects are seen when they run, see `pal.closure`.
 """
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 
 import random
 import sys
@@ -149,7 +150,7 @@ def inside(thing: Any) -> Iterable[Any]:
         return thing.values() if len(thing) <= LIMIT else ()
     if isinstance(thing, list | tuple | set | frozenset | deque):
         return thing if len(thing) <= LIMIT else ()
-    call = getattr(type(thing), "__call__", None)
+    call = type(thing).__dict__.get("__call__")
     held = [
         *getattr(thing, "__dict__", {}).values(),
         *(getattr(thing, name, None) for name in slots(type(thing))),

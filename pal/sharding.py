@@ -1,4 +1,5 @@
 """Weights that are dealt out to processes as DTensors, as FSDP2 does: each process moves its own part of them."""
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 
 from collections.abc import Sequence
 from typing import Any, cast

@@ -1,10 +1,11 @@
 """What PAL keeps between steps, and what it knows of gradients that others scale and share."""
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import partial
 from operator import setitem
-from typing import Any, cast
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -29,7 +30,8 @@ class Processes:
     def __reduce__(self) -> Any:
         if self.group is not None:
             raise TypeError(
-                "PAL with a process_group cannot be pickled: save its state_dict, and name the group where it is made anew"
+                "PAL with a process_group cannot be pickled: save its state_dict, and name the group where it "
+                "is made anew"
             )
         return Processes, (None,)
 

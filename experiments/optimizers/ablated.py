@@ -5,11 +5,11 @@ from enum import IntEnum
 from typing import Any
 
 import torch
+from pal.modules import Modules
 from torch import Tensor, nn
 
 from pal.closure import BatchLoss, Closure
 from pal.direction import Direction
-from pal.modules import Modules
 from pal.optimizer import PAL
 
 

@@ -1,7 +1,7 @@
 """What every line search promises about the closure: one function, one batch, nothing left behind by an error.
 
-Each evaluation of a step is held to a copy of the model as it was before the step, at the weights that the evaluation saw and
-with the same random numbers; this asks nothing about how a search goes about it.
+Each evaluation of a step is held to a copy of the model as it was before the step, at the weights that the
+evaluation saw and with the same random numbers; this asks nothing about how a search goes about it.
 """
 
 import copy

@@ -1,4 +1,4 @@
-"""The first steps say when a closure is not one function of the weights or a gradient not its gradient, and only then."""
+"""The first steps say when a closure is not one function or a gradient not its gradient, and only then."""
 
 import copy
 import itertools
@@ -7,6 +7,7 @@ import os
 import re
 import tempfile
 import warnings
+from pathlib import Path
 
 import pytest
 import torch
@@ -58,14 +59,14 @@ def new_batch_from_a_loader(model, optimizer):
 def late_binding(model, optimizer):
     for _ in range(4):
         for x, y in zip(X.split(4), Y.split(4), strict=True):
-            optimizer.backward(lambda: (model(x) - y).square().mean() / 4)  # noqa: B023 - the fault
+            optimizer.backward(lambda: (model(x) - y).square().mean() / 4)
         optimizer.step()
 
 
 def batch_changed_by_index(model, optimizer):
     """What the closure works on lies in a file, where nobody brings it back."""
     with tempfile.TemporaryDirectory() as folder:
-        place = os.path.join(folder, "batch.pt")
+        place = Path(folder) / "batch.pt"
         torch.save(X, place)
 
         def loss():
@@ -312,8 +313,8 @@ def in_autocast(model, x, y):
 
 
 LOSSES = [
-    entropy, entropy_in_float32, smoothed, summed, tiny, hinge, absolute, divergence, regularised, negative, around_zero,
-    large_offset, in_autocast,
+    entropy, entropy_in_float32, smoothed, summed, tiny, hinge, absolute, divergence, regularised, negative,
+    around_zero, large_offset, in_autocast,
 ]  # fmt: skip
 MUS = [1e-4, 1e-3, 1e-2, 0.1, 1.0, 3.0]
 DTYPES = [torch.float64, torch.float32, torch.bfloat16, torch.float16]

@@ -1,4 +1,4 @@
-"""The closure's contract: a loss alone, or torch's form with zero_grad and backward inside; plain and under frameworks."""
+"""The closure's contract: a loss alone, or torch's form with backward inside; plain and under frameworks."""
 
 import copy
 import logging
@@ -381,7 +381,7 @@ def test_lightning(lightning, automatic, beta):
 
         def training_step(self, batch, _):
             x, y = batch
-            loss = lambda: (self.net(x) - y).square().mean()  # noqa: E731
+            loss = lambda: (self.net(x) - y).square().mean()
             if automatic:
                 return loss()
             return self.optimizers().step(loss)

@@ -1,7 +1,7 @@
 """Ctrl-C at any line of pal: weights, statistics, momentum and generators are whole, and the step can be repeated.
 
-A trace function raises KeyboardInterrupt at the n-th line that runs inside of pal, for every n (here a sample; all of them
-in `make test-all`), and the step that follows must be, bit by bit, the one that nobody interrupted.
+A trace function raises KeyboardInterrupt at the n-th line that runs inside of pal, for every n (here a
+sample; all of them in `make test-all`), and the step that follows must be, bit by bit, the one that nobody interrupted.
 """
 
 import copy
@@ -72,7 +72,7 @@ class Training:
         self.two_halves = two_halves
 
     def step(self):
-        loss = lambda rows=slice(None): (self.model(X[rows]) - Y[rows]).square().mean()  # noqa: E731
+        loss = lambda rows=slice(None): (self.model(X[rows]) - Y[rows]).square().mean()
         if not self.two_halves:
             self.optimizer.step(loss)
             return
@@ -256,7 +256,7 @@ def test_interrupts_at_every_line(name):
 @pytest.mark.parametrize("beta", [0.0, 0.4])
 def test_errors_outside_of_pal(kind, where, beta):
     """In the model, in autograd, or in the second forward pass."""
-    make = lambda params: PAL(params, beta=beta, check=False)  # noqa: E731
+    make = lambda params: PAL(params, beta=beta, check=False)
     undisturbed = prepared(make, 4, False)
     expected = moment(undisturbed)
     training = prepared(make, 3, False)

@@ -1,7 +1,7 @@
 """What modules keep between batches counts each batch once, in whatever place and by whatever way it is written.
 
-Each case is held to a step by hand: one forward pass of a copy at the present weights says what the state must be, another
-copy in the state of before what the loss at the probe must be.
+Each case is held to a step by hand: one forward pass of a copy at the present weights says what the state
+must be, another copy in the state of before what the loss at the probe must be.
 """
 
 import copy
@@ -210,9 +210,9 @@ class DetachedInPlace(Running):
 
 
 BUFFERS = [
-    InPlace, ThroughData, Replaced, ReplacedInTheDictionary, DataReplaced, Set, ThroughNumpy, ThroughDlpack, ThroughAView,
-    ByUntrackedAddress, Preserved, Resized, Concatenated, Queue, NoneAtFirst, RegisteredOnTheWay, NotSaved,
-    InInferenceMode, DetachedInPlace,
+    InPlace, ThroughData, Replaced, ReplacedInTheDictionary, DataReplaced, Set, ThroughNumpy, ThroughDlpack,
+    ThroughAView, ByUntrackedAddress, Preserved, Resized, Concatenated, Queue, NoneAtFirst,
+    RegisteredOnTheWay, NotSaved, InInferenceMode, DetachedInPlace,
 ]  # fmt: skip
 
 
@@ -488,7 +488,7 @@ def test_codebooks_follow_the_batch_once():
 )
 @pytest.mark.parametrize("fused", [True, False])
 def test_quantisation_aware_training(fused):
-    """Its observers are buffers that no class of torch.nn owns; fused, the forward pass reads running_var in training."""
+    """Its observers are buffers of no torch.nn class; fused, the forward pass reads running_var in training."""
     quantization = pytest.importorskip("torch.ao.quantization")
     torch.manual_seed(0)
     net = nn.Sequential(
@@ -706,7 +706,7 @@ def test_modules_that_nobody_uses_any_more_are_given_back():
     teacher = perceptron(nn.BatchNorm1d(4), seed=1)
     copies = []
     optimizer, other = PAL(student.parameters()), PAL(student.parameters())
-    optimizer.step(lambda: squares(student) + teacher(X).detach().mean())
+    optimizer.step(lambda: squares(student) + teacher(X).detach().mean())  # noqa: F821 - deleted below
     held = weakref.ref(teacher)
     del teacher
 

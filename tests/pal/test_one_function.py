@@ -1,6 +1,7 @@
 """Both evaluations of a step belong to one function: gradients, autocast, modes, doors and caches are the same in each.
 
-Every kind of closure is held to a step by hand (`by_hand`), which evaluates copies of the model and knows nothing of pal.
+Every kind of closure is held to a step by hand (`by_hand`), which evaluates copies of the model and knows
+nothing of pal.
 """
 
 import copy
@@ -623,7 +624,7 @@ def test_a_module_that_first_runs_in_the_second_evaluation_counts_with_the_first
 
 
 def test_modules_that_nobody_could_find_are_noticed_and_may_be_named():
-    """A method of a model behind a call of a library: neither does the closure name it, nor do torch's calls pass by."""
+    """A model's method behind a call of a library: the closure does not name it, and torch's calls pass it by."""
     model = Scaled()
     closure = hidden(model)
     with pytest.warns(ClosureWarning, match=r"not the same function each time.*modules="):
@@ -683,7 +684,7 @@ def kept_anew(model):
 def test_caches_that_hang_on_the_version_of_a_weight(kind, dtype, tolerance, settings):
     torch.manual_seed(0)
     model, x, y = nn.Sequential(kind(3, 4), nn.Tanh(), nn.Linear(4, 1)).to(dtype), X.to(dtype), Y.to(dtype)
-    loss = lambda model: (model(x) - y).square().mean()  # noqa: E731
+    loss = lambda model: (model(x) - y).square().mean()
     optimizer = PAL(model.parameters(), mu=0.3, **settings)
     for step in range(3):
         right = by_hand(kept_anew(model), loss, mu=0.3)

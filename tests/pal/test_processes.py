@@ -1,4 +1,5 @@
-"""Processes that share a batch take the steps of one process with the whole batch, or PAL says in one sentence that they cannot.
+"""Processes that share a batch take the steps of one process with the whole batch, or PAL says in one
+sentence that they cannot.
 
 One pair of processes runs all checks, each in both; what they return must be the same in both.
 """
@@ -346,7 +347,7 @@ def sharded(rank, **settings):
             close(one.line.loss_mu, two.line.loss_mu)
     except RuntimeError as error:
         assert "PAL" in str(error)  # noqa: PT017 - either way is right
-    return None
+    return
 
 
 @check

@@ -57,7 +57,7 @@ GLOBAL_DRAWS = {
 
 
 def steps_of(model, count=4, loss=lambda model: (model(X) - Y).square().mean(), **settings):
-    """Take steps, each held to the one by hand, with the same draws in both evaluations and the next ones in the next step."""
+    """Steps held to one by hand, with the same draws in both evaluations and the next ones in the next step."""
     optimizer = PAL(model.parameters(), **settings)
     for _ in range(count):
         right = by_hand(model, loss)
@@ -280,7 +280,7 @@ def test_an_error_gives_the_numbers_back():
         (model(X + torch.rand((), generator=generator) + random.random() + np.random.rand()) - Y)
         .square()
         .mean()
-    )  # noqa: E731
+    )
     optimizer.step(loss)
     for calls in (1, 2):
         count, moment, own = [], draws(), generator.get_state()

@@ -40,7 +40,8 @@ SCALES = {
 """Powers of ten of the loss for which losses and gradients are numbers."""
 
 MISHAPS = ["none"] * 12 + [
-    "nan loss", "nan at the probe", "infinite loss", "minus infinite at the probe", "nan gradient", "error", "error at the probe"
+    "nan loss", "nan at the probe", "infinite loss", "minus infinite at the probe", "nan gradient", "error",
+    "error at the probe",
 ]  # fmt: skip
 
 

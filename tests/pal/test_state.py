@@ -1,4 +1,4 @@
-"""What PAL keeps between steps: checkpoints, copies, parameters and groups that change, and settings at their limits."""
+"""What PAL keeps between steps: checkpoints, copies, parameters and groups that change, settings at their limits."""
 
 import copy
 import gc
@@ -550,7 +550,7 @@ def test_a_parameter_listed_twice_is_one(beta):
     encoder, decoder = nn.Linear(3, 3).double(), nn.Linear(3, 3).double()
     decoder.weight = encoder.weight
     listed = [*encoder.parameters(), *decoder.parameters()]
-    loss = lambda: (decoder(encoder(X).tanh()) - X).square().mean()  # noqa: E731
+    loss = lambda: (decoder(encoder(X).tanh()) - X).square().mean()
     norm = length(list(torch.autograd.grad(loss(), list(dict.fromkeys(listed)))))
     before = [param.detach().clone() for param in dict.fromkeys(listed)]
     for form in (listed, [{"params": listed}]):
@@ -659,8 +659,8 @@ def test_the_scale_of_the_loss_does_not_matter(dtype, settings, power):
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("mu", 0.0), ("mu", -1.0), ("mu", math.inf), ("mu", math.nan), ("mu", "small"), ("mu", None), ("mu", True), ("mu", 1j),
-        ("alpha", 0.0), ("alpha", -1.0), ("alpha", math.nan), ("alpha", math.inf),
+        ("mu", 0.0), ("mu", -1.0), ("mu", math.inf), ("mu", math.nan), ("mu", "small"), ("mu", None), ("mu",
+        True), ("mu", 1j), ("alpha", 0.0), ("alpha", -1.0), ("alpha", math.nan), ("alpha", math.inf),
         ("beta", -0.1), ("beta", 1.0), ("beta", 1.5), ("beta", math.nan), ("beta", math.inf),
         ("s_max", 0.0), ("s_max", -1.0), ("s_max", math.nan), ("s_max", None),
         ("lr", -1.0), ("lr", math.nan), ("lr", math.inf),
@@ -767,7 +767,7 @@ def test_no_stale_direction_after_running_out_of_memory(monkeypatch):
         return real(*args)
 
     monkeypatch.setattr(pal.optimizer, "Direction", scarce)
-    loss = lambda: a.square().sum() + 100 * (b - 3).square().sum()  # noqa: E731
+    loss = lambda: a.square().sum() + 100 * (b - 3).square().sum()
     with pytest.raises(torch.OutOfMemoryError):
         optimizer.step(loss)
     assert a.tolist() == [1.0, 1.0, 1.0]
@@ -787,7 +787,7 @@ def test_sparse_gradients_get_the_same_sentence_every_time(first):
     embedding.weight.requires_grad_(first)
     a = torch.ones(2, requires_grad=True)
     optimizer = PAL([a, embedding.weight])
-    loss = lambda: (a - embedding(torch.tensor([1, 2]))).square().sum()  # noqa: E731
+    loss = lambda: (a - embedding(torch.tensor([1, 2]))).square().sum()
     if not first:
         optimizer.step(loss)
         embedding.weight.requires_grad_(True)
