@@ -308,7 +308,7 @@ def large_offset(model, x, y):
 
 def in_autocast(model, x, y):
     """Less precise than the weights."""
-    with torch.autocast("cpu", torch.bfloat16):
+    with torch.autocast("cpu", torch.float16 if x.dtype is torch.float16 else torch.bfloat16):
         return around_zero(model, x, y)
 
 

@@ -237,6 +237,7 @@ def test_alternating_optimizers_on_one_graph():
     ("result", "found"),
     [
         (None, "NoneType"),
+        (0.1, "float"),
         ("0.1", "str"),
         (True, "bool"),
         ((torch.ones(()), 1), "tuple"),
@@ -257,8 +258,6 @@ def test_a_closure_returns_one_number(result, found):
 @pytest.mark.parametrize(
     "closure",
     [
-        lambda weight: 1.5,
-        lambda weight: weight.square().sum().item(),
         lambda weight: weight.detach().square().sum(),
         lambda weight: torch.no_grad()(lambda: weight.square().sum())(),
         lambda weight: torch.ones(()),
