@@ -1,8 +1,10 @@
 """What modules and tensors are at one moment, and how to make them so again."""
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 
+from collections import deque
 from collections.abc import Collection, Iterable, Sequence
 from operator import is_
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -115,10 +117,10 @@ def refill(live: Any, saved: Any) -> None:
     if len(live) == len(saved) and all(map(is_, live, saved)) and not isinstance(live, dict):
         return
     live.clear()
-    if isinstance(live, dict):
-        dict.update(cast(dict[Any, Any], live), saved)  # a Counter's own update would add up
+    if isinstance(live, list | deque):
+        live.extend(saved)
     else:
-        (live.extend if hasattr(live, "extend") else live.update)(saved)
+        live.update(saved)
 
 
 def writable(tensors: Iterable[Tensor]) -> list[Tensor]:
@@ -126,7 +128,9 @@ def writable(tensors: Iterable[Tensor]) -> list[Tensor]:
     kept = {
         id(tensor): tensor
         for tensor in tensors
-        if not (is_lazy(tensor) or tensor.is_inference() or tensor.layout != torch.strided or is_expanded(tensor))
+        if not (
+            is_lazy(tensor) or tensor.is_inference() or tensor.layout != torch.strided or is_expanded(tensor)
+        )
     }
     return list(kept.values())
 

@@ -66,7 +66,7 @@ class BatchLine:
     def __init__(self, problem: problems.Problem, model: torch.nn.Module, batch, dtype: torch.dtype) -> None:
         model, (x, y) = copy.deepcopy(model).to(dtype), batch
         self._batch = BatchLoss()
-        loss = lambda: problem.loss(model, x.to(dtype), y)  # noqa: E731
+        loss = lambda: problem.loss(model, x.to(dtype), y)
         self.loss0 = self._batch.measure(loss).item()
         params = [param for param in model.parameters() if param.grad is not None]
         self._line = Line(params, [param.grad for param in params])

@@ -1,4 +1,5 @@
 """What line searches along the negative gradient share: the closure, the line, the record."""
+# pyright: reportPrivateUsage=false, reportPrivateImportUsage=false
 
 import math
 from collections.abc import Callable, Mapping
@@ -154,6 +155,7 @@ class LineSearch(torch.optim.Optimizer):
         """
         self._batch.refuse_inside()
         settings = [dict(group) for group in self.param_groups]
+        states = {param: dict(state) for param, state in self.state.items()}
         lines: list[Line] = []
         try:
             return self._step(closure, lines)
@@ -162,6 +164,8 @@ class LineSearch(torch.optim.Optimizer):
                 line.restore()
             for group, before in zip(self.param_groups, settings, strict=True):
                 group.update(before)
+            self.state.clear()
+            self.state.update(states)
             self._batch.roll_back()
             raise
 
@@ -199,7 +203,7 @@ class LineSearch(torch.optim.Optimizer):
             raise RuntimeError(
                 f"no parameter given to {name} has a gradient: the loss does not depend on any of them"
             )
-        if any(param.grad.layout != torch.strided for param in params):
+        if any(param.grad is not None and param.grad.layout is not torch.strided for param in params):
             raise RuntimeError(
                 f"{name} does not support sparse gradients: build embeddings with sparse=False"
             )

@@ -1,4 +1,4 @@
-"""The first steps say when a closure is not one function of the weights or a gradient not its gradient, and only then."""
+"""The first steps say when a closure is not one function or a gradient not its gradient, and only then."""
 
 import copy
 import itertools
@@ -7,6 +7,7 @@ import os
 import re
 import tempfile
 import warnings
+from pathlib import Path
 
 import pytest
 import torch
@@ -58,14 +59,14 @@ def new_batch_from_a_loader(model, optimizer):
 def late_binding(model, optimizer):
     for _ in range(4):
         for x, y in zip(X.split(4), Y.split(4), strict=True):
-            optimizer.backward(lambda: (model(x) - y).square().mean() / 4)  # noqa: B023 - the fault
+            optimizer.backward(lambda: (model(x) - y).square().mean() / 4)
         optimizer.step()
 
 
 def batch_changed_by_index(model, optimizer):
     """What the closure works on lies in a file, where nobody brings it back."""
     with tempfile.TemporaryDirectory() as folder:
-        place = os.path.join(folder, "batch.pt")
+        place = Path(folder) / "batch.pt"
         torch.save(X, place)
 
         def loss():
@@ -166,8 +167,14 @@ def whole_loss_outside(model, optimizer):
 OUTSIDE = [encoder_outside, penalty_outside, weights_computed_outside, whole_loss_outside]
 
 CAUSES = [
-    *((fault, "not the same function each time.*fetches a new batch.*lambda.*changed in place") for fault in CHANGING),
-    *((fault, "gradient is not that of the closure's loss.*clipped.*scaled.*divided") for fault in WRONG_GRADIENT),
+    *(
+        (fault, "not the same function each time.*fetches a new batch.*lambda.*changed in place")
+        for fault in CHANGING
+    ),
+    *(
+        (fault, "gradient is not that of the closure's loss.*clipped.*scaled.*divided")
+        for fault in WRONG_GRADIENT
+    ),
     *((fault, "outside of the closure") for fault in OUTSIDE),
 ]
 
@@ -278,7 +285,9 @@ def divergence(model, x, y):
 
 
 def regularised(model, x, y):
-    return cross_entropy(model(x), y) + 1e-2 * sum(param.float().square().sum() for param in model.parameters())
+    return cross_entropy(model(x), y) + 1e-2 * sum(
+        param.float().square().sum() for param in model.parameters()
+    )
 
 
 def negative(model, x, y):
@@ -299,13 +308,13 @@ def large_offset(model, x, y):
 
 def in_autocast(model, x, y):
     """Less precise than the weights."""
-    with torch.autocast("cpu", torch.bfloat16):
+    with torch.autocast("cpu", torch.float16 if x.dtype is torch.float16 else torch.bfloat16):
         return around_zero(model, x, y)
 
 
 LOSSES = [
-    entropy, entropy_in_float32, smoothed, summed, tiny, hinge, absolute, divergence, regularised, negative, around_zero,
-    large_offset, in_autocast,
+    entropy, entropy_in_float32, smoothed, summed, tiny, hinge, absolute, divergence, regularised, negative,
+    around_zero, large_offset, in_autocast,
 ]  # fmt: skip
 MUS = [1e-4, 1e-3, 1e-2, 0.1, 1.0, 3.0]
 DTYPES = [torch.float64, torch.float32, torch.bfloat16, torch.float16]
@@ -316,7 +325,9 @@ DTYPES = [torch.float64, torch.float32, torch.bfloat16, torch.float16]
 @pytest.mark.parametrize("loss", LOSSES, ids=lambda loss: loss.__name__)
 def test_no_word_for_right_closures(loss, dtype, mu):
     """Warnings are errors here."""
-    for seed, middle in enumerate([(), (nn.BatchNorm1d(24),), (nn.LayerNorm(24), nn.Dropout(0.3)), (nn.Tanh(),)]):
+    for seed, middle in enumerate(
+        [(), (nn.BatchNorm1d(24),), (nn.LayerNorm(24), nn.Dropout(0.3)), (nn.Tanh(),)]
+    ):
         model = classifier(dtype, seed, *middle)
         x, y = batch(dtype, seed)
         optimizer = PAL(model.parameters(), mu=mu, beta=0.4 * (seed % 2))
@@ -357,7 +368,9 @@ def test_no_word_at_any_scale_of_the_loss(dtype, scale):
             optimizer.step(lambda: cross_entropy(model(x), y) * scale)
 
 
-@pytest.mark.parametrize("settings", [{"weight_decay": 0.1}, {"maximize": True}, {"s_max": 1e-3}, {"lr": 0.01}, {"foreach": False}])
+@pytest.mark.parametrize(
+    "settings", [{"weight_decay": 0.1}, {"maximize": True}, {"s_max": 1e-3}, {"lr": 0.01}, {"foreach": False}]
+)
 def test_no_word_in_any_setting(settings):
     for mu in MUS:
         model = classifier(torch.float64, 0, nn.Dropout(0.2))
@@ -387,7 +400,9 @@ def test_no_word_where_the_loss_is_no_number():
     for bad in (math.nan, math.inf):
         optimizer = PAL([weight])
         for number in range(6):
-            optimizer.step(lambda bad=bad, number=number: weight.square().sum() * (bad if number % 2 == 0 else 1))
+            optimizer.step(
+                lambda bad=bad, number=number: weight.square().sum() * (bad if number % 2 == 0 else 1)
+            )
 
 
 def test_no_word_on_a_line_with_kinks():
@@ -409,7 +424,8 @@ def test_no_word_for_accumulated_and_unscaled_gradients():
     for _ in range(5):
         for rows in (slice(0, 16), slice(16, 32)):
             optimizer.backward(
-                lambda rows=rows: cross_entropy(model(x[rows]), y[rows]) / 2, lambda loss: scaler.scale(loss).backward()
+                lambda rows=rows: cross_entropy(model(x[rows]), y[rows]) / 2,
+                lambda loss: scaler.scale(loss).backward(),
             )
         scaler.step(optimizer)
         scaler.update()
