@@ -293,7 +293,9 @@ class Apart(TorchDispatchMode):
         return result
 
 
-@pytest.mark.filterwarnings("ignore:Accessing the data pointer of FakeTensor")  # there are no weights to find again
+@pytest.mark.filterwarnings(
+    "ignore:Accessing the data pointer of FakeTensor"
+)  # there are no weights to find again
 @pytest.mark.parametrize("name", CAPTURED)
 def test_no_number_is_read_or_brought_to_the_device(name, monkeypatch):
     """On a CUDA device that is only thought of: shapes without values, which nobody can read."""
