@@ -1,7 +1,6 @@
 """PAL with one thing changed, to see what it is good for. Not for training: `pal.optimizer` is the whole of it."""
 
 import math
-from dataclasses import replace
 from enum import IntEnum
 from typing import Any
 
@@ -13,7 +12,6 @@ from torch.optim.optimizer import ParamsT
 from pal import kernels
 from pal.closure import Autocast, Batch, BatchLoss, Closure
 from pal.direction import Direction
-from pal.line import LineRecord
 from pal.optimizer import PAL
 from pal.parabola import Case, Minimum, Scalar
 from pal.state import Kept
@@ -127,14 +125,6 @@ class Safeguarded(PAL):
     def cases(self) -> dict[Any, int]:
         """How many steps ended in each case or refusal."""
         return dict(zip([*Case, *Refusal], self._kept.counts(), strict=True))
-
-    @property
-    def line(self) -> LineRecord | None:
-        """The record of the last step, with the forward pass at l(s) where there was one."""
-        record = super().line
-        if record is None or not (record.step > 0 or record.case >= len(Case)):
-            return record
-        return replace(record, evaluations=record.evaluations + 1)
 
     def _minimum(
         self,
