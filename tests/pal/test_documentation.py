@@ -3,6 +3,7 @@
 The recipes of the guide for frameworks and several processes are in `test_frameworks.py`.
 """
 
+import ast
 import copy
 import doctest
 import importlib
@@ -88,6 +89,18 @@ def test_closure_of_torch(space):
     torch.set_rng_state(draws)
     step_by_hand(expected, on(space["inputs"], space["targets"]))
     assert_same_weights(space["model"], expected)
+
+
+@needs_guide
+def test_warnings_are_quoted_as_they_are():
+    rows = re.findall(
+        r"^\| (the .*?|a part .*?) \|", guide.PATH.read_text().split("### The check")[1], re.MULTILINE
+    )
+    assert len(rows) == 6
+    sources = [ast.parse(path.read_text()) for path in Path(pal.__file__).parent.glob("*.py")]
+    texts = [node.value for tree in sources for node in ast.walk(tree) if isinstance(node, ast.Constant)]
+    said = [text for text in texts if isinstance(text, str)]
+    assert [row for row in rows if not any(text.startswith(row) for text in said)] == []
 
 
 @needs_guide
