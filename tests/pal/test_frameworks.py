@@ -148,7 +148,9 @@ def two_processes(tmp_path_factory) -> Path:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    mp.spawn(process, (port, str(folder), codes), nprocs=2)
+    server = mp.get_context("forkserver")
+    server.set_forkserver_preload(["lightning", "torch"])  # imported once for both: most of the time goes there
+    mp.start_processes(process, (port, str(folder), codes), nprocs=2, start_method="forkserver")
     return folder
 
 
