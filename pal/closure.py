@@ -202,7 +202,7 @@ class BatchLoss:
                 accumulation, a GradScaler), the loss of the step is scaled alike.
 
         Returns:
-            The loss that the gradient belongs to, detached, 0-dim, in float32 or better.
+            The loss, detached, 0-dim, in float32 or better.
 
         Raises:
             TypeError: if the closure returns anything but one number.
@@ -311,7 +311,7 @@ class BatchLoss:
         self._draws |= self.watching and start.drew_on_device()
         gradient = next((param.grad for param in params if param.grad is not None), None)
         self._left = weakref.ref(gradient) if gradient is not None else nothing, version(gradient)
-        return term.of_step(value)
+        return value
 
     def _again(self, batch: Batch) -> Tensor:
         if self.watching or batch.reached.stateful:  # something may have been made by the first evaluation
@@ -389,7 +389,9 @@ class BatchLoss:
             kept += new.frozen
         else:
             batch.trusted += [(tensor, tensor._version) for tensor in new.frozen if not tensor.is_inference()]
-        batch.weights = {storage(local(param)) for param in self._params() if not is_lazy(param)}
+        batch.weights = {
+            storage(local(param)) for param in self._params() if param.requires_grad and not is_lazy(param)
+        }
         moments.append(Snapshot(new, kept, shy, batch.weights))
         batch.kept += kept
         batch.shy += shy
@@ -476,7 +478,11 @@ def number(loss: object) -> Tensor:
 @torch.enable_grad()
 def backward_factor(backward: Backward, loss: object) -> float | Tensor:
     """Call backward on the loss; give the factor by which the gradient is that of a larger or smaller loss."""
-    if not isinstance(loss, Tensor) or not loss.requires_grad:
+    if not isinstance(loss, Tensor):
+        raise TypeError(
+            f"the closure must return the loss as a tensor with one element; it returned {type(loss).__name__}"
+        )
+    if not loss.requires_grad:
         raise RuntimeError(
             "the loss returned by the closure has no gradient: compute it with gradients enabled, from the weights "
             "given to the optimizer"

@@ -91,8 +91,7 @@ class Part:
         if not l2:
             self.origin.save()
             return self._summed(Products(gg, gm, mm, terms=gg))
-        kernels.multiply_(room.views, self.origin.params)
-        pull = sign * room.sum()
+        pull = sign * room.dot_with(self.origin.params)
         self.origin.save()
         decayed = room.dot(room)
         along = 0.0 if m is None else room.dot(m)

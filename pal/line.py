@@ -88,8 +88,13 @@ class Flat:
         """Inner product with another copy of such tensors; a float on the CPU, else a 0-dim tensor."""
         return dot(self._chunks, other._chunks)
 
-    def sum(self) -> Scalar:
-        """Sum of everything."""
+    def dot_with(self, tensors: list[Tensor]) -> Scalar:
+        """Inner product with such tensors themselves; afterwards the room may hold anything."""
+        if self.buffer.itemsize < 4:  # whose products are beyond the range of such numbers
+            return dot(
+                [view.reshape(-1) for view in self.views], [tensor.reshape(-1) for tensor in tensors]
+            )
+        kernels.multiply_(self.views, tensors)
         return dot(self._chunks, [torch.ones_like(chunk) for chunk in self._chunks])
 
     def norm(self) -> Scalar:

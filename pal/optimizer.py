@@ -190,7 +190,7 @@ class PAL(torch.optim.Optimizer):
             call: how to call backward on the loss, such as `accelerator.backward`. If that scales the loss, so does PAL.
 
         Returns:
-            The loss that the gradient belongs to, detached.
+            The loss of the closure, detached.
         """
         kept = self._kept
         loss = kept.batch.measure(closure, call)
@@ -264,10 +264,12 @@ class PAL(torch.optim.Optimizer):
         loss = kept.batch.loss()
         own_loss0 = direction.loss(loss)
         own_loss_mu = self._loss_at(direction, mu)
-        loss0, loss_mu, slope = self._mean(own_loss0, own_loss_mu, own_slope)
+        looks = kept.looks < ATTEMPTS and not capturing()
+        numbers = own_loss0, own_loss_mu, own_slope, *([own_slope * own_slope] if looks else [])
+        loss0, loss_mu, slope, *square = self._mean(*numbers)
         evaluations = kept.batch.evaluations
-        if kept.looks < ATTEMPTS and not capturing():
-            self._compare_processes(own_slope)
+        if looks:
+            refuse_other_lines(float(slope), float(square[0]))
             self._look(direction, *map(float, (loss0, loss_mu, slope, mu)))
         minimum = self._minimum(direction, loss0, loss_mu, slope, mu, s_max)
         record = loss0, loss_mu, slope, minimum.curvature, minimum.step, norm, minimum.case, minimum.clipped
@@ -378,15 +380,6 @@ class PAL(torch.optim.Optimizer):
             packed /= group.size()
         return [number.item() for number in packed] if on_host else packed.unbind()
 
-    def _compare_processes(self, slope: Scalar) -> None:
-        """Raise RuntimeError if the processes that share a batch would go along different lines."""
-        first, second = (float(each) for each in self._mean(slope, slope * slope))
-        if abs(second - first * first) > 1e-4 * second:
-            raise RuntimeError(
-                "PAL's processes have different gradients: average them (DistributedDataParallel, or your own all_reduce), "
-                "and give each process all weights (ZeroRedundancyOptimizer and others that deal out the weights do not)"
-            )
-
     def _look(self, direction: Direction, loss0: float, loss_mu: float, slope: float, mu: float) -> None:
         """See whether the closure is what it must be."""
         kept = self._kept
@@ -401,3 +394,12 @@ class PAL(torch.optim.Optimizer):
         else:
             precision = max(torch.finfo(param.dtype).eps for param in kept.present)
             kept.looks = ATTEMPTS if can_tell(loss_at, loss0, slope, mu, precision) else kept.looks + 1
+
+
+def refuse_other_lines(slope: float, square: float) -> None:
+    """Raise RuntimeError if the slopes of processes that share a batch, with this mean and mean square, differ."""
+    if abs(square - slope * slope) > 1e-4 * square:
+        raise RuntimeError(
+            "PAL's processes have different gradients: average them (DistributedDataParallel, or your own all_reduce), and "
+            "give each process all weights (ZeroRedundancyOptimizer and others that deal out the weights do not)"
+        )

@@ -103,7 +103,7 @@ class PythonTwister(Twister):
 class NumpyTwister(Twister):
     """The generator behind `numpy.random.rand`.
 
-    The normal number that it draws ahead is seen by `get_state` only. Without one, equal words are an equal state.
+    The normal number that it draws ahead is seen by `get_state` only. Until there was one, equal words are an equal state.
     """
 
     def __init__(self, numpy_random: Any) -> None:
@@ -111,6 +111,7 @@ class NumpyTwister(Twister):
         self._owner = numpy_random.mtrand._rand
         self._bits: Any = None
         self._last: tuple[bytes | None, Any] = None, None
+        self._ahead = False  # whether a normal number was ever seen drawn ahead
 
     def save(self) -> Any:
         """The present state."""
@@ -118,15 +119,16 @@ class NumpyTwister(Twister):
             self._find()
         if self._memory is None:
             return None, self._get()
-        words, state = self._last
-        if words is None or state["has_gauss"] or words != self._memory.raw:
+        words, _ = self._last
+        if words is None or self._ahead or words != self._memory.raw:
             self._last = self._memory.raw, self._get()
+            self._ahead |= bool(self._last[1]["has_gauss"])
         return self._last
 
     def restore(self, saved: Any) -> None:
         """Back to a saved state."""
         words, state = saved
-        if words is None or state["has_gauss"] or words != self._memory.raw:
+        if words is None or self._ahead or words != self._memory.raw:
             self._put(state)
 
     def _find(self) -> None:

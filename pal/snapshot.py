@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Iterable, Sequence
 from operator import is_
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -115,10 +115,7 @@ def refill(live: Any, saved: Any) -> None:
     if len(live) == len(saved) and all(map(is_, live, saved)) and not isinstance(live, dict):
         return
     live.clear()
-    if isinstance(live, dict):
-        dict.update(cast(dict[Any, Any], live), saved)  # a Counter's own update would add up
-    else:
-        (live.extend if hasattr(live, "extend") else live.update)(saved)
+    (live.extend if hasattr(live, "extend") else live.update)(saved)
 
 
 def writable(tensors: Iterable[Tensor]) -> list[Tensor]:

@@ -154,6 +154,7 @@ class LineSearch(torch.optim.Optimizer):
         """
         self._batch.refuse_inside()
         settings = [dict(group) for group in self.param_groups]
+        states = {param: dict(state) for param, state in self.state.items()}
         lines: list[Line] = []
         try:
             return self._step(closure, lines)
@@ -162,6 +163,8 @@ class LineSearch(torch.optim.Optimizer):
                 line.restore()
             for group, before in zip(self.param_groups, settings, strict=True):
                 group.update(before)
+            self.state.clear()
+            self.state.update(states)
             self._batch.roll_back()
             raise
 

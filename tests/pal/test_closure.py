@@ -60,8 +60,8 @@ def test_everything_is_shown_again_when_the_probe_fails():
             raise KeyError
         return model(x).square().mean()
 
-    batch_loss.measure(closure)
     state = {name: value.clone() for name, value in model.state_dict().items()}
+    batch_loss.measure(closure)
     with pytest.raises(KeyError):
         batch_loss.again()
     assert all(layer.track_running_stats for layer in model)

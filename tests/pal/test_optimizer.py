@@ -137,7 +137,7 @@ def test_how_weights_are_cut_into_groups_does_not_matter(seed, cut, beta):
 
 def test_every_case_is_reached_and_counted():
     x = torch.tensor([1.0], dtype=torch.float64, requires_grad=True)
-    optimizer = PAL([x], mu=0.5, beta=2.0)
+    optimizer = PAL([x], mu=0.5, beta=0.9)
     losses = [
         lambda: x.square().sum(),  # convex
         lambda: -x.square().sum(),  # concave: a gradient away from zero
@@ -184,9 +184,9 @@ def test_decoupled_weight_decay_shrinks_beside_the_line(beta):
     train(plain, unseen, 1)
     assert decayed.line.loss0 == unseen.line.loss0
     assert decayed.line.step == unseen.line.step
-    rate = unseen.line.learning_rate.item()
+    step = unseen.line.step.item()
     for param, expected, origin in zip(ours.parameters(), plain.parameters(), start, strict=True):
-        torch.testing.assert_close(param, expected - 0.1 * rate * origin)
+        torch.testing.assert_close(param, expected - 0.1 * step * origin)
 
 
 @pytest.mark.parametrize(
@@ -286,7 +286,7 @@ def test_zero_grad_forgets_what_backward_began():
         ("mu", "small", "a finite number > 0"),
         ("alpha", 0.0, "a finite number > 0"),
         ("alpha", math.nan, "a finite number > 0"),
-        ("beta", -0.1, "a finite number >= 0"),
+        ("beta", -0.1, "a number >= 0 and < 1"),
         ("s_max", 0.0, "a number > 0, or infinity"),
         ("s_max", None, "a number > 0, or infinity"),
         ("lr", -1.0, "a finite number >= 0"),
@@ -316,18 +316,6 @@ def test_groups_must_agree_on_the_line():
 def test_step_needs_a_closure_or_backward():
     with pytest.raises(RuntimeError, match=r"step\(closure\), or backward\(closure\) before step\(\)"):
         PAL([torch.ones(1, requires_grad=True)]).step()
-
-
-def test_closure_must_leave_backward_to_pal():
-    x = torch.ones(1, requires_grad=True)
-
-    def closure():
-        loss = x.square().sum()
-        loss.backward()
-        return loss
-
-    with pytest.raises(RuntimeError, match="closure must not call backward"):
-        PAL([x]).step(closure)
 
 
 def test_no_gradient_at_all_is_an_error():
