@@ -379,7 +379,9 @@ class BatchLoss:
         new = found.without(batch.reached) if batch.reached.modules else found
         kept: list[Tensor] = []
         held = [tensor for tensor in new.tensors if not tensor.requires_grad and not tensor.is_inference()]
-        shy: list[Tensor] = []  # not written to unless they are seen to have changed: other threads may read them
+        shy: list[
+            Tensor
+        ] = []  # not written to unless they are seen to have changed: other threads may read them
         if (self.watching or self._writes) and nbytes(held) <= BUDGET:
             kept += held
             shy = [] if self._writes else held
@@ -429,7 +431,9 @@ class BatchLoss:
         """Parameters whose gradients a further evaluation may touch."""
         params = list(self._params())
         if self._calls_backward:
-            params += [param for module in batch.reached.modules for param in module.parameters(recurse=False)]
+            params += [
+                param for module in batch.reached.modules for param in module.parameters(recurse=False)
+            ]
         return params
 
     def _watch(self, evaluation: int) -> None:

@@ -84,7 +84,9 @@ class Part:
     def take(self, sign: float) -> Products:
         """Take the gradients, and the present weights as the origin; multiply."""
         room, m, l2 = self.origin.room, self.m, self.l2
-        self.gradients[:] = [real(local(param.grad).resolve_conj()) for param in self.params if param.grad is not None]
+        self.gradients[:] = [
+            real(local(param.grad).resolve_conj()) for param in self.params if param.grad is not None
+        ]
         room.copy(self.gradients)
         gg = room.dot(room)
         gm, mm = (0.0, 0.0) if m is None else (sign * room.dot(m), m.dot(m))
@@ -244,7 +246,12 @@ class Direction:
         growths = [part.growing(self._sign, self._beta, self._finite) for part in self._parts]
         moves = [part.finishing(scale, distance, self._sign) for part in self._parts]
         self._away = True
-        return [*chain(*growths), *chain(*moves), *kernels.stale_caches(), partial(setattr, self, "_away", False)]
+        return [
+            *chain(*growths),
+            *chain(*moves),
+            *kernels.stale_caches(),
+            partial(setattr, self, "_away", False),
+        ]
 
     def adopt(self, state: Mapping[Tensor, dict[str, Any]]) -> None:
         """Take over each parameter's m, its "direction", from an earlier direction or a checkpoint, and keep it there."""

@@ -118,7 +118,12 @@ class PAL(torch.optim.Optimizer):
     def __getstate__(self) -> dict[str, Any]:
         """What a copy or a pickle takes along."""
         kept = self._kept
-        mine = {"processes": kept.processes, "modules": kept.modules, "check": kept.check, "cases": kept.counts()}
+        mine = {
+            "processes": kept.processes,
+            "modules": kept.modules,
+            "check": kept.check,
+            "cases": kept.counts(),
+        }
         return {**super().__getstate__(), "_kept": mine}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -267,7 +272,6 @@ class PAL(torch.optim.Optimizer):
         looks = kept.looks < ATTEMPTS and not capturing()
         numbers = own_loss0, own_loss_mu, own_slope, *([own_slope * own_slope] if looks else [])
         loss0, loss_mu, slope, *square = self._mean(*numbers)
-        evaluations = kept.batch.evaluations
         if looks:
             refuse_other_lines(float(slope), float(square[0]))
             self._look(direction, *map(float, (loss0, loss_mu, slope, mu)))
@@ -276,7 +280,7 @@ class PAL(torch.optim.Optimizer):
         commit = [
             *direction.finishing(minimum.step),
             kept.counting(minimum.case),
-            partial(setattr, kept, "record", (*record, evaluations)),
+            partial(setattr, kept, "record", (*record, kept.batch.evaluations)),
             kept.batch.resetting(),
         ]
         return kernels.run(commit, as_tensor(-loss0 if group["maximize"] else loss0, loss))
@@ -324,7 +328,9 @@ class PAL(torch.optim.Optimizer):
             )
         if any(param.grad.layout is not torch.strided for param in present):
             raise RuntimeError("PAL does not support sparse gradients: build embeddings with sparse=False")
-        layout = [(group["weight_decay"], group["decoupled_weight_decay"], group["beta"] > 0) for group in groups]
+        layout = [
+            (group["weight_decay"], group["decoupled_weight_decay"], group["beta"] > 0) for group in groups
+        ]
         layout += [(param.dtype, param.device, param.stride()) for param in present]
         same = len(present) == len(kept.present) and all(map(is_, present, kept.present))
         if kept.direction is None or not same or layout != kept.layout:
@@ -382,7 +388,7 @@ class PAL(torch.optim.Optimizer):
 
     def _look(self, direction: Direction, loss0: float, loss_mu: float, slope: float, mu: float) -> None:
         """See whether the closure is what it must be."""
-        kept = self._kept
+        kept, evaluations = self._kept, self._kept.batch.evaluations
 
         def loss_at(distance: float) -> float:
             return float(self._mean(self._loss_at(direction, distance))[0])
@@ -394,6 +400,7 @@ class PAL(torch.optim.Optimizer):
         else:
             precision = max(torch.finfo(param.dtype).eps for param in kept.present)
             kept.looks = ATTEMPTS if can_tell(loss_at, loss0, slope, mu, precision) else kept.looks + 1
+            kept.batch.evaluations = evaluations
 
 
 def refuse_other_lines(slope: float, square: float) -> None:

@@ -43,7 +43,9 @@ def sharing(tensor: Tensor) -> list[dist.ProcessGroup]:
         if isinstance(placement, Shard):
             groups.append(tensor.device_mesh.get_group(dimension))
         elif not isinstance(placement, Replicate):
-            raise RuntimeError(f"PAL moves weights that are sharded or replicated; got the placement {placement}")
+            raise RuntimeError(
+                f"PAL moves weights that are sharded or replicated; got the placement {placement}"
+            )
     return groups
 
 

@@ -123,7 +123,9 @@ def writable(tensors: Iterable[Tensor]) -> list[Tensor]:
     kept = {
         id(tensor): tensor
         for tensor in tensors
-        if not (is_lazy(tensor) or tensor.is_inference() or tensor.layout != torch.strided or is_expanded(tensor))
+        if not (
+            is_lazy(tensor) or tensor.is_inference() or tensor.layout != torch.strided or is_expanded(tensor)
+        )
     }
     return list(kept.values())
 

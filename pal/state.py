@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from pal.closure import BatchLoss
 from pal.direction import Direction
-from pal.line import on_host
+from pal.line import on_host, wide
 from pal.parabola import Case, Scalar
 from pal.sharding import local
 
@@ -96,11 +96,11 @@ class Kept:
 def fingerprint(params: Iterable[Tensor]) -> Tensor:
     """Norm and sum of each gradient, in float64 where there is float64: what scaling scales."""
     gradients = [local(param.grad) for param in params if param.grad is not None]
-    wide = torch.float32 if gradients[0].device.type == "mps" else torch.float64
+    dtype = wide(gradients[0])
     numbers = [
         number
         for gradient in gradients
-        for number in (torch.linalg.vector_norm(gradient, dtype=wide), gradient.sum(dtype=wide))
+        for number in (torch.linalg.vector_norm(gradient, dtype=dtype), gradient.sum(dtype=dtype))
     ]
     return torch.stack([number.to(numbers[0].device) for number in numbers])
 

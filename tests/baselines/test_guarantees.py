@@ -117,7 +117,9 @@ def test_every_evaluation_is_of_the_same_function(name):
         with torch.no_grad():
             for param, moved in zip(once.parameters(), model.parameters(), strict=True):
                 param.copy_(moved)
-        assert same_state(whole_state(model), whole_state(once)), "the batch counts once, by its first evaluation"
+        assert same_state(whole_state(model), whole_state(once)), (
+            "the batch counts once, by its first evaluation"
+        )
         torch.set_rng_state(after[0])
         random.setstate(after[1])
 
@@ -160,7 +162,12 @@ def test_an_error_leaves_everything_as_it_was(name, evaluation):
     other.step(lambda: squares(undisturbed))
     other.step(lambda: squares(undisturbed))
     model, optimizer = trained()
-    before = whole_state(model), torch.get_rng_state(), random.getstate(), copy.deepcopy(optimizer.state_dict())
+    before = (
+        whole_state(model),
+        torch.get_rng_state(),
+        random.getstate(),
+        copy.deepcopy(optimizer.state_dict()),
+    )
 
     def fails():
         loss = squares(model)

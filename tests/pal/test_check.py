@@ -166,8 +166,14 @@ def whole_loss_outside(model, optimizer):
 OUTSIDE = [encoder_outside, penalty_outside, weights_computed_outside, whole_loss_outside]
 
 CAUSES = [
-    *((fault, "not the same function each time.*fetches a new batch.*lambda.*changed in place") for fault in CHANGING),
-    *((fault, "gradient is not that of the closure's loss.*clipped.*scaled.*divided") for fault in WRONG_GRADIENT),
+    *(
+        (fault, "not the same function each time.*fetches a new batch.*lambda.*changed in place")
+        for fault in CHANGING
+    ),
+    *(
+        (fault, "gradient is not that of the closure's loss.*clipped.*scaled.*divided")
+        for fault in WRONG_GRADIENT
+    ),
     *((fault, "outside of the closure") for fault in OUTSIDE),
 ]
 
@@ -278,7 +284,9 @@ def divergence(model, x, y):
 
 
 def regularised(model, x, y):
-    return cross_entropy(model(x), y) + 1e-2 * sum(param.float().square().sum() for param in model.parameters())
+    return cross_entropy(model(x), y) + 1e-2 * sum(
+        param.float().square().sum() for param in model.parameters()
+    )
 
 
 def negative(model, x, y):
@@ -316,7 +324,9 @@ DTYPES = [torch.float64, torch.float32, torch.bfloat16, torch.float16]
 @pytest.mark.parametrize("loss", LOSSES, ids=lambda loss: loss.__name__)
 def test_no_word_for_right_closures(loss, dtype, mu):
     """Warnings are errors here."""
-    for seed, middle in enumerate([(), (nn.BatchNorm1d(24),), (nn.LayerNorm(24), nn.Dropout(0.3)), (nn.Tanh(),)]):
+    for seed, middle in enumerate(
+        [(), (nn.BatchNorm1d(24),), (nn.LayerNorm(24), nn.Dropout(0.3)), (nn.Tanh(),)]
+    ):
         model = classifier(dtype, seed, *middle)
         x, y = batch(dtype, seed)
         optimizer = PAL(model.parameters(), mu=mu, beta=0.4 * (seed % 2))
@@ -357,7 +367,9 @@ def test_no_word_at_any_scale_of_the_loss(dtype, scale):
             optimizer.step(lambda: cross_entropy(model(x), y) * scale)
 
 
-@pytest.mark.parametrize("settings", [{"weight_decay": 0.1}, {"maximize": True}, {"s_max": 1e-3}, {"lr": 0.01}, {"foreach": False}])
+@pytest.mark.parametrize(
+    "settings", [{"weight_decay": 0.1}, {"maximize": True}, {"s_max": 1e-3}, {"lr": 0.01}, {"foreach": False}]
+)
 def test_no_word_in_any_setting(settings):
     for mu in MUS:
         model = classifier(torch.float64, 0, nn.Dropout(0.2))
@@ -387,7 +399,9 @@ def test_no_word_where_the_loss_is_no_number():
     for bad in (math.nan, math.inf):
         optimizer = PAL([weight])
         for number in range(6):
-            optimizer.step(lambda bad=bad, number=number: weight.square().sum() * (bad if number % 2 == 0 else 1))
+            optimizer.step(
+                lambda bad=bad, number=number: weight.square().sum() * (bad if number % 2 == 0 else 1)
+            )
 
 
 def test_no_word_on_a_line_with_kinks():
@@ -409,7 +423,8 @@ def test_no_word_for_accumulated_and_unscaled_gradients():
     for _ in range(5):
         for rows in (slice(0, 16), slice(16, 32)):
             optimizer.backward(
-                lambda rows=rows: cross_entropy(model(x[rows]), y[rows]) / 2, lambda loss: scaler.scale(loss).backward()
+                lambda rows=rows: cross_entropy(model(x[rows]), y[rows]) / 2,
+                lambda loss: scaler.scale(loss).backward(),
             )
         scaler.step(optimizer)
         scaler.update()

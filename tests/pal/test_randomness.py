@@ -140,11 +140,20 @@ def test_another_bit_generator_behind_numpys_functions():
 
 
 OWN = {
-    "torch.Generator": (lambda: torch.Generator().manual_seed(0), lambda g: torch.rand(3, generator=g).sum().item()),
-    "torch.Generator, normal": (lambda: torch.Generator().manual_seed(0), lambda g: torch.randn((), generator=g).item()),
+    "torch.Generator": (
+        lambda: torch.Generator().manual_seed(0),
+        lambda g: torch.rand(3, generator=g).sum().item(),
+    ),
+    "torch.Generator, normal": (
+        lambda: torch.Generator().manual_seed(0),
+        lambda g: torch.randn((), generator=g).item(),
+    ),
     "random.Random": (lambda: random.Random(0), lambda g: g.gauss(0, 1)),
     "numpy's Generator": (lambda: np.random.default_rng(0), lambda g: g.standard_normal()),
-    "numpy's Generator on another twister": (lambda: np.random.Generator(np.random.Philox(0)), lambda g: g.random()),
+    "numpy's Generator on another twister": (
+        lambda: np.random.Generator(np.random.Philox(0)),
+        lambda g: g.random(),
+    ),
     "numpy's RandomState": (lambda: np.random.RandomState(0), lambda g: g.randn()),
 }
 
@@ -200,7 +209,15 @@ def in_a_module_of_a_module(generator, draw):
     return lambda: module[0](draw)
 
 
-PLACES = [in_a_cell, in_a_default, in_a_list, in_a_dictionary, in_an_object, in_a_module, in_a_module_of_a_module]
+PLACES = [
+    in_a_cell,
+    in_a_default,
+    in_a_list,
+    in_a_dictionary,
+    in_an_object,
+    in_a_module,
+    in_a_module_of_a_module,
+]
 
 
 @pytest.mark.parametrize("place", PLACES, ids=lambda place: place.__name__)
@@ -259,7 +276,11 @@ def test_numbers_that_nobody_can_draw_again_are_noticed():
 def test_an_error_gives_the_numbers_back():
     generator, model = torch.Generator().manual_seed(0), perceptron()
     optimizer = PAL(model.parameters())
-    loss = lambda: (model(X + torch.rand((), generator=generator) + random.random() + np.random.rand()) - Y).square().mean()  # noqa: E731
+    loss = lambda: (
+        (model(X + torch.rand((), generator=generator) + random.random() + np.random.rand()) - Y)
+        .square()
+        .mean()
+    )  # noqa: E731
     optimizer.step(loss)
     for calls in (1, 2):
         count, moment, own = [], draws(), generator.get_state()
