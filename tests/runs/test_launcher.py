@@ -37,18 +37,16 @@ def break_checkpoint(config):
     (folder / "checkpoint.pt").write_bytes(b"no checkpoint")
 
 
-def kill_worker(pid):
-    os.kill(pid, signal.SIGKILL)
-    until(lambda: not alive(pid))
-
-
 def kill_workers(config, times):
-    """Kill this process's worker each time it is in the middle of the run."""
+    """Kill this process's workers each time one is in the middle of the run."""
+    others = set(children(os.getpid()))
     for _ in range(times):
         until(lambda: worked_on(config))
-        (worker,) = children(os.getpid())
-        kill_worker(worker)
-        (record_folder(config) / "config.json").unlink(missing_ok=True)
+        (record_folder(config) / "config.json").unlink()  # the next worker writes it anew
+        workers = set(children(os.getpid())) - others
+        for worker in workers:
+            os.kill(worker, signal.SIGKILL)
+        until(lambda: not any(map(alive, workers)))
 
 
 def test_failed_and_killed_runs_are_named_with_their_logs_and_stop_nothing_else():
