@@ -1,4 +1,4 @@
-"""What all problems are, without loading any data."""
+"""A table of all problems, made without loading any data."""
 
 from collections.abc import Iterator
 from functools import lru_cache
@@ -14,7 +14,7 @@ from experiments.problems.registry import PROBLEMS
 
 
 class Row(NamedTuple):
-    """One problem: examples per split, shape of an example, size and cost of the network, and its choices."""
+    """One problem: examples per split, shape of an example, size and cost of the network, source of the choices."""
 
     problem: str
     examples: tuple[int, int, int]
@@ -28,7 +28,7 @@ class Row(NamedTuple):
 
 
 def rows() -> Iterator[Row]:
-    """A row for each problem."""
+    """One row per problem."""
     for problem in PROBLEMS.values():
         parameters, flops = _cost(problem.network, problem.data.shape, problem.data.outputs)
         yield Row(
@@ -68,7 +68,7 @@ def table() -> Table:
 
 @lru_cache
 def _cost(network: str, shape: tuple[int, ...], outputs: int) -> tuple[int, int]:
-    """Parameters, and floating-point operations of one example's forward pass; nothing is computed."""
+    """Numbers of parameters and of floating-point operations in a forward pass of one example, without computing it."""
     with torch.device("meta"):
         model = models.build(network, shape, outputs).eval()
         example = torch.zeros(1, *shape, dtype=torch.int64 if _embeds(model) else torch.float32)
