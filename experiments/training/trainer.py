@@ -105,7 +105,7 @@ class Trainer:
         self.step += 1
 
     def evaluate(self) -> dict[str, float]:
-        """Mean training loss and learning rate since the last evaluation, and loss and accuracy on the validation data."""
+        """Mean training loss and learning rate since the last evaluation, and the validation loss and accuracy."""
         since = int(self.history["evaluation_step"][-1]) if self.history else 0
         self.optimizer.eval()
         with self._precision():
