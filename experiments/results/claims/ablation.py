@@ -1,4 +1,4 @@
-"""Claims about PAL's measuring step, number type and pieces of care, and about known errors of the published code."""
+"""Claims about mu, the dtype, PAL's safeguards, and known bugs of the published code."""
 
 import numpy as np
 import pandas as pd
@@ -13,16 +13,16 @@ from experiments.results.claims.verdict import (
 )
 
 MARGIN = 0.02
-"""A difference of validation accuracy that counts as none: that of the claim on alpha."""
+"""A difference of validation accuracy that counts as none, as in the claim on alpha."""
 
 RECOMMENDED = (0.1, 1.0)
-"""Values of mu that the authors' documentation recommends lie within."""
+"""The range of mu that the authors' documentation recommends."""
 
 WITHIN = f"Supported if the whole interval of the mean is within {MARGIN:g}, contradicted if it is outside."
 
 
 def _swept(evidence: Evidence) -> pd.DataFrame:
-    """Plain PAL's runs."""
+    """The runs of plain PAL."""
     runs = evidence.reached("ablation", "final_val_accuracy")
     return runs[runs["variant"] == "pal"]
 
@@ -53,13 +53,13 @@ def _bfloat16_accuracy(evidence: Evidence) -> Measured | None:
 
 
 def _number_types(runs: pd.DataFrame, column: str) -> pd.DataFrame:
-    """Values in both number types, one row per problem, seed and mu that have both; empty if there are none."""
+    """Values in both dtypes, one row per problem, seed and mu that have both; empty if there are none."""
     table = runs.pivot_table(column, ["problem", "seed", "mu"], "dtype")
     return table.reindex(columns=["float32", "bfloat16"]).dropna()
 
 
 def _unchanged(variant: str) -> Measure:
-    """How far the mean validation accuracy of a variant is from its reference's."""
+    """How far the mean validation accuracy of a variant is from that of its reference."""
 
     def measure(evidence: Evidence) -> Measured | None:
         return _closeness(_differences(evidence, variant, "val_accuracy"), "variant minus reference")
@@ -68,7 +68,7 @@ def _unchanged(variant: str) -> Measure:
 
 
 def _closeness(differences: pd.Series, explanation: str) -> Measured | None:
-    """Minus the size of a mean difference, with the interval that the mean's gives it."""
+    """Minus the absolute value of a mean difference, with the interval that follows from that of the mean."""
     mean = paired(differences, explanation)
     if mean is None:
         return None
@@ -76,7 +76,7 @@ def _closeness(differences: pd.Series, explanation: str) -> Measured | None:
     words = f"{explanation}: {mean.value:+.3g} ({mean.low:+.3g} to {mean.high:+.3g})"
     return Measured(
         0.0 - abs(mean.value), float(0.0 - far), float(0.0 - near), mean.n, words
-    )  # 0.0 -: no minus zero
+    )  # 0.0 - avoids minus zero
 
 
 def _lost_to_new_masks(evidence: Evidence) -> Measured | None:

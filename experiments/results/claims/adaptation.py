@@ -3,7 +3,7 @@
 from experiments.results.claims.verdict import Claim, Evidence, Measured, lowest_minus_highest, paired
 
 NEAR = (0.8, 1.7)
-"""Values of alpha that the authors' documentation recommends lie within."""
+"""The range of alpha that the authors' documentation recommends."""
 
 
 def _short(evidence: Evidence) -> Measured | None:

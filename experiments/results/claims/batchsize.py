@@ -8,11 +8,11 @@ from experiments.results.claims.verdict import Claim, Evidence, Measure, Measure
 from experiments.results.tables.batchsize import STRATEGIES, means, resampled, sizes_of
 
 Statistic = Callable[[np.ndarray, list[int]], np.ndarray]
-"""Of means over lines, last axes [sizes, strategies]."""
+"""A statistic of means over lines, last axes [sizes, strategies]."""
 
 
 def _of_means(measure: str, statistic: Statistic, explanation: str) -> Measure:
-    """A statistic of the means over the lines of each problem, mean over problems."""
+    """A statistic of the means over the lines of each problem, averaged over problems."""
 
     def judge(evidence: Evidence) -> Measured | None:
         lines = evidence.table("batchsize", "strategies")
@@ -22,7 +22,7 @@ def _of_means(measure: str, statistic: Statistic, explanation: str) -> Measure:
         values = {name: statistic(means(group, measure), sizes_of(group)) for name, group in groups.items()}
         random = np.random.default_rng(
             0
-        )  # one for all, so that problems are drawn independently of each other
+        )  # one generator for all, so that problems are resampled independently
         draws = [statistic(resampled(group, measure, random), sizes_of(group)) for group in groups.values()]
         low, high = np.quantile(np.mean(draws, axis=0), [0.025, 0.975])
         words = f"{explanation}; {', '.join(f'{name} {value:.3g}' for name, value in values.items())}"
@@ -33,29 +33,29 @@ def _of_means(measure: str, statistic: Statistic, explanation: str) -> Measure:
 
 
 def per_doubling(values: np.ndarray, sizes: list[int]) -> np.ndarray:
-    """Slope of the least-squares line through values over log2 of the batch size, the last axis."""
+    """Least-squares slope of values over log2 of the batch size, which is the last axis."""
     places = np.log2(sizes) - np.mean(np.log2(sizes))
     return values @ places / (places @ places)
 
 
 def _share_per_doubling(improvements: np.ndarray, sizes: list[int], strategy: str) -> np.ndarray:
-    """Growth of a strategy's improvement, as a share of the optimum's at the largest size."""
+    """Growth of the improvement of a strategy, as a fraction of that of the optimum at the largest size."""
     possible = improvements[..., -1, STRATEGIES.index("optimum")]
     return per_doubling(improvements[..., STRATEGIES.index(strategy)], sizes) / possible
 
 
 def growth(improvements: np.ndarray, sizes: list[int]) -> np.ndarray:
-    """Of PAL's improvement."""
+    """Growth of PAL's improvement."""
     return _share_per_doubling(improvements, sizes, "pal")
 
 
 def less_sensitive(improvements: np.ndarray, sizes: list[int]) -> np.ndarray:
-    """Of SGD's improvement at 0.1 minus that of PAL's."""
+    """Growth of the improvement of SGD at 0.1, minus that of PAL."""
     return _share_per_doubling(improvements, sizes, "sgd-0.1") - growth(improvements, sizes)
 
 
 def nearer(distances: np.ndarray, sizes: list[int]) -> np.ndarray:
-    """How much less far beyond the optimum the batch minimum is, distance per doubling."""
+    """Decrease per doubling of the distance by which the batch minimum overshoots the optimum."""
     return per_doubling(distances[..., STRATEGIES.index("exact")], sizes)
 
 

@@ -1,4 +1,4 @@
-"""Claims about optimizers."""
+"""Claims about PAL and other optimizers."""
 
 from collections.abc import Sequence
 
@@ -24,15 +24,15 @@ def _normal_case(evidence: Evidence) -> Measured | None:
 
 
 def chosen(runs: pd.DataFrame, criterion: str) -> pd.DataFrame:
-    """Of each problem the runs of the setting that a criterion puts first, whoever's it is."""
-    whose = runs["method"] + " " + runs["setting"]
-    wanted = best(runs.assign(method="any", setting=whose))
+    """For each problem, the runs of the configuration that a criterion ranks first, of any method."""
+    configuration = runs["method"] + " " + runs["setting"]
+    wanted = best(runs.assign(method="any", setting=configuration))
     wanted = wanted[wanted["criterion"] == criterion]
-    return runs[(runs["problem"] + " " + whose).isin(wanted["problem"] + " " + wanted["setting"])]
+    return runs[(runs["problem"] + " " + configuration).isin(wanted["problem"] + " " + wanted["setting"])]
 
 
 def _advantage(rivals: Sequence[str], criterion: str, column: str, sign: float, explanation: str) -> Measure:
-    """PAL's advantage over the best rival of each problem, paired by problem and seed; above 0 PAL is better."""
+    """PAL's advantage over the best rival on each problem, paired by problem and seed; positive if PAL is better."""
 
     def measure(evidence: Evidence) -> Measured | None:
         runs = evidence.reached("benchmark", column)
@@ -48,7 +48,7 @@ def _advantage(rivals: Sequence[str], criterion: str, column: str, sign: float, 
 
 
 def _sensitivity(evidence: Evidence) -> Measured | None:
-    """How much less PAL's validation accuracy depends on the setting than that of the median rival."""
+    """How much less PAL's validation accuracy depends on hyper-parameters than that of the median rival."""
     runs = evidence.reached("benchmark", "final_val_accuracy")
     spread = {
         name: -lowest_minus_highest(runs[runs["method"] == name], "setting")

@@ -1,4 +1,4 @@
-"""Claims about networks that can and cannot fit their data."""
+"""Claims about networks that can or cannot fit their data."""
 
 import numpy as np
 from scipy.stats import rankdata
@@ -7,13 +7,13 @@ from experiments.results.claims.verdict import Claim, Evidence, Measure, Measure
 from experiments.results.tables.intervals import interval
 
 FEWEST = 4
-"""Networks with their images that a rank correlation needs at least."""
+"""The minimum number of networks and numbers of images for a rank correlation."""
 
 
 def _correlation(column: str, explanation: str) -> Measure:
     """Rank correlation of the final training loss with a column, over trainings.
 
-    The interval resamples networks with their number of images, since seeds of one are alike.
+    The interval resamples pairs of network and number of images, since seeds of the same pair are alike.
     """
 
     def judge(evidence: Evidence) -> Measured | None:

@@ -12,7 +12,7 @@ Statistic = Callable[[np.ndarray], np.ndarray]
 
 
 def _of_totals(statistic: Statistic, explanation: str) -> Measure:
-    """A statistic of the strategies' cumulative improvements without momentum, mean over problems."""
+    """A statistic of the cumulative improvements of the strategies without momentum, averaged over problems."""
 
     def measure(evidence: Evidence) -> Measured | None:
         lines = evidence.table("fullbatch", "strategies")
@@ -23,7 +23,7 @@ def _of_totals(statistic: Statistic, explanation: str) -> Measure:
         value = np.mean([statistic(totals_of(group)) for group in groups])
         random = np.random.default_rng(
             0
-        )  # one for all, so that problems are drawn independently of each other
+        )  # one generator for all, so that problems are resampled independently
         draws = np.mean([statistic(resampled(group, random)) for group in groups], axis=0)
         low, high = np.quantile(draws, [0.025, 0.975])
         each = [f"{group['problem'].iloc[0]} {statistic(totals_of(group)):.2f}" for group in groups]
@@ -34,13 +34,13 @@ def _of_totals(statistic: Statistic, explanation: str) -> Measure:
 
 
 def pal_over_exact(totals: np.ndarray) -> np.ndarray:
-    """PAL's improvement minus that of exact batch minima, as a share of the optimum's; last axis: strategies."""
+    """PAL's improvement minus that of exact batch minima, as a fraction of the optimum's; last axis: strategies."""
     pal, exact, optimum = (totals[..., NAMES.index(name)] for name in ("pal", "exact", "optimum"))
     return (pal - exact) / optimum
 
 
 def agreement(totals: np.ndarray) -> np.ndarray:
-    """Kendall's tau between the measured and the published order, without the optimum, which is first by definition."""
+    """Kendall's tau between measured and published order, without the optimum, which is first by definition."""
     others = [place for place, name in enumerate(NAMES) if name != "optimum"]
     pairs = [(first, second) for first in others for second in others if first < second]
     return np.mean([np.sign(totals[..., first] - totals[..., second]) for first, second in pairs], axis=0)

@@ -10,9 +10,9 @@ from experiments.results.tables.intervals import block_draws
 
 
 def _of_lines(column: str, explanation: str, statistic: Callable[..., Any] = np.mean) -> Measure:
-    """A statistic of a column over the lines of a training, mean over trainings.
+    """A statistic of a column over the lines of a training, averaged over trainings.
 
-    The interval resamples blocks of lines, since neighbours are alike; it is one for these trainings.
+    The interval resamples blocks of lines, since neighbours are alike; it describes these trainings only.
     """
 
     def measure(evidence: Evidence) -> Measured | None:

@@ -1,4 +1,4 @@
-"""Tables of PAL's learning rate over widths of networks and numbers of images."""
+"""Tables of PAL's learning rate for networks of several widths and numbers of images."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -12,20 +12,20 @@ if TYPE_CHECKING:
     from experiments.runs.finished import FinishedRun
 
 PARTS = 20
-"""Equal parts of a training; the rate of a part is the median of its steps, its loss their mean."""
+"""Number of equal parts of a training; each has the median learning rate and the mean loss of its steps."""
 
 ORDER = ["problem", "images", "seed"]
 
 COLUMNS = ("at", "step", "batch", "full", "full_loss0", "full_loss")
-"""What the study says of a line."""
+"""The arrays of the study for each line."""
 
 
 def capacity(finished: Sequence["FinishedRun"]) -> Tables:
-    """curves: rate and loss of each part of each training; lines: one row per searched line; runs: one per training.
+    """curves: learning rate and loss of each part of each training; lines: one row per line; runs: one per training.
 
-    runs has the loss of the last part; the rate of the last part, the highest one, and their ratio (1: it did not come
-    down); and medians over the lines: gap, distance from the minimum of the full-batch loss to that of the batch, and
-    overshoot, the same as a share of the way to the minimum of the batch.
+    runs has the loss of the last part; the learning rate of the last part, the highest one, and their ratio (1: no
+    decrease); and medians over the lines: gap, the distance from the minimum of the full-batch loss to that of the
+    batch loss, and overshoot, the same as a fraction of the distance to the minimum of the batch loss.
     """
     curves = in_rows(pd.concat([_curve(run) for run in finished]), [*ORDER, "step"])
     lines = in_rows(pd.concat([_lines(run) for run in finished]), [*ORDER, "at"])
@@ -35,7 +35,7 @@ def capacity(finished: Sequence["FinishedRun"]) -> Tables:
 
 
 def _whose(run: "FinishedRun") -> dict[str, Any]:
-    """Problem, weights of its network, training images and seed."""
+    """Problem, number of weights, number of training images, and seed."""
     return {
         "problem": run.config.problem,
         "weights": run.result["weights"],
@@ -45,7 +45,7 @@ def _whose(run: "FinishedRun") -> dict[str, Any]:
 
 
 def _curve(run: "FinishedRun") -> pd.DataFrame:
-    """Learning rate and training loss of each part; `step` is its last."""
+    """Learning rate and training loss of each part; `step` is its last step."""
     rates, losses = (np.array_split(run.trace[name], PARTS) for name in ("learning_rate", "train_loss"))
     return pd.DataFrame(
         _whose(run)
@@ -70,7 +70,7 @@ def _row(run: "FinishedRun") -> dict[str, Any]:
 
 
 def _lines(run: "FinishedRun") -> pd.DataFrame:
-    """The searched lines; none if the training diverged before the first."""
+    """The searched lines; none if the training diverged before the first one."""
     searched = measured_lines(run) or dict.fromkeys(COLUMNS, np.empty(0))
     table = pd.DataFrame(_whose(run) | searched)
     gap = table["batch"] - table["full"]

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def interpolation(finished: Sequence["FinishedRun"]) -> Tables:
-    """runs: one row per run; best: the setting of lowest training loss of each optimizer; curves: of these settings."""
+    """runs: one row per run; best: the configuration of lowest training loss of each optimizer; curves: of these."""
     tables = trainings(finished)
     runs, curves = tables["runs"], tables["curves"]
     chosen = best(runs)
