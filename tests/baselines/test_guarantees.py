@@ -1,7 +1,7 @@
 """What every line search promises about the closure: one function, one batch, nothing left behind by an error.
 
-Each evaluation of a step is held to a copy of the model as it was before the step, at the weights that the evaluation saw and
-with the same random numbers; this asks nothing about how a search goes about it.
+Each evaluation of a step is held to a copy of the model as it was before the step, at the weights that the evaluation
+saw and with the same random numbers; this asks nothing about how a search goes about it.
 """
 
 import copy
@@ -117,7 +117,9 @@ def test_every_evaluation_is_of_the_same_function(name):
         with torch.no_grad():
             for param, moved in zip(once.parameters(), model.parameters(), strict=True):
                 param.copy_(moved)
-        assert same_state(whole_state(model), whole_state(once)), "the batch counts once, by its first evaluation"
+        assert same_state(whole_state(model), whole_state(once)), (
+            "the batch counts once, by its first evaluation"
+        )
         torch.set_rng_state(after[0])
         random.setstate(after[1])
 
@@ -160,7 +162,12 @@ def test_an_error_leaves_everything_as_it_was(name, evaluation):
     other.step(lambda: squares(undisturbed))
     other.step(lambda: squares(undisturbed))
     model, optimizer = trained()
-    before = whole_state(model), torch.get_rng_state(), random.getstate(), copy.deepcopy(optimizer.state_dict())
+    before = (
+        whole_state(model),
+        torch.get_rng_state(),
+        random.getstate(),
+        copy.deepcopy(optimizer.state_dict()),
+    )
 
     def fails():
         loss = squares(model)
@@ -207,9 +214,13 @@ def test_a_closure_that_is_not_one_function_is_noticed(name):
         return (model(x) - y).square().mean()
 
     optimizer = PROBING[name](model.parameters())
-    with pytest.warns(ClosureWarning, match="not the same function each time"):
+
+    def train():
         for _ in range(6):
             optimizer.step(closure)
+
+    with pytest.warns(ClosureWarning, match="not the same function each time"):
+        train()
 
 
 @pytest.mark.parametrize("name", SEARCHES)

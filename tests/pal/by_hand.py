@@ -1,4 +1,4 @@
-"""A step of PAL by hand: plain copies of the model, torch's autograd and three numbers; nothing of pal but PAL itself."""
+"""A step of PAL by hand: plain copies of the model, torch's autograd and three numbers."""
 
 import copy
 import math
@@ -48,7 +48,9 @@ def state_of(model: nn.Module) -> dict[str, Tensor]:
     """Everything but the moving weights: buffers, also those that are not saved, and frozen weights."""
     frozen = {name: param for name, param in model.named_parameters() if not param.requires_grad}
     return {
-        name: value.detach().clone() for name, value in {**dict(model.named_buffers()), **frozen}.items() if value is not None
+        name: value.detach().clone()
+        for name, value in {**dict(model.named_buffers()), **frozen}.items()
+        if value is not None
     }
 
 
@@ -92,15 +94,21 @@ def assert_taken(optimizer: PAL, model: nn.Module, right: Step, tolerance: float
     line = optimizer.line
     for name in ("loss0", "slope", "loss_mu"):
         seen, wanted = float(getattr(line, name)), getattr(right, name)
-        assert math.isclose(seen, wanted, rel_tol=tolerance, abs_tol=tolerance), f"{name}: {seen}, by hand {wanted}"
+        assert math.isclose(seen, wanted, rel_tol=tolerance, abs_tol=tolerance), (
+            f"{name}: {seen}, by hand {wanted}"
+        )
     loose = math.sqrt(tolerance) / 10
-    assert math.isclose(line.step, right.step, rel_tol=loose), f"step: {float(line.step)}, by hand {right.step}"
+    assert math.isclose(line.step, right.step, rel_tol=loose), (
+        f"step: {float(line.step)}, by hand {right.step}"
+    )
     for seen, wanted in zip(moving(model), right.weights, strict=True):
         torch.testing.assert_close(seen.detach(), wanted, rtol=loose, atol=loose)
     state = state_of(model)
     assert state.keys() == right.state.keys()
     for name, wanted in right.state.items():
-        torch.testing.assert_close(state[name], wanted, rtol=tolerance, atol=tolerance, msg=f"{name} is not as after one batch")
+        torch.testing.assert_close(
+            state[name], wanted, rtol=tolerance, atol=tolerance, msg=f"{name} is not as after one batch"
+        )
 
 
 def follow(
@@ -111,7 +119,7 @@ def follow(
     tolerance: float = 1e-9,
     closure: Callable[[], Tensor] | None = None,
 ) -> PAL:
-    """Take steps of PAL on loss(model), or on a closure that enters the model by another door; hold each to the one by hand."""
+    """Take steps of PAL on loss(model), or on a closure that enters it elsewhere; hold each to the one by hand."""
     optimizer = PAL(moving(model), mu=mu)
     for _ in range(steps):
         right = by_hand(model, loss, mu)

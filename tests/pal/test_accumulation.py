@@ -10,6 +10,7 @@ from by_hand import assert_taken, by_hand, data, perceptron
 from torch import nn
 
 from pal import PAL
+from pal.check import ClosureWarning
 from pal.parabola import Case
 
 X, Y = data()
@@ -64,7 +65,9 @@ CALLS = {
 
 
 @pytest.mark.parametrize("name", CALLS)
-@pytest.mark.parametrize("settings", [{}, {"beta": 0.4}, {"weight_decay": 0.1}, {"beta": 0.4, "weight_decay": 0.1}])
+@pytest.mark.parametrize(
+    "settings", [{}, {"beta": 0.4}, {"weight_decay": 0.1}, {"beta": 0.4, "weight_decay": 0.1}]
+)
 def test_a_call_that_scales_scales_the_loss(name, settings):
     model, whole = perceptron(), perceptron()
     one, two = PAL(model.parameters(), **settings), PAL(whole.parameters(), **settings)
@@ -74,7 +77,9 @@ def test_a_call_that_scales_scales_the_loss(name, settings):
         returned = one.step()
         assert returned.item() == pytest.approx(expected.item(), rel=1e-9)
         for field in ("loss0", "loss_mu", "slope", "step", "norm"):
-            assert float(getattr(one.line, field)) == pytest.approx(float(getattr(two.line, field)), rel=1e-7), field
+            assert float(getattr(one.line, field)) == pytest.approx(
+                float(getattr(two.line, field)), rel=1e-7
+            ), field
         torch.testing.assert_close(list(model.parameters()), list(whole.parameters()), rtol=1e-9, atol=1e-9)
         assert all(loss.shape == () and not loss.requires_grad for loss in losses)
 
@@ -157,7 +162,10 @@ def test_zero_grad_gives_a_batch_up():
 @pytest.mark.parametrize("fails_at", range(8))
 @pytest.mark.parametrize("beta", [0.0, 0.4])
 def test_an_error_in_any_evaluation_gives_the_whole_batch_back(fails_at, beta):
-    model, undisturbed = perceptron(nn.BatchNorm1d(4), nn.Dropout(0.2)), perceptron(nn.BatchNorm1d(4), nn.Dropout(0.2))
+    model, undisturbed = (
+        perceptron(nn.BatchNorm1d(4), nn.Dropout(0.2)),
+        perceptron(nn.BatchNorm1d(4), nn.Dropout(0.2)),
+    )
     one, two = PAL(model.parameters(), beta=beta), PAL(undisturbed.parameters(), beta=beta)
     calls = []
 
@@ -216,7 +224,9 @@ WAYS = [unscaled_then_stepped, unscaled_then_scalers_step, scalers_step]
 
 
 @pytest.mark.parametrize("way", WAYS, ids=lambda way: way.__name__)
-@pytest.mark.parametrize("settings", [{}, {"beta": 0.4}, {"weight_decay": 0.1}, {"maximize": True, "s_max": 0.1}])
+@pytest.mark.parametrize(
+    "settings", [{}, {"beta": 0.4}, {"weight_decay": 0.1}, {"maximize": True, "s_max": 0.1}]
+)
 def test_a_scaler_changes_nothing(way, settings):
     model, plain = perceptron(), perceptron()
     one, two = PAL(model.parameters(), **settings), PAL(plain.parameters(), **settings)
@@ -228,7 +238,9 @@ def test_a_scaler_changes_nothing(way, settings):
         expected = two.step(lambda: squares(plain))
         assert returned.item() == pytest.approx(expected.item(), rel=1e-9)
         for field in ("loss0", "loss_mu", "slope"):
-            assert float(getattr(one.line, field)) == pytest.approx(float(getattr(two.line, field)), rel=1e-9), field
+            assert float(getattr(one.line, field)) == pytest.approx(
+                float(getattr(two.line, field)), rel=1e-9
+            ), field
         torch.testing.assert_close(list(model.parameters()), list(plain.parameters()), rtol=1e-7, atol=1e-9)
     assert scaler.get_scale() == 2.0**12
 
@@ -264,7 +276,9 @@ def test_an_overflow_is_one_skipped_step(way, beta, overflow):
             assert scaler.get_scale() == scale / 2
         else:
             two.step(lambda: squares(plain))
-            torch.testing.assert_close(list(model.parameters()), list(plain.parameters()), rtol=1e-7, atol=1e-9)
+            torch.testing.assert_close(
+                list(model.parameters()), list(plain.parameters()), rtol=1e-7, atol=1e-9
+            )
     assert one.cases[Case.NONFINITE] in (0, 2), "counted, or skipped by the scaler"
     assert sum(two.cases.values()) == 3
 
@@ -312,16 +326,30 @@ def test_two_optimizers_with_one_scaler():
             assert_taken(ours, model, right)
 
 
-def test_an_unscaled_gradient_that_is_clipped_does_not_hide_its_scale():
-    """Clipping after unscaling leaves neither loss nor gradient at the scaler's scale."""
+@pytest.mark.parametrize("way", WAYS[:2], ids=lambda way: way.__name__)
+@pytest.mark.parametrize("limit", [1e6, 1.0])
+def test_clipping_after_unscaling(way, limit):
+    """The loss is that of scale 1, whatever clipping does to the gradient; and of clipping the check says a word."""
     model = perceptron()
-    optimizer, scaler = PAL(model.parameters(), check=False), torch.amp.GradScaler("cpu", init_scale=2.0**10)
-    right = by_hand(model, squares)
-    scaled(optimizer, scaler, lambda: squares(model))
-    scaler.unscale_(optimizer)
-    nn.utils.clip_grad_norm_(model.parameters(), 1e6)  # which leaves these gradients alone
-    optimizer.step()
-    assert_taken(optimizer, model, right)
+    optimizer, scaler = PAL(model.parameters()), torch.amp.GradScaler("cpu", init_scale=2.0**10)
+    loss = lambda model: (model(X) - 9 * Y).square().sum()  # noqa: E731
+
+    def steps():
+        for _ in range(3):
+            right = by_hand(model, loss)
+            optimizer.backward(lambda: loss(model), lambda value: scaler.scale(value).backward())
+            scaler.unscale_(optimizer)
+            nn.utils.clip_grad_norm_(model.parameters(), limit)
+            returned = scaler.step(optimizer) if way is unscaled_then_scalers_step else optimizer.step()
+            scaler.update()
+            assert returned.item() == pytest.approx(right.loss0, rel=1e-9)
+            assert float(optimizer.line.loss_mu) == pytest.approx(right.loss_mu, rel=1e-9)
+
+    if limit == 1e6:
+        steps()
+    else:
+        with pytest.warns(ClosureWarning, match="gradient is not that of the closure's loss.*clipped"):
+            steps()
 
 
 @pytest.mark.parametrize("around", [contextlib.nullcontext, torch.no_grad])

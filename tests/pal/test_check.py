@@ -1,4 +1,5 @@
-"""The first steps say when a closure is not one function of the weights or a gradient not its gradient, and only then."""
+"""The first steps say if a closure is not one function of the weights or a gradient not its own, and only then."""
+# ruff: noqa: B023 - closures are called while their variables are what they were
 
 import copy
 import itertools
@@ -7,6 +8,7 @@ import os
 import re
 import tempfile
 import warnings
+from pathlib import Path
 
 import pytest
 import torch
@@ -58,14 +60,14 @@ def new_batch_from_a_loader(model, optimizer):
 def late_binding(model, optimizer):
     for _ in range(4):
         for x, y in zip(X.split(4), Y.split(4), strict=True):
-            optimizer.backward(lambda: (model(x) - y).square().mean() / 4)  # noqa: B023 - the fault
+            optimizer.backward(lambda: (model(x) - y).square().mean() / 4)  # the fault
         optimizer.step()
 
 
 def batch_changed_by_index(model, optimizer):
     """What the closure works on lies in a file, where nobody brings it back."""
     with tempfile.TemporaryDirectory() as folder:
-        place = os.path.join(folder, "batch.pt")
+        place = Path(folder) / "batch.pt"
         torch.save(X, place)
 
         def loss():
@@ -82,7 +84,44 @@ def foreign_randomness(model, optimizer):
         optimizer.step(lambda: (model(X) * (1 + os.urandom(1)[0] / 255) - Y).square().mean())
 
 
-CHANGING = [new_batch, new_batch_from_a_loader, late_binding, batch_changed_by_index, foreign_randomness]
+def hidden_state_in_a_variable(model, optimizer):
+    """Recurrent, and rebound at every call."""
+    hidden = torch.zeros(4, dtype=X.dtype)
+
+    def loss():
+        nonlocal hidden
+        out = model[1](model[0](X) + hidden)
+        hidden = hidden + out.detach().mean(0) + 1
+        return (model[2](out) - Y).square().mean()
+
+    for _ in range(4):
+        optimizer.step(loss)
+
+
+def hidden_state_in_an_object(model, optimizer):
+    class Holder:
+        hidden = torch.zeros(4, dtype=X.dtype)
+
+    holder = Holder()
+
+    def loss():
+        out = model[1](model[0](X) + holder.hidden)
+        holder.hidden = holder.hidden + out.detach().mean(0) + 1
+        return (model[2](out) - Y).square().mean()
+
+    for _ in range(4):
+        optimizer.step(loss)
+
+
+CHANGING = [
+    hidden_state_in_a_variable,
+    hidden_state_in_an_object,
+    new_batch,
+    new_batch_from_a_loader,
+    late_binding,
+    batch_changed_by_index,
+    foreign_randomness,
+]
 
 
 def clipped_gradient(model, optimizer):
@@ -166,8 +205,14 @@ def whole_loss_outside(model, optimizer):
 OUTSIDE = [encoder_outside, penalty_outside, weights_computed_outside, whole_loss_outside]
 
 CAUSES = [
-    *((fault, "not the same function each time.*fetches a new batch.*lambda.*changed in place") for fault in CHANGING),
-    *((fault, "gradient is not that of the closure's loss.*clipped.*scaled.*divided") for fault in WRONG_GRADIENT),
+    *(
+        (fault, "not the same function each time.*fetches a new batch.*lambda.*changed in place")
+        for fault in CHANGING
+    ),
+    *(
+        (fault, "gradient is not that of the closure's loss.*clipped.*scaled.*divided")
+        for fault in WRONG_GRADIENT
+    ),
     *((fault, "outside of the closure") for fault in OUTSIDE),
 ]
 
@@ -180,6 +225,25 @@ def test_every_cause_gets_its_sentence(fault, sentence, beta):
     (said,) = sentences(lambda: fault(model, optimizer))
     assert re.search(sentence, said)
     assert said.endswith("check=False"), "the way to switch it off"
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
+@pytest.mark.parametrize("size", [8, 64])
+def test_a_new_batch_at_every_call_is_seen_in_every_dtype(dtype, size):
+    for seed in range(10):
+        torch.manual_seed(seed)
+        centers = torch.randn(10, 20)
+        model = nn.Sequential(nn.Linear(20, 64), nn.ReLU(), nn.Linear(64, 10)).to(dtype)
+        optimizer = PAL(model.parameters())
+
+        def loss(model=model, centers=centers):
+            generator = torch.Generator().manual_seed(int.from_bytes(os.urandom(4), "big"))
+            y = torch.randint(10, (size,), generator=generator)
+            x = centers[y] + torch.randn(size, 20, generator=generator)
+            return cross_entropy(model(x.to(dtype)).float(), y)
+
+        (said,) = sentences(lambda loss=loss, optimizer=optimizer: [optimizer.step(loss) for _ in range(6)])
+        assert said.startswith("the closure is not the same function each time")
 
 
 @pytest.mark.parametrize("fault", [cause for cause, _ in CAUSES], ids=lambda fault: fault.__name__)
@@ -227,9 +291,13 @@ def test_the_gradient_is_looked_at_for_baselines_too():
     for param in model.parameters():
         param.register_hook(lambda g: g * 10)
     optimizer = QLABGrad(model.parameters())
-    with pytest.warns(ClosureWarning, match="gradient is not that of the closure's loss"):
+
+    def train():
         for _ in range(4):
             optimizer.step(lambda: (model(X) - Y).square().mean())
+
+    with pytest.warns(ClosureWarning, match="gradient is not that of the closure's loss"):
+        train()
 
 
 # -- no word for right closures -------------------------------------------------------------------------------
@@ -278,7 +346,9 @@ def divergence(model, x, y):
 
 
 def regularised(model, x, y):
-    return cross_entropy(model(x), y) + 1e-2 * sum(param.float().square().sum() for param in model.parameters())
+    return cross_entropy(model(x), y) + 1e-2 * sum(
+        param.float().square().sum() for param in model.parameters()
+    )
 
 
 def negative(model, x, y):
@@ -304,8 +374,8 @@ def in_autocast(model, x, y):
 
 
 LOSSES = [
-    entropy, entropy_in_float32, smoothed, summed, tiny, hinge, absolute, divergence, regularised, negative, around_zero,
-    large_offset, in_autocast,
+    entropy, entropy_in_float32, smoothed, summed, tiny, hinge, absolute, divergence, regularised, negative,
+    around_zero, large_offset, in_autocast,
 ]  # fmt: skip
 MUS = [1e-4, 1e-3, 1e-2, 0.1, 1.0, 3.0]
 DTYPES = [torch.float64, torch.float32, torch.bfloat16, torch.float16]
@@ -316,7 +386,9 @@ DTYPES = [torch.float64, torch.float32, torch.bfloat16, torch.float16]
 @pytest.mark.parametrize("loss", LOSSES, ids=lambda loss: loss.__name__)
 def test_no_word_for_right_closures(loss, dtype, mu):
     """Warnings are errors here."""
-    for seed, middle in enumerate([(), (nn.BatchNorm1d(24),), (nn.LayerNorm(24), nn.Dropout(0.3)), (nn.Tanh(),)]):
+    for seed, middle in enumerate(
+        [(), (nn.BatchNorm1d(24),), (nn.LayerNorm(24), nn.Dropout(0.3)), (nn.Tanh(),)]
+    ):
         model = classifier(dtype, seed, *middle)
         x, y = batch(dtype, seed)
         optimizer = PAL(model.parameters(), mu=mu, beta=0.4 * (seed % 2))
@@ -357,7 +429,9 @@ def test_no_word_at_any_scale_of_the_loss(dtype, scale):
             optimizer.step(lambda: cross_entropy(model(x), y) * scale)
 
 
-@pytest.mark.parametrize("settings", [{"weight_decay": 0.1}, {"maximize": True}, {"s_max": 1e-3}, {"lr": 0.01}, {"foreach": False}])
+@pytest.mark.parametrize(
+    "settings", [{"weight_decay": 0.1}, {"maximize": True}, {"s_max": 1e-3}, {"lr": 0.01}, {"foreach": False}]
+)
 def test_no_word_in_any_setting(settings):
     for mu in MUS:
         model = classifier(torch.float64, 0, nn.Dropout(0.2))
@@ -387,7 +461,9 @@ def test_no_word_where_the_loss_is_no_number():
     for bad in (math.nan, math.inf):
         optimizer = PAL([weight])
         for number in range(6):
-            optimizer.step(lambda bad=bad, number=number: weight.square().sum() * (bad if number % 2 == 0 else 1))
+            optimizer.step(
+                lambda bad=bad, number=number: weight.square().sum() * (bad if number % 2 == 0 else 1)
+            )
 
 
 def test_no_word_on_a_line_with_kinks():
@@ -409,7 +485,8 @@ def test_no_word_for_accumulated_and_unscaled_gradients():
     for _ in range(5):
         for rows in (slice(0, 16), slice(16, 32)):
             optimizer.backward(
-                lambda rows=rows: cross_entropy(model(x[rows]), y[rows]) / 2, lambda loss: scaler.scale(loss).backward()
+                lambda rows=rows: cross_entropy(model(x[rows]), y[rows]) / 2,
+                lambda loss: scaler.scale(loss).backward(),
             )
         scaler.step(optimizer)
         scaler.update()

@@ -1,4 +1,4 @@
-"""The closure's contract: a loss alone, or torch's form with zero_grad and backward inside; plain and under frameworks."""
+"""What a closure may be: a loss alone, or torch's form with backward inside; plain and under frameworks."""
 
 import copy
 import logging
@@ -157,7 +157,9 @@ FORMS = [
 @pytest.mark.parametrize("form", FORMS, ids=lambda form: form.__name__)
 def test_every_form_takes_the_step_of_the_loss(form, beta):
     model, plain = perceptron(nn.BatchNorm1d(4)), perceptron(nn.BatchNorm1d(4))
-    loss = (lambda model: squares(model) + model(X).square().mean()) if form is two_backward_passes else squares
+    loss = (
+        (lambda model: squares(model) + model(X).square().mean()) if form is two_backward_passes else squares
+    )
     optimizer, other = PAL(model.parameters(), beta=beta), PAL(plain.parameters(), beta=beta)
     for _ in range(4):
         right = by_hand(model, loss)
@@ -174,7 +176,11 @@ def test_every_form_takes_the_step_of_the_loss(form, beta):
             torch.testing.assert_close(ours.grad, theirs.grad, rtol=1e-9, atol=1e-12)
 
 
-@pytest.mark.parametrize("form", [forward_only, cleared_by_the_model, standard, standard_without_clearing], ids=lambda f: f.__name__)
+@pytest.mark.parametrize(
+    "form",
+    [forward_only, cleared_by_the_model, standard, standard_without_clearing],
+    ids=lambda f: f.__name__,
+)
 def test_the_two_halves_take_every_form(form):
     model = perceptron()
     optimizer = PAL(model.parameters())
@@ -216,7 +222,9 @@ def test_alternating_optimizers_on_one_graph():
         (critic(X) - generator(X).detach()).square().mean().backward()
         theirs.step()
         before = [param.detach().clone() for param in critic.parameters()]
-        right = by_hand(generator, lambda model: (critic(X) - model(X)).square().mean() + squares(model), mu=0.01)
+        right = by_hand(
+            generator, lambda model: (critic(X) - model(X)).square().mean() + squares(model), mu=0.01
+        )
         ours.step(lambda: (critic(X) - generator(X)).square().mean() + squares(generator))
         assert_taken(ours, generator, right)
         assert all(torch.equal(a, b) for a, b in zip(before, critic.parameters(), strict=True))
@@ -240,7 +248,9 @@ def test_alternating_optimizers_on_one_graph():
 )
 def test_a_closure_returns_one_number(result, found):
     weight = torch.ones(2, requires_grad=True)
-    with pytest.raises(TypeError, match=rf"^the closure must return the loss .*one element; it returned {found}"):
+    with pytest.raises(
+        TypeError, match=rf"^the closure must return the loss .*one element; it returned {found}"
+    ):
         PAL([weight]).step(lambda: result)
     assert weight.tolist() == [1.0, 1.0]
 
@@ -255,7 +265,7 @@ def test_a_closure_returns_one_number(result, found):
 )
 def test_a_loss_without_gradient_gets_its_sentence(closure):
     weight = torch.ones(2, requires_grad=True)
-    with pytest.raises(RuntimeError, match="^the loss returned by the closure has no gradient"):
+    with pytest.raises(RuntimeError, match=r"^the loss returned by the closure has no gradient"):
         PAL([weight]).step(lambda: closure(weight))
 
 
@@ -263,7 +273,7 @@ def test_a_loss_of_other_weights_gets_its_sentence_every_time():
     weight, other = torch.ones(2, requires_grad=True), torch.ones(2, requires_grad=True)
     optimizer = PAL([weight])
     for _ in range(3):
-        with pytest.raises(RuntimeError, match="^no parameter given to PAL has a gradient"):
+        with pytest.raises(RuntimeError, match=r"^no parameter given to PAL has a gradient"):
             optimizer.step(lambda: other.sum())
 
 
@@ -271,7 +281,9 @@ def test_a_step_without_a_batch_gets_its_sentence():
     weight = torch.ones(2, requires_grad=True)
     optimizer = PAL([weight])
     for _ in range(2):
-        with pytest.raises(RuntimeError, match=r"^PAL needs the loss twice: call step\(closure\), or backward\(closure\)"):
+        with pytest.raises(
+            RuntimeError, match=r"^PAL needs the loss twice: call step\(closure\), or backward\(closure\)"
+        ):
             optimizer.step()
         optimizer.step(lambda: weight.square().sum())
 
@@ -384,7 +396,9 @@ def test_lightning(lightning, automatic, beta):
     trainer.fit(module, loader())
     assert trainer.global_step == 4
     expected = trained_by_hand(zip(X.split(4), Y.split(4), strict=True), {"beta": beta})
-    torch.testing.assert_close([param.detach() for param in module.parameters()], expected, rtol=1e-9, atol=1e-12)
+    torch.testing.assert_close(
+        [param.detach() for param in module.parameters()], expected, rtol=1e-9, atol=1e-12
+    )
 
 
 @framework
@@ -428,7 +442,8 @@ def test_fabric(lightning):
         else:
             for rows in (slice(0, 2), slice(2, 4)):
                 optimizer.backward(
-                    lambda x=x, y=y, rows=rows: (model(x[rows]) - y[rows]).square().mean() / 2, fabric.backward
+                    lambda x=x, y=y, rows=rows: (model(x[rows]) - y[rows]).square().mean() / 2,
+                    fabric.backward,
                 )
             loss = optimizer.step()
         assert loss.item() == pytest.approx(right.loss0, rel=1e-6), "Fabric returns float32"

@@ -1,8 +1,9 @@
 """Ctrl-C at any line of pal: weights, statistics, momentum and generators are whole, and the step can be repeated.
 
-A trace function raises KeyboardInterrupt at the n-th line that runs inside of pal, for every n (here a sample; all of them
-in `make test-all`), and the step that follows must be, bit by bit, the one that nobody interrupted.
+A trace function raises KeyboardInterrupt at the n-th line that runs inside of pal, for every n (in `make test` a
+sample, in `make test-all` all of them), and the step that follows must be, bit by bit, the one that nobody interrupted.
 """
+# ruff: noqa: NPY002 - numpy's global generator is part of what is tested
 
 import copy
 import itertools
@@ -101,7 +102,12 @@ def moment(training: Training) -> Moment:
         directions=[kept.get("direction", torch.zeros(0)).clone() for kept in optimizer.state.values()],
         draws=draws(),
         own=model[3].generator.get_state(),
-        attributes=(list(state), model[3].count, list(model[3].history), [each.training for each in model.modules()]),
+        attributes=(
+            list(state),
+            model[3].count,
+            list(model[3].history),
+            [each.training for each in model.modules()],
+        ),
         mode=(
             torch.is_grad_enabled(),
             torch.is_autocast_enabled("cpu"),
@@ -110,7 +116,10 @@ def moment(training: Training) -> Moment:
             [len(each._forward_pre_hooks) + len(each._forward_hooks) for each in model.modules()],
             [param.requires_grad for param in model.parameters()],
         ),
-        settings=[{key: value for key, value in group.items() if key != "params"} for group in optimizer.param_groups],
+        settings=[
+            {key: value for key, value in group.items() if key != "params"}
+            for group in optimizer.param_groups
+        ],
     )
 
 
@@ -241,7 +250,9 @@ def test_interrupts_at_every_line(name):
     assert interrupted_everywhere(*SITUATIONS[name], None) == []
 
 
-@pytest.mark.parametrize("kind", [KeyboardInterrupt, MemoryError, SystemExit, torch.OutOfMemoryError, GeneratorExit])
+@pytest.mark.parametrize(
+    "kind", [KeyboardInterrupt, MemoryError, SystemExit, torch.OutOfMemoryError, GeneratorExit]
+)
 @pytest.mark.parametrize("where", ["forward", "backward", "second forward"])
 @pytest.mark.parametrize("beta", [0.0, 0.4])
 def test_errors_outside_of_pal(kind, where, beta):

@@ -1,7 +1,7 @@
 """What modules keep between batches counts each batch once, in whatever place and by whatever way it is written.
 
-Each case is held to a step by hand: one forward pass of a copy at the present weights says what the state must be, another
-copy in the state of before what the loss at the probe must be.
+Each case is held to a step by hand: one forward pass of a copy at the present weights says what the state must be, and
+another copy in the state of before, what the loss at the probe must be.
 """
 
 import copy
@@ -210,9 +210,9 @@ class DetachedInPlace(Running):
 
 
 BUFFERS = [
-    InPlace, ThroughData, Replaced, ReplacedInTheDictionary, DataReplaced, Set, ThroughNumpy, ThroughDlpack, ThroughAView,
-    ByUntrackedAddress, Preserved, Resized, Concatenated, Queue, NoneAtFirst, RegisteredOnTheWay, NotSaved,
-    InInferenceMode, DetachedInPlace,
+    InPlace, ThroughData, Replaced, ReplacedInTheDictionary, DataReplaced, Set, ThroughNumpy,
+    ThroughDlpack, ThroughAView, ByUntrackedAddress, Preserved, Resized, Concatenated, Queue,
+    NoneAtFirst, RegisteredOnTheWay, NotSaved, InInferenceMode, DetachedInPlace,
 ]  # fmt: skip
 
 
@@ -223,7 +223,9 @@ def test_buffers(kind):
     assert model[1].calls == 4
 
 
-@pytest.mark.parametrize("dtype", [torch.bool, torch.uint8, torch.int16, torch.long, torch.float16, torch.complex128])
+@pytest.mark.parametrize(
+    "dtype", [torch.bool, torch.uint8, torch.int16, torch.long, torch.float16, torch.complex128]
+)
 def test_buffers_of_every_dtype(dtype):
     class Counting(nn.Module):
         def __init__(self):
@@ -256,7 +258,10 @@ def test_buffers_of_every_layout(buffer):
     class Adding(nn.Module):
         def __init__(self):
             super().__init__()
-            self.register_buffer("total", buffer.clone(memory_format=torch.preserve_format) if buffer.is_contiguous() else buffer)
+            self.register_buffer(
+                "total",
+                buffer.clone(memory_format=torch.preserve_format) if buffer.is_contiguous() else buffer,
+            )
 
         def forward(self, x):
             with torch.no_grad():
@@ -386,13 +391,21 @@ LAYERS = {
     "hidden state": Hidden,
     "warm-up": DataDependentBranch,
     "a list": lambda: Listed([], list.append),
-    "a list written in place": lambda: Listed([0.0], lambda history, mean: history.__setitem__(0, history[0] + mean)),
+    "a list written in place": lambda: Listed(
+        [0.0], lambda history, mean: history.__setitem__(0, history[0] + mean)
+    ),
     "a deque": lambda: Listed(deque(maxlen=2), deque.append),
     "a set": lambda: Listed(set(), lambda history, _: history.add(len(history))),
-    "a dictionary": lambda: Listed({"sum": 0.0}, lambda history, mean: history.update(sum=history["sum"] + mean)),
-    "a dictionary that grows": lambda: Listed({}, lambda history, mean: history.setdefault(len(history), mean)),
+    "a dictionary": lambda: Listed(
+        {"sum": 0.0}, lambda history, mean: history.update(sum=history["sum"] + mean)
+    ),
+    "a dictionary that grows": lambda: Listed(
+        {}, lambda history, mean: history.setdefault(len(history), mean)
+    ),
     "a counter": lambda: Listed(Counter(), lambda history, _: history.update(["calls"])),
-    "an ordered dictionary": lambda: Listed(OrderedDict(), lambda history, mean: history.setdefault(len(history), mean)),
+    "an ordered dictionary": lambda: Listed(
+        OrderedDict(), lambda history, mean: history.setdefault(len(history), mean)
+    ),
     "a default dictionary": lambda: Listed(defaultdict(int), count_up),
 }
 
@@ -446,7 +459,9 @@ class Codebook(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.register_buffer("codes", torch.randn(4, 3, generator=torch.Generator().manual_seed(2), dtype=torch.float64))
+        self.register_buffer(
+            "codes", torch.randn(4, 3, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+        )
         self.register_buffer("size", torch.ones(4, dtype=torch.float64))
         self.register_buffer("sums", self.codes.clone())
 
@@ -468,13 +483,17 @@ def test_codebooks_follow_the_batch_once():
     follow(model, squares)
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning", "ignore::FutureWarning", STRAIGHT_THROUGH)
+@pytest.mark.filterwarnings(
+    "ignore::DeprecationWarning", "ignore::UserWarning", "ignore::FutureWarning", STRAIGHT_THROUGH
+)
 @pytest.mark.parametrize("fused", [True, False])
 def test_quantisation_aware_training(fused):
-    """Its observers are buffers that no class of torch.nn owns; fused, the forward pass reads running_var in training."""
+    """Its observers are not torch.nn's; fused, the forward pass reads running_var in training."""
     quantization = pytest.importorskip("torch.ao.quantization")
     torch.manual_seed(0)
-    net = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(144, 3)).train()
+    net = nn.Sequential(
+        nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(144, 3)
+    ).train()
     net = quantization.fuse_modules_qat(net, [["0", "1", "2"]]) if fused else net
     net.qconfig = quantization.get_default_qat_qconfig("fbgemm")
     net = quantization.prepare_qat(net)
@@ -521,7 +540,10 @@ class Momentum(nn.Module):
 
     def __init__(self, written):
         super().__init__()
-        self.query, self.key = perceptron(nn.BatchNorm1d(4)), perceptron(nn.BatchNorm1d(4), seed=1).requires_grad_(False)
+        self.query, self.key = (
+            perceptron(nn.BatchNorm1d(4)),
+            perceptron(nn.BatchNorm1d(4), seed=1).requires_grad_(False),
+        )
         self.written = written
 
     def forward(self, x):
@@ -568,7 +590,10 @@ def test_a_mean_teacher_outside_of_the_model_follows_once():
         return squares(student) + (student(X) - teacher(X)).square().mean()
 
     for _ in range(3):
-        right = [0.9 * t + 0.1 * s.detach() for t, s in zip(teacher.parameters(), student.parameters(), strict=True)]
+        right = [
+            0.9 * t + 0.1 * s.detach()
+            for t, s in zip(teacher.parameters(), student.parameters(), strict=True)
+        ]
         optimizer.step(loss)
         torch.testing.assert_close([t.detach() for t in teacher.parameters()], right, rtol=1e-12, atol=1e-12)
 
@@ -678,12 +703,14 @@ def test_what_only_the_second_evaluation_writes_does_not_stay():
 
 def test_modules_that_nobody_uses_any_more_are_given_back():
     student = perceptron()
-    teacher = perceptron(nn.BatchNorm1d(4), seed=1)
     copies = []
     optimizer, other = PAL(student.parameters()), PAL(student.parameters())
-    optimizer.step(lambda: squares(student) + teacher(X).detach().mean())
-    held = weakref.ref(teacher)
-    del teacher
+
+    def taught(teacher):
+        optimizer.step(lambda: squares(student) + teacher(X).detach().mean())
+        return weakref.ref(teacher)
+
+    held = taught(perceptron(nn.BatchNorm1d(4), seed=1))
 
     def copied():
         fast = copy.deepcopy(student)

@@ -1,6 +1,6 @@
 """Both evaluations of a step belong to one function: gradients, autocast, modes, doors and caches are the same in each.
 
-Every kind of closure is held to a step by hand (`by_hand`), which evaluates copies of the model and knows nothing of pal.
+Every kind of closure is held to a step by hand (`by_hand`), which evaluates copies and knows nothing of pal.
 """
 
 import copy
@@ -190,7 +190,10 @@ def test_transformers_take_no_other_path_at_the_probe(training):
 
 def test_attention_takes_no_other_path_at_the_probe():
     torch.manual_seed(0)
-    attention, x = nn.MultiheadAttention(8, 2, batch_first=True).double().eval(), torch.randn(4, 5, 8).double()
+    attention, x = (
+        nn.MultiheadAttention(8, 2, batch_first=True).double().eval(),
+        torch.randn(4, 5, 8).double(),
+    )
     follow(attention, lambda model: (model(x, x, x, need_weights=False)[0] - 1).square().mean())
 
 
@@ -288,7 +291,9 @@ def test_the_probe_runs_under_the_autocast_of_the_measurement(way):
         for kind in set(first):
             with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=kind != torch.float32):
                 fresh += (start(X.float()).float() - Y.float()).square().mean().item() / len(set(first))
-        assert float(optimizer.line.loss_mu) == pytest.approx(fresh, abs=1e-5), "casts of the old weights were kept"
+        assert float(optimizer.line.loss_mu) == pytest.approx(fresh, abs=1e-5), (
+            "casts of the old weights were kept"
+        )
     assert not torch.is_autocast_enabled("cpu")
 
 
@@ -471,7 +476,9 @@ DOORS = {
     "a keyword default": lambda model: lambda *, model=model: model.loss(X, Y),
     "a list": lambda model: (lambda models: lambda: models[0].loss(X, Y))([model]),
     "a dictionary": lambda model: (lambda models: lambda: models["model"].loss(X, Y))({"model": model}),
-    "a tuple in a dictionary": lambda model: (lambda models: lambda: models["a"][1].loss(X, Y))({"a": (1, model)}),
+    "a tuple in a dictionary": lambda model: (lambda models: lambda: models["a"][1].loss(X, Y))(
+        {"a": (1, model)}
+    ),
     "a comprehension": lambda model: lambda: sum(each.loss(X, Y) for each in [model]),
     "a generator": lambda model: lambda: next(generator_of(model)),
     "a nested function": nested,
@@ -525,7 +532,9 @@ def symbolically_traced(model):
 @pytest.mark.filterwarnings("ignore:.*torch.jit.*:FutureWarning")
 @pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWarning")
 @pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")
-@pytest.mark.parametrize("form", [scripted, traced, exported, symbolically_traced], ids=lambda form: form.__name__)
+@pytest.mark.parametrize(
+    "form", [scripted, traced, exported, symbolically_traced], ids=lambda form: form.__name__
+)
 @pytest.mark.parametrize("norm", [nn.BatchNorm1d, Own], ids=["torch's norm", "own norm"])
 def test_statistics_of_models_in_another_form(form, norm):
     usual = perceptron(norm(4).double())
@@ -548,7 +557,9 @@ def test_statistics_of_models_in_another_form(form, norm):
 
 
 def test_functional_call_with_weights_and_buffers_of_ones_own():
-    net = nn.Sequential(parametrizations.spectral_norm(nn.Linear(3, 4)), nn.BatchNorm1d(4), nn.Linear(4, 1)).double()
+    net = nn.Sequential(
+        parametrizations.spectral_norm(nn.Linear(3, 4)), nn.BatchNorm1d(4), nn.Linear(4, 1)
+    ).double()
     params = {name: p.detach().clone().requires_grad_() for name, p in net.named_parameters()}
     buffers = {name: buffer.clone() for name, buffer in net.named_buffers()}
     optimizer = PAL(list(params.values()))
@@ -567,7 +578,11 @@ def test_an_ensemble_by_vmap():
     optimizer = PAL(list(params.values()))
     losses = [
         optimizer.step(
-            lambda: (vmap(lambda p: functional_call(skeleton, p, (X,)), randomness="same")(params) - Y).square().mean()
+            lambda: (
+                (vmap(lambda p: functional_call(skeleton, p, (X,)), randomness="same")(params) - Y)
+                .square()
+                .mean()
+            )
         ).item()
         for _ in range(10)
     ]
@@ -608,12 +623,16 @@ def test_a_module_that_first_runs_in_the_second_evaluation_counts_with_the_first
 
 
 def test_modules_that_nobody_could_find_are_noticed_and_may_be_named():
-    """A method of a model behind a call of a library: neither does the closure name it, nor do torch's calls pass by."""
+    """A method of a model behind a call of a library: the closure does not name it, and no call of torch passes by."""
     model = Scaled()
     closure = hidden(model)
-    with pytest.warns(ClosureWarning, match=r"not the same function each time.*modules="):
+
+    def train():
         for _ in range(3):
             PAL(model.parameters()).step(closure)
+
+    with pytest.warns(ClosureWarning, match=r"not the same function each time.*modules="):
+        train()
     for modules in (model, [perceptron(), model]):
         optimizer = PAL(model.parameters(), modules=modules)
         for _ in range(3):
@@ -661,7 +680,9 @@ def kept_anew(model):
 
 @pytest.mark.filterwarnings("ignore:the gradient is not that of the closure's loss")  # straight-through
 @pytest.mark.parametrize("settings", [{}, {"foreach": False}, {"beta": 0.4}])
-@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-9), (torch.float32, 1e-4), (torch.bfloat16, 0.1)])
+@pytest.mark.parametrize(
+    ("dtype", "tolerance"), [(torch.float64, 1e-9), (torch.float32, 1e-4), (torch.bfloat16, 0.1)]
+)
 @pytest.mark.parametrize("kind", [KeptByVersion, KeptByPlaceAndVersion])
 def test_caches_that_hang_on_the_version_of_a_weight(kind, dtype, tolerance, settings):
     torch.manual_seed(0)
@@ -734,4 +755,7 @@ def test_recurrent_layers_with_dropout(kind):
 
 @pytest.mark.parametrize("in_place", [True, False])
 def test_dropout_of_hidden_units(in_place):
-    follow(perceptron(), lambda model: (model[1:](dropout(model[:1](X), 0.3, inplace=in_place)) - Y).square().mean())
+    follow(
+        perceptron(),
+        lambda model: (model[1:](dropout(model[:1](X), 0.3, inplace=in_place)) - Y).square().mean(),
+    )

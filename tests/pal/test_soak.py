@@ -31,11 +31,17 @@ SOME, ALL = 150, 2_000
 SUMS = {torch.float64: 1e-12, torch.float32: 1e-5, torch.bfloat16: 1e-6, torch.float16: 1e-6}
 """How far the line's numbers may be off, relative to the largest term: float32 sums in chunks, others in float64."""
 
-SCALES = {torch.float64: (-30, 30), torch.float32: (-30, 30), torch.bfloat16: (-30, 30), torch.float16: (-2, 2)}
+SCALES = {
+    torch.float64: (-30, 30),
+    torch.float32: (-30, 30),
+    torch.bfloat16: (-30, 30),
+    torch.float16: (-2, 2),
+}
 """Powers of ten of the loss for which losses and gradients are numbers."""
 
 MISHAPS = ["none"] * 12 + [
-    "nan loss", "nan at the probe", "infinite loss", "minus infinite at the probe", "nan gradient", "error", "error at the probe"
+    "nan loss", "nan at the probe", "infinite loss", "minus infinite at the probe", "nan gradient", "error",
+    "error at the probe",
 ]  # fmt: skip
 
 
@@ -53,9 +59,17 @@ class Problem:
     def __init__(self, seed: int):
         self.dice = random.Random(seed)
         generator = torch.Generator().manual_seed(seed)
-        self.dtype = self.dice.choice([torch.float64, torch.float64, torch.float32, torch.float32, torch.bfloat16, torch.float16])
-        shapes = [self.dice.choice([(), (1,), (3,), (2, 3), (0,), (4, 2, 3)]) for _ in range(self.dice.randint(1, 5))] + [(5,)]
-        self.weights = [self.strided(torch.randn(shape, generator=generator).to(self.dtype)).requires_grad_() for shape in shapes]
+        self.dtype = self.dice.choice(
+            [torch.float64, torch.float64, torch.float32, torch.float32, torch.bfloat16, torch.float16]
+        )
+        shapes = [
+            self.dice.choice([(), (1,), (3,), (2, 3), (0,), (4, 2, 3)])
+            for _ in range(self.dice.randint(1, 5))
+        ] + [(5,)]
+        self.weights = [
+            self.strided(torch.randn(shape, generator=generator).to(self.dtype)).requires_grad_()
+            for shape in shapes
+        ]
         self.targets = [torch.randn(shape, generator=generator) for shape in shapes]
         self.bumps = self.dice.choice([0.0, 0.0, 0.5, 3.0])
         self.scale = 10 ** self.dice.uniform(*SCALES[self.dtype])
@@ -71,7 +85,9 @@ class Problem:
             "foreach": self.dice.choice([None, None, False]),
             "check": self.dice.random() < 0.7,
         }
-        cuts = sorted(self.dice.sample(range(1, len(shapes) + 1), min(self.dice.randint(0, 2), len(shapes) - 1)))
+        cuts = sorted(
+            self.dice.sample(range(1, len(shapes) + 1), min(self.dice.randint(0, 2), len(shapes) - 1))
+        )
         parts = [self.weights[start:end] for start, end in zip([0, *cuts], [*cuts, len(shapes)], strict=True)]
         # Weight decay and a loss of another size would leave one of them to rounding.
         decays = [0.0, 1e-3, 0.1] if 1e-3 < self.scale < 1e3 else [0.0]
@@ -119,7 +135,10 @@ def flat(tensors: list[Tensor]) -> Tensor:
 def directions(problem: Problem) -> list[Tensor]:
     """m of every weight; zeros where there is none yet."""
     state = problem.optimizer.state
-    return [state[each]["direction"].clone() if "direction" in state.get(each, {}) else torch.zeros_like(each) for each in problem.weights]
+    return [
+        state[each]["direction"].clone() if "direction" in state.get(each, {}) else torch.zeros_like(each)
+        for each in problem.weights
+    ]
 
 
 def take_step(problem: Problem, mishap: str, used: list[int]) -> Seen:
@@ -167,7 +186,12 @@ class Judge:
         self.sign = -1.0 if self.settings["maximize"] else 1.0
         self.lr = float(self.settings["lr"])
         decay = {id(weight): group["weight_decay"] for group in problem.groups for weight in group["params"]}
-        self.decay = torch.cat([torch.full_like(before[n], decay[id(problem.weights[n])], dtype=torch.float64).reshape(-1) for n in self.present])
+        self.decay = torch.cat(
+            [
+                torch.full_like(before[n], decay[id(problem.weights[n])], dtype=torch.float64).reshape(-1)
+                for n in self.present
+            ]
+        )
         self.decoupled = self.settings["decoupled_weight_decay"]
 
     def step(self, shift: float = 0.0) -> ReferenceStep:
@@ -210,7 +234,9 @@ def judge(problem: Problem, before: list[Tensor], m: list[Tensor], seen: Seen, c
     case = Case(int(line.case))
     counts[f"case {case.name}"] += 1
     absent = [n for n in range(len(weights)) if n not in judged.present]
-    demand(same_bits([weights[n] for n in absent], [before[n] for n in absent]), "weights without gradient moved")
+    demand(
+        same_bits([weights[n] for n in absent], [before[n] for n in absent]), "weights without gradient moved"
+    )
     demand(len(seen.losses) >= 2, "one evaluation only")
     eps = torch.finfo(problem.dtype).eps
     if exact.case is Case.NONFINITE or case is Case.NONFINITE:
@@ -221,12 +247,17 @@ def judge(problem: Problem, before: list[Tensor], m: list[Tensor], seen: Seen, c
     check_m(problem, judged, m, eps)
 
 
-def check_moves(problem: Problem, judged: Judge, exact: ReferenceStep, case: Case, eps: float, counts: Counter) -> None:
+def check_moves(
+    problem: Problem, judged: Judge, exact: ReferenceStep, case: Case, eps: float, counts: Counter
+) -> None:
     seen, line, present = judged.seen, problem.optimizer.line, judged.present
     probe = flat([seen.weights[1][n] for n in present])
     reach = float(judged.lr * judged.settings["mu"])
     room = 4 * eps * (judged.theta.abs() + reach) + 1e-6 * reach
-    demand(bool(((probe - judged.probe(exact)).abs() <= room).all()), "the second evaluation was not at mu along the direction")
+    demand(
+        bool(((probe - judged.probe(exact)).abs() <= room).all()),
+        "the second evaluation was not at mu along the direction",
+    )
     size = abs(seen.losses[0]) + abs(seen.losses[1]) + abs(float(line.slope)) * reach + abs(float(line.loss0))
     shift = SUMS[problem.dtype] * size
     near = [exact, judged.step(shift), judged.step(-shift)]
@@ -242,23 +273,33 @@ def check_moves(problem: Problem, judged: Judge, exact: ReferenceStep, case: Cas
     taken = exact._replace(step=step, theta=judged.theta - step * exact.buffer / exact.norm)
     room = 4 * eps * (judged.theta.abs() + step) + 1e-5 * step + torch.finfo(problem.dtype).tiny
     off = (now - judged.final(taken)).abs()
-    demand(bool((off <= room).all()), f"the weights are off by {off.max().item():.3g} after a step of {step:.3g}")
+    demand(
+        bool((off <= room).all()), f"the weights are off by {off.max().item():.3g} after a step of {step:.3g}"
+    )
     demand(step != 0 or bool((now == judged.theta).all()), "a step of length 0 moved the weights")
 
 
 def check_m(problem: Problem, judged: Judge, m: list[Tensor], eps: float) -> None:
     if not judged.settings["beta"]:
-        demand(not problem.optimizer.state or all("direction" not in kept for kept in problem.optimizer.state.values()), "m without beta")
+        demand(
+            not problem.optimizer.state
+            or all("direction" not in kept for kept in problem.optimizer.state.values()),
+            "m without beta",
+        )
         return
     now = directions(problem)
     l2 = torch.zeros_like(judged.decay) if judged.decoupled else judged.decay
     g = judged.sign * judged.g + l2 * judged.theta
     right = judged.settings["beta"] * judged.m + g if g.isfinite().all() else judged.m
-    room = 4 * eps * (right.abs() + judged.m.abs() + g.abs().nan_to_num(0.0)) + torch.finfo(problem.dtype).tiny
+    room = (
+        4 * eps * (right.abs() + judged.m.abs() + g.abs().nan_to_num(0.0)) + torch.finfo(problem.dtype).tiny
+    )
     seen = flat([now[n] for n in judged.present])
     demand(bool(((seen - right).abs() <= room).all()), "m is not beta m + g")
     absent = [n for n in range(len(m)) if n not in judged.present]
-    demand(same_bits([now[n] for n in absent], [m[n] for n in absent]), "m of weights without gradient changed")
+    demand(
+        same_bits([now[n] for n in absent], [m[n] for n in absent]), "m of weights without gradient changed"
+    )
 
 
 def soak(seed: int, counts: Counter) -> None:
@@ -268,7 +309,11 @@ def soak(seed: int, counts: Counter) -> None:
     for _ in range(6):
         mishap = problem.dice.choice(MISHAPS)
         everything = list(range(len(problem.weights)))
-        used = everything if problem.dice.random() < 0.7 else sorted({len(everything) - 1, *problem.dice.sample(everything, 1)})
+        used = (
+            everything
+            if problem.dice.random() < 0.7
+            else sorted({len(everything) - 1, *problem.dice.sample(everything, 1)})
+        )
         before, m, cases = copies(problem.weights), directions(problem), sum(problem.optimizer.cases.values())
         counts[mishap] += 1
         if mishap.startswith("error"):
