@@ -63,6 +63,7 @@ ifeq ($(ONLY),)
 reproduce: $(ENVIRONMENT) $(PIPELINE)  ## the paper: runs, tables, figures, report (PROFILE=quick, SLOTS=n, FORCE=1, TIME_LIMIT=2h)
 	@git update-index --skip-worktree dvc.lock 2> /dev/null || true
 	@$(if $(FORCE),python -m experiments forget --profile $(PROFILE))
+	@python -m experiments study --profile $(PROFILE)  # of all studies at once: workers start once, not once a stage
 	@python -m dvc repro --quiet $(if $(FORCE),--force) $(PIPELINE)
 	@python -m experiments claims --profile $(PROFILE) --show
 else
@@ -87,11 +88,11 @@ omniboard: $(ENVIRONMENT)  ## look at all runs in the browser (PORT=9000; MONGO_
 	@python -m experiments omniboard --port $(PORT)
 
 # -- checks --------------------------------------------------------------------------------------------------
-.PHONY: test test-all test-lowest test-slurm test-omniboard lint format wheel-check bench
-test: lint  ## lint, types and all tests that suit every change
+.PHONY: test test-all test-lowest test-slurm test-omniboard check format wheel-check bench
+test: check  ## lint, types and all tests that suit every change
 	@python -m pytest --numprocesses 2 --dist worksteal -m 'not large' --quiet
 
-test-all: lint  ## the same and the slow tests
+test-all: check  ## the same and the slow tests
 	@python -m pytest --numprocesses 2 --dist worksteal --quiet
 
 test-lowest: .venv-lowest/.ready  ## the tests of pal/ with the lowest torch that it allows
@@ -110,7 +111,7 @@ test-omniboard: $(ENVIRONMENT)  ## Omniboard in a real browser, from installing 
 	@cd tools/omniboard && { test -e node_modules/playwright-core || npm ci --no-audit --no-fund --loglevel=error; } && touch node_modules/.ready
 	@python -m pytest tests/omniboard --quiet
 
-lint: $(ENVIRONMENT)  ## ruff and types
+check: $(ENVIRONMENT)  ## lint and types
 	@python -m ruff check --quiet . && python -m ruff format --quiet --check .
 	@python -m basedpyright --level error
 

@@ -27,13 +27,13 @@ from torch.profiler import ProfilerActivity, profile
 
 from benchmarks import line_throughput
 from benchmarks.timing import seconds_of
-from experiments import problems
-from experiments.config import resolve
-from experiments.optimizers.catalogue import OPTIMIZERS, Entry
-from experiments.trainer import Trainer
+from experiments.optimizers.registry import OPTIMIZERS, OptimizerSpec
+from experiments.problems import PROBLEMS
+from experiments.training.config import resolve
+from experiments.training.trainer import Trainer
 
 DEVICE = torch.device("cuda")
-PROBLEMS = ["cifar10-resnet32", "cifar10-mobilenetv2", "cifar10-densenet40"]
+SHOWN = ["cifar10-resnet32", "cifar10-mobilenetv2", "cifar10-densenet40"]
 BLOCK = 20
 """Steps that are timed together."""
 
@@ -55,7 +55,7 @@ class SGDAndForward(torch.optim.SGD):
         return loss.detach()
 
 
-OPTIMIZERS[FLOOR] = Entry(
+OPTIMIZERS[FLOOR] = OptimizerSpec(
     "benchmarks.gpu:SGDAndForward", "forward", {"lr": 0.01, "momentum": 0.9}, {"nesterov": True}, captured=()
 )
 SETTINGS = {"sgd": {"lr": 0.01}}
@@ -187,7 +187,7 @@ def share(problem: str, optimizer: str, seconds: float) -> None:
 
 def table(problem: str, runs: Sequence[int], seconds: float) -> Table:
     """All rows of one problem."""
-    task, name = problems.get(problem), torch.cuda.get_device_name() if DEVICE.type == "cuda" else "CPU"
+    task, name = PROBLEMS[problem], torch.cuda.get_device_name() if DEVICE.type == "cuda" else "CPU"
     shown = Table(title=f"{problem}, batch {task.batch_size}, {name}")
     shown.add_column("steps")
     for column in ("runs", "SGD / s", "PAL / s", "PAL / floor", "kernels, SGD", "kernels, PAL"):
@@ -209,7 +209,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--problems", nargs="+", default=PROBLEMS)
+    parser.add_argument("--problems", nargs="+", default=SHOWN)
     parser.add_argument("--runs", nargs="*", type=int, default=[2, 4], help="at a time (2 4)")
     parser.add_argument("--seconds", type=float, default=10.0, help="of each measurement (10)")
     parser.add_argument("--share", nargs=2, help=argparse.SUPPRESS)

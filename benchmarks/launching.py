@@ -22,9 +22,13 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from experiments import launcher, runs, tables, tracking
-from experiments.config import RunConfig, resolve
+from experiments.common.paths import runs_root
+from experiments.results import tables
+from experiments.runs import launcher, run_directory
+from experiments.runs.finished import find_finished
+from experiments.runs.key import run_key
 from experiments.studies import benchmark
+from experiments.training.config import RunConfig, resolve
 
 
 def configs(count: int, steps: int) -> list[RunConfig]:
@@ -40,7 +44,7 @@ def configs(count: int, steps: int) -> list[RunConfig]:
 
 def seconds_with(slots: int, several: list[RunConfig]) -> float:
     """Wall time of a list of runs, none of which is there."""
-    shutil.rmtree(tracking.root(), ignore_errors=True)
+    shutil.rmtree(runs_root(), ignore_errors=True)
     started = time.perf_counter()
     failures = launcher.launch(several, slots)
     if failures:
@@ -55,26 +59,26 @@ def slot_ratio(rounds: int, several: list[RunConfig]) -> float:
 
 def fill(several: list[RunConfig]) -> None:
     """Make all runs finished: one is executed, the others are copies of it under their own key and config."""
-    first = tracking.execute(several[0], benchmark.run)
+    first = run_directory.execute(several[0], benchmark.STUDY.run)
     for config in several[1:]:
-        folder = tracking.root() / config.key()
+        folder = runs_root() / run_key(config)
         shutil.copytree(first, folder)
-        (folder / "config.json").write_text(json.dumps(config.model_dump() | {"key": config.key()}))
+        (folder / "config.json").write_text(json.dumps(config.model_dump() | {"key": run_key(config)}))
 
 
 def recognised(several: list[RunConfig]) -> float:
     """Seconds to find all of them finished."""
     started = time.perf_counter()
-    if len(runs.finished(several)) != len(several):
+    if len(find_finished(several)) != len(several):
         raise SystemExit("some runs were not recognised")
     return time.perf_counter() - started
 
 
 def tabulate(count: int, steps: int) -> None:
     """In a process of its own: make the tables, print seconds and peak memory in MB."""
-    finished = runs.finished(configs(count, steps))
+    finished = find_finished(configs(count, steps))
     started = time.perf_counter()
-    tables.write("benchmark", "launching", finished, tracking.root().parent)
+    tables.write("benchmark", "launching", finished, runs_root().parent)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(json.dumps([time.perf_counter() - started, peak]))
 
@@ -116,7 +120,7 @@ def main() -> None:
             shown.add_row(
                 f"one slot / two slots, {given.runs} runs of {given.steps} steps", f"{ratio:.2f}", "1.8"
             )
-        shutil.rmtree(tracking.root(), ignore_errors=True)
+        shutil.rmtree(runs_root(), ignore_errors=True)
         many = configs(given.finished, given.steps)
         fill(many)
         shown.add_row(f"{given.finished} finished runs recognised", f"{recognised(many):.2f} s", "5 s")

@@ -18,7 +18,7 @@ from torch.nn import functional
 
 from benchmarks.timing import seconds_of
 from experiments import models
-from experiments.meanloss import MeanLoss
+from experiments.training.full_batch import MeanLoss
 from pal.line import Line
 
 BATCH = 128

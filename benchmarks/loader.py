@@ -18,8 +18,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
 
-from experiments import problems
 from experiments.data import Split
+from experiments.problems import PROBLEMS
 
 REQUIRED = 15.0
 ROUNDS = 8
@@ -66,7 +66,7 @@ def mean_time(next_batch: Callable[[], object], batches: int) -> float:
 
 def measure(batches: int) -> tuple[float, float]:
     """Seconds per batch in the fastest round: ours, and torchvision's."""
-    problem = problems.get("cifar10-resnet20")
+    problem = PROBLEMS["cifar10-resnet20"]
     train = problem.load().train
     loader = problem.loader(train, order_seed=1, augmentation_seed=2)
     steps = iter(range(10**9))

@@ -23,7 +23,7 @@ from torch.nn import functional
 from benchmarks.timing import seconds_of
 from benchmarks.watching import Watched, held
 from experiments import models, optimizers
-from experiments.optimizers.catalogue import BEYOND, PAPER
+from experiments.optimizers.registry import BEYOND, PAPER
 from pal import PAL
 
 Step = Callable[[], object]
@@ -88,7 +88,7 @@ def pal_step(
 
 
 def named_step(name: str, **settings: object) -> Maker:
-    """An optimizer of the catalogue with its defaults and a few changes."""
+    """A registered optimizer with its defaults and a few changes."""
 
     def make(model: nn.Module, loss: Callable[[], Tensor]) -> Step:
         method = optimizers.build(name, model.parameters(), settings)

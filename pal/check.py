@@ -1,4 +1,5 @@
-"""A look, at the first steps that can tell, whether a closure and its gradient belong to one function of the weights."""
+"""A look, at the first steps that can, whether a closure and its gradient belong to one function of the weights."""
+# pyright: reportPrivateUsage=false, reportPrivateImportUsage=false
 
 import math
 import sys
@@ -75,7 +76,8 @@ def can_tell(
         distance *= 3
     if not responds and abs(slope) * mu > AGREEMENT * abs(loss0) and loss_at(mu) == loss0:
         warn(
-            "the loss does not depend on the weights that are moved: the closure must compute it anew at every call, from "
+            "the loss does not depend on the weights that are moved: the closure must compute it anew at "
+            "every call, from "
             "the parameters given to the optimizer"
         )
         return True
@@ -91,9 +93,11 @@ def agree(ratios: list[float]) -> bool:
 def warn_of_another_function() -> None:
     """The losses at one point differ."""
     warn(
-        "the closure is not the same function each time: at the same weights the loss is another one. Likely causes: it "
+        "the closure is not the same function each time: at the same weights the loss is another one. Likely "
+        "causes: it "
         "fetches a new batch at every call, a lambda in a loop sees the last micro-batch only (write `lambda x=x, y=y: "
-        "...`), the batch is changed in place, random numbers or state from outside of torch, numpy and Python's random go "
+        "...`), the batch is changed in place, random numbers or state from outside of torch, numpy and "
+        "Python's random go "
         "on. Modules that cannot be found in the closure are named by modules="
     )
 
@@ -101,8 +105,10 @@ def warn_of_another_function() -> None:
 def warn_of_another_slope(ratio: float) -> None:
     """The loss does not change as the gradient says."""
     warn(
-        f"the gradient is not that of the closure's loss: the loss changes {ratio:.3g} times as fast as the gradient says. "
-        "Likely causes: gradients are clipped, still scaled (GradScaler) or divided elsewhere before the step, a part of "
+        f"the gradient is not that of the closure's loss: the loss changes {ratio:.3g} times as fast as the "
+        f"gradient says. "
+        "Likely causes: gradients are clipped, still scaled (GradScaler) or divided elsewhere before the "
+        "step, a part of "
         "the forward pass (an encoder, a penalty) stands outside of the closure; or it is meant so, as with "
         "straight-through estimators and targets that stop the gradient"
     )
@@ -123,7 +129,8 @@ def warn_if_begun_outside(loss: object, since: int, params: Iterable[Tensor]) ->
     moving = set(map(id, params))
     if any(id(getattr(node, "variable", None)) in moving for node in outside):
         warn(
-            "a part of the forward pass (an encoder, a penalty) was computed outside of the closure, from weights that are "
+            "a part of the forward pass (an encoder, a penalty) was computed outside of the closure, from "
+            "weights that are "
             "moved: at the probe it would be that of the old weights. Compute it inside of the closure"
         )
         return True

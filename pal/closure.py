@@ -12,10 +12,12 @@ which `BatchLoss` applies it:
    computed or cleared meanwhile are put back, too.
 5. An error or an interrupt anywhere brings back the state of before the first evaluation.
 
-A module that writes its own trained weights in the first evaluation (initialisation from data) keeps the state that goes
-with them. What is in none of these places (files, foreign generators, a batch fetched inside of the closure) cannot
-be brought back; `pal.check` notices.
+A module that writes its own trained weights in the first evaluation (initialisation from data) keeps the
+state that goes with them. What is in none of these places (files, foreign generators, a batch fetched inside
+of the closure) cannot be brought back; `pal.check` notices.
 """
+# pyright: reportPrivateUsage=false, reportPrivateImportUsage=false
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 
 import sys
 import threading
@@ -43,7 +45,7 @@ Closure = Callable[[], Any]
 Backward = Callable[[Tensor], Any]
 
 BUDGET = 2**26
-"""Bytes of other tensors than buffers that are kept by value in any case; frozen weights up to the size of the others."""
+"""Bytes of other tensors than buffers that are kept by value; frozen weights up to the size of the others."""
 
 
 def nothing() -> None:
@@ -52,7 +54,7 @@ def nothing() -> None:
 
 def plain_backward(loss: Tensor) -> None:
     """Add the gradient of the loss to the gradients."""
-    loss.backward()  # pyright: ignore[reportUnknownMemberType]
+    loss.backward()
 
 
 class Autocast(NamedTuple):
@@ -79,7 +81,7 @@ def autocasts() -> tuple[Autocast, ...]:
 
 def around(inside: tuple[Autocast, ...], here: tuple[Autocast, ...]) -> list[torch.autocast]:
     """What to enter so that the autocasts are those of `inside` instead of those here."""
-    off = [each._replace(enabled=False) for each in here] if not inside else inside
+    off = inside or [each._replace(enabled=False) for each in here]
     return [torch.autocast(each.kind, each.dtype, each.enabled, each.cached) for each in off]
 
 
@@ -297,7 +299,8 @@ class BatchLoss:
             factor = 1.0
             if foreign and not self.cleared:
                 warn(
-                    "the gradients held those of earlier backward passes, which the closure adds to; the optimizer drops them, "
+                    "the gradients held those of earlier backward passes, which the closure adds to; the "
+                    "optimizer drops them, "
                     "since it knows no closure for their loss. To accumulate, let it evaluate every micro-batch: "
                     "backward(closure) for each, then step()"
                 )
@@ -379,7 +382,9 @@ class BatchLoss:
         new = found.without(batch.reached) if batch.reached.modules else found
         kept: list[Tensor] = []
         held = [tensor for tensor in new.tensors if not tensor.requires_grad and not tensor.is_inference()]
-        shy: list[Tensor] = []  # not written to unless they are seen to have changed: other threads may read them
+        shy: list[
+            Tensor
+        ] = []  # not written to unless they are seen to have changed: other threads may read them
         if (self.watching or self._writes) and nbytes(held) <= BUDGET:
             kept += held
             shy = [] if self._writes else held
@@ -398,7 +403,7 @@ class BatchLoss:
         batch.reached.extend(new)
         for module in found.parallel:
             self._note_processes(module, module.require_backward_grad_sync)
-        active = DistributedDataParallel._get_active_ddp_module()  # pyright: ignore[reportPrivateUsage]
+        active = DistributedDataParallel._get_active_ddp_module()
         if active is not None:  # we are inside of its forward pass, and it prepares to synchronise at its end
             self._note_processes(active, False)
 
@@ -420,7 +425,7 @@ class BatchLoss:
             owners = [
                 module
                 for module in batch.reached.modules
-                if any(id(param) in numbers for param in module._parameters.values())  # pyright: ignore[reportPrivateUsage]
+                if any(id(param) in numbers for param in module._parameters.values())
             ]
             for each in batch.before:
                 each.leave_out(owners)
@@ -429,7 +434,9 @@ class BatchLoss:
         """Parameters whose gradients a further evaluation may touch."""
         params = list(self._params())
         if self._calls_backward:
-            params += [param for module in batch.reached.modules for param in module.parameters(recurse=False)]
+            params += [
+                param for module in batch.reached.modules for param in module.parameters(recurse=False)
+            ]
         return params
 
     def _watch(self, evaluation: int) -> None:
@@ -451,9 +458,10 @@ class BatchLoss:
         self._contexts.callback(nn.modules.module.register_module_forward_pre_hook(meet).remove)
 
     def _note_processes(self, module: DistributedDataParallel, synchronised: bool) -> None:
-        if module._join_config.enable:  # pyright: ignore[reportPrivateUsage]
+        if module._join_config.enable:
             raise RuntimeError(
-                "PAL cannot share its line with processes that have run out of batches, as in `with model.join()`: give all "
+                "PAL cannot share its line with processes that have run out of batches, as in `with "
+                "model.join()`: give all "
                 "processes the same number of batches"
             )
         self.process_group = cast(ProcessGroup, module.process_group)

@@ -1,8 +1,8 @@
 """The direction of a step: d = -m with m = beta m + g, one line for all parameters.
 
 All that a step needs of it are inner products of three vectors: the gradient g, the direction adaptation m of the step
-before, and the weights theta where weight decay is part of the loss. The direction itself is nowhere in memory: moves go
-along its parts, and m changes with the final move only, so that a step can be given up until then.
+before, and the weights theta where weight decay is part of the loss. The direction itself is nowhere in
+memory: moves go along its parts, and m changes with the final move only, so that a step can be given up until then.
 """
 
 import math
@@ -84,7 +84,9 @@ class Part:
     def take(self, sign: float) -> Products:
         """Take the gradients, and the present weights as the origin; multiply."""
         room, m, l2 = self.origin.room, self.m, self.l2
-        self.gradients[:] = [real(local(param.grad).resolve_conj()) for param in self.params if param.grad is not None]
+        self.gradients[:] = [
+            real(local(param.grad).resolve_conj()) for param in self.params if param.grad is not None
+        ]
         room.copy(self.gradients)
         gg = room.dot(room)
         gm, mm = (0.0, 0.0) if m is None else (sign * room.dot(m), m.dot(m))
@@ -239,15 +241,20 @@ class Direction:
         self._away = False
 
     def finishing(self, distance: Scalar) -> list[Call]:
-        """Prepare the final move to theta + distance d/||d||, with what it brings: decoupled weight decay, the new m."""
+        """Prepare the final move to theta + distance d/||d||, with decoupled weight decay and the new m."""
         scale = ratio(distance, self._norm)
         growths = [part.growing(self._sign, self._beta, self._finite) for part in self._parts]
         moves = [part.finishing(scale, distance, self._sign) for part in self._parts]
         self._away = True
-        return [*chain(*growths), *chain(*moves), *kernels.stale_caches(), partial(setattr, self, "_away", False)]
+        return [
+            *chain(*growths),
+            *chain(*moves),
+            *kernels.stale_caches(),
+            partial(setattr, self, "_away", False),
+        ]
 
     def adopt(self, state: Mapping[Tensor, dict[str, Any]]) -> None:
-        """Take over each parameter's m, its "direction", from an earlier direction or a checkpoint, and keep it there."""
+        """Take over each parameter's m, its "direction", from before or from a checkpoint, and keep it there."""
         if not any(part.m for part in self._parts):
             return
         for kept in state.values():
@@ -264,7 +271,7 @@ class Direction:
 
 
 def checked(direction: Tensor, param: Tensor) -> Tensor:
-    """The direction adaptation of a checkpoint, as real numbers and without NaN; ValueError if it is of another parameter."""
+    """The direction adaptation of a checkpoint, real and without NaN; ValueError if it is of another parameter."""
     if direction.shape != param.shape:
         raise ValueError(
             f"the direction in PAL's state has shape {tuple(direction.shape)}, the parameter {tuple(param.shape)}: the "

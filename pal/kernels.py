@@ -50,7 +50,9 @@ def descent(
         increment_version(targets)  # the kernel leaves the version counters alone, and caches go by them
         return [_fused(targets, direction, scale, decay, None)]
     if targets[0].itemsize < 4:  # where the scale may be beyond the range of its numbers
-        return [partial(_move_one, *pair, scale, decay, None) for pair in zip(targets, direction, strict=True)]
+        return [
+            partial(_move_one, *pair, scale, decay, None) for pair in zip(targets, direction, strict=True)
+        ]
     shrink = [partial(torch._foreach_mul_, targets, 1 - scale * decay)] if decay else []
     return [*shrink, partial(torch._foreach_add_, targets, direction, alpha=-scale)]
 
@@ -63,7 +65,12 @@ def shrinking(targets: list[Tensor], share: float | Tensor) -> Call:
 
 
 def masked_descent(
-    targets: list[Tensor], direction: list[Tensor], scale: Tensor | float, decay: float, still: Tensor, fused: bool
+    targets: list[Tensor],
+    direction: list[Tensor],
+    scale: Tensor | float,
+    decay: float,
+    still: Tensor,
+    fused: bool,
 ) -> list[Call]:
     """Prepare the same on an accelerator, where nothing may be read: nothing happens where `still` is 1."""
     if fused:
@@ -104,5 +111,5 @@ def stale_caches() -> list[Call]:
 
 
 def run(calls: Iterable[Call], result: Result) -> Result:
-    """Run prepared kernels, then give the result, with no Python in between: Ctrl-C comes before or after all of them."""
+    """Run prepared kernels and give the result, with no Python in between: Ctrl-C comes before or after."""
     return (deque(map(call, calls), 0), result)[1]

@@ -1,4 +1,5 @@
 """A loss restricted to a line: leave a point along a direction, evaluate, and come back bit by bit."""
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 
 import math
 from collections import defaultdict
@@ -91,11 +92,11 @@ class Flat:
     def dot_with(self, tensors: list[Tensor]) -> Scalar:
         """Inner product with such tensors themselves; afterwards the room may hold anything."""
         if self.buffer.itemsize < 4:  # whose products are beyond the range of such numbers
-            return dot(
-                [view.reshape(-1) for view in self.views], [tensor.reshape(-1) for tensor in tensors]
-            )
+            return dot([view.reshape(-1) for view in self.views], [tensor.reshape(-1) for tensor in tensors])
         kernels.multiply_(self.views, tensors)
-        return dot(self._chunks, [torch.ones_like(chunk) for chunk in self._chunks])
+        if on_host(self.buffer):
+            return sum(chunk.sum().item() for chunk in self._chunks)
+        return self.buffer.sum(dtype=wide(self.buffer))
 
     def norm(self) -> Scalar:
         """Euclidean norm of everything; a float on the CPU, else a 0-dim tensor."""
@@ -105,8 +106,8 @@ class Flat:
 class Movable:
     """Real tensors of one device and dtype that move along directions, all in one kernel where one fits.
 
-    The fused kernel exists for the CPU and CUDA. On the CPU it skips elements of half precision before torch 2.14; where
-    the scale is a tensor it is read in float32.
+    The fused kernel exists for the CPU and CUDA. On the CPU it skips elements of half precision before torch
+    2.14; where the scale is a tensor it is read in float32.
 
     Args:
         tensors: what moves.
@@ -117,7 +118,11 @@ class Movable:
         self.tensors = list(tensors)
         first = self.tensors[0]
         self.on_host = on_host(first)
-        fits = first.itemsize >= 4 if self.on_host else first.device.type in ("cpu", "cuda") and first.itemsize < 8
+        fits = (
+            first.itemsize >= 4
+            if self.on_host
+            else first.device.type in ("cpu", "cuda") and first.itemsize < 8
+        )
         self._strides = [tensor.stride() for tensor in self.tensors]
         self._fused = foreach and fits and all(map(is_dense, self.tensors))
 
@@ -170,7 +175,9 @@ class Origin:
         """Put the weights back, bit by bit."""
         kernels.copy_(self.params, self.room.views)
 
-    def leaving(self, direction: list[Tensor], scale: Scalar, decay: float = 0.0, shrunk: Scalar = 0.0) -> list[Call]:
+    def leaving(
+        self, direction: list[Tensor], scale: Scalar, decay: float = 0.0, shrunk: Scalar = 0.0
+    ) -> list[Call]:
         """Prepare: go to (1 - shrunk) theta - scale (direction + decay theta), from wherever the weights are."""
         back = [kernels.copying(self.params, self.room.views)]
         if isinstance(shrunk, Tensor) or shrunk:
@@ -296,19 +303,27 @@ def on_host(tensor: Tensor) -> bool:
     return tensor.device.type == "cpu"
 
 
+def wide(tensor: Tensor) -> torch.dtype:
+    """The most exact numbers of the tensor's device."""
+    return torch.float32 if tensor.device.type == "mps" else torch.float64
+
+
 def real(tensor: Tensor) -> Tensor:
     """The tensor, or a view of its real and imaginary parts as numbers of their own."""
     return torch.view_as_real(tensor) if tensor.is_complex() else tensor
 
 
 def dot(first: Sequence[Tensor], second: Sequence[Tensor]) -> Scalar:
-    """Inner product of vectors in pieces, summed so that neither digits nor range are lost; a float on the CPU, else a 0-dim tensor.
+    """Inner product of vectors in pieces, summed so that neither digits nor range are lost; a float on the
+    CPU, else a 0-dim tensor.
 
     On the CPU float32 is tried first, and float64 where that may have underflowed or overflowed.
     """
     if not on_host(first[0]):
-        wide = torch.float32 if first[0].device.type == "mps" else torch.float64
-        return torch.stack([torch.dot(a.to(wide), b.to(wide)) for a, b in zip(first, second, strict=True)]).sum()
+        dtype = wide(first[0])
+        return torch.stack(
+            [torch.dot(a.to(dtype), b.to(dtype)) for a, b in zip(first, second, strict=True)]
+        ).sum()
     if first[0].itemsize >= 4 and first[0].dtype == second[0].dtype:
         products = sum(map(Tensor.item, map(torch.dot, first, second)))
         if first[0].itemsize == 8 or FAITHFUL[0] < abs(products) < FAITHFUL[1]:
@@ -321,7 +336,9 @@ def total(numbers: Sequence[Scalar], on_host: bool) -> Scalar:
     if on_host:
         return sum(numbers)
     first, *others = [torch.as_tensor(number) for number in numbers]
-    return torch.stack([first, *(other.to(first.device, first.dtype, non_blocking=True) for other in others)]).sum()
+    return torch.stack(
+        [first, *(other.to(first.device, first.dtype, non_blocking=True) for other in others)]
+    ).sum()
 
 
 def root(number: Scalar) -> Scalar:

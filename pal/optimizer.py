@@ -1,4 +1,5 @@
 """PAL: a direction, a line and a parabola."""
+# pyright: reportPrivateUsage=false, reportPrivateImportUsage=false
 
 from collections.abc import Iterable, Sequence
 from functools import partial
@@ -17,8 +18,8 @@ from pal.direction import Direction
 from pal.line import LineRecord
 from pal.parabola import Case, Minimum, Scalar, minimise
 from pal.randomness import Twins, capturing
-from pal.sharding import batches, local
 from pal.settings import check_group, check_shared
+from pal.sharding import batches, local
 from pal.state import Kept, Processes, as_tensor, fingerprint, growth
 
 
@@ -33,9 +34,9 @@ class PAL(torch.optim.Optimizer):
     * theta <- theta + s d/||d||.
 
     All parameters of all groups move on this one line. The second forward pass sees the same function as the first, by
-    the rule in `pal.closure`: the same random numbers, buffers and modes; the batch counts once. If a loss, the slope or
-    the curvature is NaN or infinite, the weights stay, bit by bit. Nothing is read from an accelerator during a step, but
-    for the first steps, which look whether the closure is what it must be.
+    the rule in `pal.closure`: the same random numbers, buffers and modes; the batch counts once. If a loss,
+    the slope or the curvature is NaN or infinite, the weights stay, bit by bit. Nothing is read from an accelerator
+    during a step, but for the first steps, which look whether the closure is what it must be.
 
     Args:
         params: parameters or parameter groups; groups may differ in weight decay.
@@ -118,7 +119,12 @@ class PAL(torch.optim.Optimizer):
     def __getstate__(self) -> dict[str, Any]:
         """What a copy or a pickle takes along."""
         kept = self._kept
-        mine = {"processes": kept.processes, "modules": kept.modules, "check": kept.check, "cases": kept.counts()}
+        mine = {
+            "processes": kept.processes,
+            "modules": kept.modules,
+            "check": kept.check,
+            "cases": kept.counts(),
+        }
         return {**super().__getstate__(), "_kept": mine}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -187,7 +193,8 @@ class PAL(torch.optim.Optimizer):
 
         Args:
             closure: runs the forward pass and returns the loss; called again by `step`, at the probe.
-            call: how to call backward on the loss, such as `accelerator.backward`. If that scales the loss, so does PAL.
+            call: how to call backward on the loss, such as `accelerator.backward`. If that scales the loss,
+                so does PAL.
 
         Returns:
             The loss of the closure, detached.
@@ -267,7 +274,6 @@ class PAL(torch.optim.Optimizer):
         looks = kept.looks < ATTEMPTS and not capturing()
         numbers = own_loss0, own_loss_mu, own_slope, *([own_slope * own_slope] if looks else [])
         loss0, loss_mu, slope, *square = self._mean(*numbers)
-        evaluations = kept.batch.evaluations
         if looks:
             refuse_other_lines(float(slope), float(square[0]))
             self._look(direction, *map(float, (loss0, loss_mu, slope, mu)))
@@ -276,7 +282,7 @@ class PAL(torch.optim.Optimizer):
         commit = [
             *direction.finishing(minimum.step),
             kept.counting(minimum.case),
-            partial(setattr, kept, "record", (*record, evaluations)),
+            partial(setattr, kept, "record", (*record, kept.batch.evaluations)),
             kept.batch.resetting(),
         ]
         return kernels.run(commit, as_tensor(-loss0 if group["maximize"] else loss0, loss))
@@ -305,7 +311,7 @@ class PAL(torch.optim.Optimizer):
         kept.batch.roll_back()
 
     def _step_of_length_zero(self) -> Tensor:
-        """A step without a batch, which lr = 0 allows: torch.distributed.checkpoint lets optimizers make their state so."""
+        """A step without a batch, which lr = 0 allows: so torch.distributed.checkpoint has states made."""
         if float(self.param_groups[0]["lr"]) != 0:
             raise RuntimeError(
                 "PAL needs the loss twice: call step(closure), or backward(closure) before step()"
@@ -322,9 +328,11 @@ class PAL(torch.optim.Optimizer):
             raise RuntimeError(
                 "no parameter given to PAL has a gradient: the loss does not depend on any of them"
             )
-        if any(param.grad.layout is not torch.strided for param in present):
+        if any(param.grad is not None and param.grad.layout is not torch.strided for param in present):
             raise RuntimeError("PAL does not support sparse gradients: build embeddings with sparse=False")
-        layout = [(group["weight_decay"], group["decoupled_weight_decay"], group["beta"] > 0) for group in groups]
+        layout = [
+            (group["weight_decay"], group["decoupled_weight_decay"], group["beta"] > 0) for group in groups
+        ]
         layout += [(param.dtype, param.device, param.stride()) for param in present]
         same = len(present) == len(kept.present) and all(map(is_, present, kept.present))
         if kept.direction is None or not same or layout != kept.layout:
@@ -360,8 +368,9 @@ class PAL(torch.optim.Optimizer):
         if batch.process_group is None or not batch.unsynchronised:
             return
         for param in self._kept.present:
-            dist.all_reduce(param.grad, group=batch.process_group)
-            param.grad /= batch.process_group.size()
+            if param.grad is not None:
+                dist.all_reduce(param.grad, group=batch.process_group)
+                param.grad.div_(batch.process_group.size())
 
     def _mean(self, *numbers: Scalar) -> Sequence[Scalar]:
         """Means over the processes that share the batch, in one message."""
@@ -382,7 +391,7 @@ class PAL(torch.optim.Optimizer):
 
     def _look(self, direction: Direction, loss0: float, loss_mu: float, slope: float, mu: float) -> None:
         """See whether the closure is what it must be."""
-        kept = self._kept
+        kept, evaluations = self._kept, self._kept.batch.evaluations
 
         def loss_at(distance: float) -> float:
             return float(self._mean(self._loss_at(direction, distance))[0])
@@ -394,12 +403,14 @@ class PAL(torch.optim.Optimizer):
         else:
             precision = max(torch.finfo(param.dtype).eps for param in kept.present)
             kept.looks = ATTEMPTS if can_tell(loss_at, loss0, slope, mu, precision) else kept.looks + 1
+            kept.batch.evaluations = evaluations
 
 
 def refuse_other_lines(slope: float, square: float) -> None:
     """Raise RuntimeError if the slopes of processes that share a batch, with this mean and mean square, differ."""
     if abs(square - slope * slope) > 1e-4 * square:
         raise RuntimeError(
-            "PAL's processes have different gradients: average them (DistributedDataParallel, or your own all_reduce), and "
+            "PAL's processes have different gradients: average them (DistributedDataParallel, or your own "
+            "all_reduce), and "
             "give each process all weights (ZeroRedundancyOptimizer and others that deal out the weights do not)"
         )

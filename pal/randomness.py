@@ -55,8 +55,8 @@ class Randomness:
 class Twister:
     """A global Mersenne twister, Python's or numpy's, whose state is copied as the memory that it lies in.
 
-    Their own `getstate` takes 6 and 30 microseconds, as long as a small layer; copying 2,500 bytes takes a tenth of one.
-    Where the memory does not hold what `getstate` says, as in another Python, `getstate` it is.
+    Their own `getstate` takes 6 and 30 microseconds, as long as a small layer; copying 2,500 bytes takes a
+    tenth of one. Where the memory does not hold what `getstate` says, as in another Python, `getstate` it is.
 
     Args:
         get: gives the whole state.
@@ -103,7 +103,8 @@ class PythonTwister(Twister):
 class NumpyTwister(Twister):
     """The generator behind `numpy.random.rand`.
 
-    The normal number that it draws ahead is seen by `get_state` only. Until there was one, equal words are an equal state.
+    The normal number that it draws ahead is seen by `get_state` only. Until there was one, equal words are
+    an equal state.
     """
 
     def __init__(self, numpy_random: Any) -> None:

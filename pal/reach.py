@@ -5,6 +5,7 @@ A closure enters a model by many doors: `model(x)`, `model.loss(batch)`, `model.
 followed to the variables that it names, and these to what they hold. Modules that only turn up deep inside of other
 objects are seen when they run, see `pal.closure`.
 """
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 
 import random
 import sys
@@ -27,7 +28,14 @@ LIMIT = 300
 
 NUMPY_GENERATORS = {("numpy.random._generator", "Generator"), ("numpy.random.mtrand", "RandomState")}
 
-LIBRARIES = frozenset(sys.stdlib_module_names) | {"torch", "numpy", "torchvision", "scipy", "pandas", "matplotlib"}
+LIBRARIES = frozenset(sys.stdlib_module_names) | {
+    "torch",
+    "numpy",
+    "torchvision",
+    "scipy",
+    "pandas",
+    "matplotlib",
+}
 """Their functions and objects lead nowhere; modules, tensors and generators of theirs are met on the way."""
 
 CONTAINERS = (list, set, deque, dict)
@@ -51,7 +59,10 @@ def sort(kind: type) -> Sort:
         return Sort.MODULE
     if issubclass(kind, Tensor):
         return Sort.TENSOR
-    if issubclass(kind, torch.Generator | random.Random) or (kind.__module__, kind.__name__) in NUMPY_GENERATORS:
+    if (
+        issubclass(kind, torch.Generator | random.Random)
+        or (kind.__module__, kind.__name__) in NUMPY_GENERATORS
+    ):
         return Sort.GENERATOR
     if issubclass(kind, FunctionType):
         return Sort.FUNCTION
@@ -97,7 +108,9 @@ class Reached:
     def without(self, known: "Reached") -> "Reached":
         """What of this is not known yet."""
         pairs = zip(self.parts(), known.parts(), strict=True)
-        return Reached(*([each for each in new if not any(each is other for other in old)] for new, old in pairs))
+        return Reached(
+            *([each for each in new if not any(each is other for other in old)] for new, old in pairs)
+        )
 
 
 def reach(closure: Callable[[], Any], others: Iterable[nn.Module] = ()) -> Reached:
@@ -137,8 +150,11 @@ def inside(thing: Any) -> Iterable[Any]:
         return thing.values() if len(thing) <= LIMIT else ()
     if isinstance(thing, list | tuple | set | frozenset | deque):
         return thing if len(thing) <= LIMIT else ()
-    call = getattr(type(thing), "__call__", None)
-    held = [*getattr(thing, "__dict__", {}).values(), *(getattr(thing, name, None) for name in slots(type(thing)))]
+    call = type(thing).__dict__.get("__call__")
+    held = [
+        *getattr(thing, "__dict__", {}).values(),
+        *(getattr(thing, name, None) for name in slots(type(thing))),
+    ]
     return [*held, call] if isinstance(call, FunctionType) else held
 
 

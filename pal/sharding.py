@@ -1,4 +1,5 @@
 """Weights that are dealt out to processes as DTensors, as FSDP2 does: each process moves its own part of them."""
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 
 from collections.abc import Sequence
 from typing import Any, cast
@@ -43,7 +44,9 @@ def sharing(tensor: Tensor) -> list[dist.ProcessGroup]:
         if isinstance(placement, Shard):
             groups.append(tensor.device_mesh.get_group(dimension))
         elif not isinstance(placement, Replicate):
-            raise RuntimeError(f"PAL moves weights that are sharded or replicated; got the placement {placement}")
+            raise RuntimeError(
+                f"PAL moves weights that are sharded or replicated; got the placement {placement}"
+            )
     return groups
 
 

@@ -1,5 +1,7 @@
 """What modules and tensors are at one moment, and how to make them so again."""
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 
+from collections import deque
 from collections.abc import Collection, Iterable, Sequence
 from operator import is_
 from typing import Any
@@ -115,7 +117,10 @@ def refill(live: Any, saved: Any) -> None:
     if len(live) == len(saved) and all(map(is_, live, saved)) and not isinstance(live, dict):
         return
     live.clear()
-    (live.extend if hasattr(live, "extend") else live.update)(saved)
+    if isinstance(live, list | deque):
+        live.extend(saved)
+    else:
+        live.update(saved)
 
 
 def writable(tensors: Iterable[Tensor]) -> list[Tensor]:
@@ -123,7 +128,9 @@ def writable(tensors: Iterable[Tensor]) -> list[Tensor]:
     kept = {
         id(tensor): tensor
         for tensor in tensors
-        if not (is_lazy(tensor) or tensor.is_inference() or tensor.layout != torch.strided or is_expanded(tensor))
+        if not (
+            is_lazy(tensor) or tensor.is_inference() or tensor.layout != torch.strided or is_expanded(tensor)
+        )
     }
     return list(kept.values())
 

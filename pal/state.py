@@ -1,10 +1,11 @@
 """What PAL keeps between steps, and what it knows of gradients that others scale and share."""
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import partial
 from operator import setitem
-from typing import Any, cast
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 
 from pal.closure import BatchLoss
 from pal.direction import Direction
-from pal.line import on_host
+from pal.line import on_host, wide
 from pal.parabola import Case, Scalar
 from pal.sharding import local
 
@@ -29,7 +30,8 @@ class Processes:
     def __reduce__(self) -> Any:
         if self.group is not None:
             raise TypeError(
-                "PAL with a process_group cannot be pickled: save its state_dict, and name the group where it is made anew"
+                "PAL with a process_group cannot be pickled: save its state_dict, and name the group where it "
+                "is made anew"
             )
         return Processes, (None,)
 
@@ -96,11 +98,11 @@ class Kept:
 def fingerprint(params: Iterable[Tensor]) -> Tensor:
     """Norm and sum of each gradient, in float64 where there is float64: what scaling scales."""
     gradients = [local(param.grad) for param in params if param.grad is not None]
-    wide = torch.float32 if gradients[0].device.type == "mps" else torch.float64
+    dtype = wide(gradients[0])
     numbers = [
         number
         for gradient in gradients
-        for number in (torch.linalg.vector_norm(gradient, dtype=wide), gradient.sum(dtype=wide))
+        for number in (torch.linalg.vector_norm(gradient, dtype=dtype), gradient.sum(dtype=dtype))
     ]
     return torch.stack([number.to(numbers[0].device) for number in numbers])
 

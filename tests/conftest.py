@@ -35,3 +35,11 @@ def one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
+
+
+@pytest.fixture(autouse=True)
+def runs_root(tmp_path_factory, monkeypatch) -> Path:
+    """Folder of the test's own runs."""
+    root = tmp_path_factory.mktemp("runs")
+    monkeypatch.setenv("PAL_RUNS", str(root))
+    return root

@@ -96,14 +96,14 @@ def test_only_what_is_new_runs(reader):
 
 def test_a_new_optimizer_is_in_tables_and_figures(reader):
     runs = pd.read_csv(reader.root / "results" / "mine" / "benchmark" / "runs.csv")
-    assert set(runs.loc[runs["entry"] == "signsgd", "setting"]) == {"lr=0.001", "lr=0.0001"}
-    from experiments import plots
+    assert set(runs.loc[runs["method"] == "signsgd", "setting"]) == {"lr=0.001", "lr=0.0001"}
+    from experiments import figures
 
     tables = [
         pd.read_csv(reader.root / "results" / "mine" / "benchmark" / f"{name}.csv")
         for name in ("runs", "curves", "best")
     ]
-    figure = plots.comparison(*tables, "digits-mlp")
+    figure = figures.comparison(*tables, "digits-mlp")
     assert "signsgd" in [text.get_text() for text in figure.legends[0].get_texts()]
 
 

@@ -37,8 +37,10 @@ def test_every_source_that_a_stage_names_exists(name):
     for stage in expanded(stages()[name]):
         sources = [dep for dep in stage["deps"] if not dep.startswith(("results/", "figures/", "reports/"))]
         assert sources
-        for source in sources:
-            assert (REPOSITORY / source).exists(), f"stage {name} depends on {source}, which does not exist"
+        for code_digest in sources:
+            assert (REPOSITORY / code_digest).exists(), (
+                f"stage {name} depends on {code_digest}, which does not exist"
+            )
 
 
 @pytest.mark.parametrize("name", stages())
@@ -53,11 +55,11 @@ def test_what_a_stage_reads_another_stage_makes(name):
 
 
 def test_a_study_stage_depends_on_all_code_its_runs_depend_on():
-    from experiments import source
+    from experiments.common import code_digest
 
     for study, stage in zip(stages()["study"]["foreach"], expanded(stages()["study"]), strict=True):
         named = [REPOSITORY / dep for dep in stage["deps"]]
-        for module in source.files(f"experiments.studies.{study}"):
+        for module in code_digest.files(f"experiments.studies.{study}").values():
             covered = any(module == dep or dep in module.parents for dep in named)
             assert covered, f"runs of {study} depend on {module.relative_to(REPOSITORY)}, the stage does not"
 
@@ -105,5 +107,5 @@ def test_help_lists_every_target_a_person_needs():
     done = subprocess.run(
         ["make", "--no-print-directory", "help"], cwd=REPOSITORY, capture_output=True, text=True
     )
-    for target in ("reproduce", "test", "lint", "bench"):
+    for target in ("reproduce", "test", "check", "bench"):
         assert f"make {target} " in done.stdout

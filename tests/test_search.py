@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from scipy.optimize import minimize_scalar
 
 from experiments import problems
+from experiments.problems import PROBLEMS
 from pal import PAL
 from pal.closure import BatchLoss
 from pal.line import Line
@@ -65,7 +66,7 @@ class BatchLine:
     def __init__(self, problem: problems.Problem, model: torch.nn.Module, batch, dtype: torch.dtype) -> None:
         model, (x, y) = copy.deepcopy(model).to(dtype), batch
         self._batch = BatchLoss()
-        loss = lambda: problem.loss(model, x.to(dtype), y)  # noqa: E731
+        loss = lambda: problem.loss(model, x.to(dtype), y)
         self.loss0 = self._batch.measure(loss).item()
         params = [param for param in model.parameters() if param.grad is not None]
         self._line = Line(params, [param.grad for param in params])
@@ -87,7 +88,7 @@ class BatchLine:
 
 def batch_lines(name: str, lines: int, dtype: torch.dtype):
     """Pairs of a line to search and the same line in float64, evenly spread over 600 steps of PAL and of SGD."""
-    problem = problems.get(name)
+    problem = PROBLEMS[name]
     loader = problem.loader(problem.load(torch.device("cpu")).train, 1, 2)
     for advance in (pal_step, sgd_step):
         torch.manual_seed(0)

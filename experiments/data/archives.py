@@ -5,7 +5,7 @@ import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 
-from experiments.errors import UserError
+from experiments.common.errors import UserError
 
 
 def read(path: Path, wanted: Callable[[str], bool]) -> Iterator[tuple[str, bytes]]:

@@ -15,13 +15,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from experiments.common.errors import UserError
 from experiments.data import archives, packs
 from experiments.data.dataset import Dataset
 from experiments.data.sources import Arrays, File, Source
 from experiments.data.splits import Split, Splits, held_out
 from experiments.data.store import Store
 from experiments.data.transforms import Pixels
-from experiments.errors import UserError
 
 SHAPE = (3, 32, 32)
 SIZES = (45_000, 5_000, 10_000)

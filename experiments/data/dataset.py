@@ -2,11 +2,16 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from functools import lru_cache
+from typing import TYPE_CHECKING, Literal
 
+from experiments.common.registry import load
+from experiments.data.registry import DATASETS
 from experiments.data.splits import Splits
-from experiments.data.store import Store
 from experiments.data.transforms import Transform
+
+if TYPE_CHECKING:
+    from experiments.data.store import Store
 
 Task = Literal["classes", "characters", "binary", "values"]
 
@@ -37,5 +42,11 @@ class Dataset:
     transform: Transform
     load: Callable[[], Splits]
     source: Callable[[], str]
-    store: Store | None = None
+    store: "Store | None" = None
     holds_out: bool = True
+
+
+@lru_cache
+def get(name: str) -> Dataset:
+    """The data set `name`; raises UserError with the nearest names if there is none."""
+    return load(f"{DATASETS[name]}:DATASETS")[name]

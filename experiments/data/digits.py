@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from experiments.common.errors import UserError
 from experiments.data.dataset import Dataset
 from experiments.data.splits import Split, Splits
 from experiments.data.transforms import Pixels
-from experiments.errors import UserError
 
 HELD_OUT = 270
 

@@ -9,9 +9,9 @@ from typing import BinaryIO
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
+from experiments.common.errors import UserError
 from experiments.data.integrity import check_file, require_space
 from experiments.data.sources import File
-from experiments.errors import UserError
 
 TIMEOUT = 30
 BLOCK = 1 << 18

@@ -21,11 +21,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from experiments.common.errors import UserError
 from experiments.data import store
 from experiments.data.dataset import Dataset
 from experiments.data.splits import Split, Splits
 from experiments.data.transforms import Pixels
-from experiments.errors import UserError
 
 SHORTER, CROP, CLASSES = 226, 224, 1000
 RESOLUTION = 1 << 16

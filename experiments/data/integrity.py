@@ -6,8 +6,8 @@ from pathlib import Path
 
 from torch import Tensor
 
+from experiments.common.errors import UserError
 from experiments.data.splits import Split, Splits
-from experiments.errors import UserError
 
 
 def file_sha256(path: Path) -> str:

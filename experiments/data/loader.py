@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from experiments.common.errors import UserError
 from experiments.data.splits import Split
 from experiments.data.transforms import Transform
-from experiments.errors import UserError
 
 
 def random_stream(seed: int, number: int) -> np.random.Generator:

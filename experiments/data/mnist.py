@@ -13,13 +13,13 @@ from pathlib import Path
 
 import numpy as np
 
+from experiments.common.errors import UserError
 from experiments.data import packs
 from experiments.data.cifar import load_images
 from experiments.data.dataset import Dataset
 from experiments.data.sources import Arrays, File, Source
 from experiments.data.store import Store
 from experiments.data.transforms import Pixels
-from experiments.errors import UserError
 
 ADDRESSES = (
     "https://ossci-datasets.s3.amazonaws.com/mnist/",

@@ -1,36 +1,21 @@
-"""Names of the data sets; each module is imported when one of its sets is asked for."""
+"""All data sets by the module that holds them; no run depends on this file."""
 
-import importlib
-from functools import lru_cache
+from experiments.common.registry import Registry
 
-from experiments.data.dataset import Dataset
-from experiments.errors import UserError, nearest
-
-MODULES = {
-    "digits": "digits",
-    "cifar10": "cifar",
-    "cifar10-published": "cifar",
-    "cifar100": "cifar",
-    "cifar100-published": "cifar",
-    "mnist": "mnist",
-    "tolstoi": "tolstoi",
-    "imagenet": "imagefolder",
-    "tinyimagenet": "tinyimagenet",
-    "tinyimagenet20": "tinyimagenet",
-    "mushrooms": "mushrooms",
-    "factorisation": "factorisation",
-}
-"""Module of `experiments.data` that holds each data set in its `DATASETS`."""
-
-
-def names() -> list[str]:
-    """All data sets."""
-    return list(MODULES)
-
-
-@lru_cache
-def get(name: str) -> Dataset:
-    """The data set `name`; raises UserError with the nearest names if there is none."""
-    if name not in MODULES:
-        raise UserError(f"there is no data set {name!r}; {nearest(name, MODULES)}")
-    return importlib.import_module(f"experiments.data.{MODULES[name]}").DATASETS[name]
+DATASETS = Registry(
+    "data set",
+    {
+        "digits": "experiments.data.digits",
+        "cifar10": "experiments.data.cifar",
+        "cifar10-published": "experiments.data.cifar",
+        "cifar100": "experiments.data.cifar",
+        "cifar100-published": "experiments.data.cifar",
+        "mnist": "experiments.data.mnist",
+        "tolstoi": "experiments.data.tolstoi",
+        "imagenet": "experiments.data.imagefolder",
+        "tinyimagenet": "experiments.data.tinyimagenet",
+        "tinyimagenet20": "experiments.data.tinyimagenet",
+        "mushrooms": "experiments.data.mushrooms",
+        "factorisation": "experiments.data.factorisation",
+    },
+)

@@ -16,12 +16,11 @@ from pathlib import Path
 
 import numpy as np
 
+from experiments.common.errors import UserError
+from experiments.common.paths import REPOSITORY
 from experiments.data.download import download
 from experiments.data.integrity import check_file, file_sha256, require_space
 from experiments.data.sources import Arrays, Source
-from experiments.errors import UserError
-
-REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 def folder() -> Path:

@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
+from experiments.common.errors import UserError
 from experiments.data import archives, packs
 from experiments.data.cifar import load_images
 from experiments.data.dataset import Dataset
@@ -18,7 +19,6 @@ from experiments.data.imagefolder import in_turn
 from experiments.data.sources import Arrays, File, Source
 from experiments.data.store import Store
 from experiments.data.transforms import Pixels
-from experiments.errors import UserError
 
 ROOT = "tiny-imagenet-200"
 Labelled = dict[str, list[tuple[str, bytes]]]

@@ -17,12 +17,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from experiments.common.errors import UserError
 from experiments.data.dataset import Dataset
 from experiments.data.sources import Arrays, File, Source
 from experiments.data.splits import Split, Splits
 from experiments.data.store import Store
 from experiments.data.transforms import Cast
-from experiments.errors import UserError
 
 ROW = 50
 HELD_OUT = 653_237

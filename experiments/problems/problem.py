@@ -8,11 +8,14 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from experiments import data, models
-from experiments.data import Dataset, Loader, ReadAhead, Split, Splits
+from experiments.common.errors import UserError
+from experiments.data import dataset
+from experiments.data.dataset import Dataset
 from experiments.data.integrity import splits_sha256
-from experiments.errors import UserError
-from experiments.problems.tasks import OBJECTIVES, as_input_of
+from experiments.data.loader import Loader, ReadAhead
+from experiments.data.splits import Split, Splits
+from experiments.models.build import build as build_network
+from experiments.problems.objectives import OBJECTIVES, as_input_of
 
 
 class Score(NamedTuple):
@@ -58,7 +61,7 @@ class Problem:
     @property
     def data(self) -> Dataset:
         """The data set."""
-        return data.get(self.dataset)
+        return dataset.get(self.dataset)
 
     @property
     def examples(self) -> tuple[int, int, int]:
@@ -98,7 +101,7 @@ class Problem:
         """The network on the CPU; same seed, same weights. No other random state is touched."""
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)
-            model = models.build(self.network, self.data.shape, self.data.outputs)
+            model = build_network(self.network, self.data.shape, self.data.outputs)
         # Colour images: convolutions run up to twice as fast on channels that lie side by side.
         colour = self.data.shape[0] == 3 and len(self.data.shape) == 3
         return model.to(memory_format=torch.channels_last) if colour else model
@@ -135,13 +138,13 @@ class Problem:
 
 
 @lru_cache(maxsize=4)
-def _resident(dataset: str, validation: bool, device: torch.device) -> Splits:
+def _resident(name: str, validation: bool, device: torch.device) -> Splits:
     cpu = torch.device("cpu")
     if device != cpu:
-        return _resident(dataset, validation, cpu).to(device)
+        return _resident(name, validation, cpu).to(device)
     if not validation:
-        return _resident(dataset, True, cpu).without_validation()
-    return data.get(dataset).load()
+        return _resident(name, True, cpu).without_validation()
+    return dataset.get(name).load()
 
 
 @lru_cache

@@ -10,12 +10,14 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import Field
 
-from experiments import optimizers, problems
-from experiments.config import RunConfig, Strict, resolve
-from experiments.plans import Trainings
-from experiments.trainer import Trainer, l2_term
-from experiments.training import Record, train
-from experiments.watched import watched
+from experiments.optimizers import OPTIMIZERS
+from experiments.problems import PROBLEMS
+from experiments.studies.base import Study, Trainings
+from experiments.training.config import RunConfig, Strict, resolve
+from experiments.training.loop import train
+from experiments.training.measure import train_and_measure
+from experiments.training.record import Record
+from experiments.training.trainer import Trainer, l2_term
 
 Number = Literal["float32", "bfloat16"]
 
@@ -24,14 +26,14 @@ class Kind(NamedTuple):
     """What is trained on every problem with every seed.
 
     Attributes:
-        entry: The variant or reference.
+        method: The variant or reference.
         optimizer: Its optimizer.
         settings: The optimizer's.
         dtype: Number type of the forward pass.
         ending: Of the problem's name, where it is the problem that is changed.
     """
 
-    entry: str
+    method: str
     optimizer: str
     settings: dict[str, float]
     dtype: Number = "float32"
@@ -39,7 +41,7 @@ class Kind(NamedTuple):
 
 
 ERRORS = {
-    kind.entry: kind
+    kind.method: kind
     for kind in (
         # ALI-G's port divides its step counter, which stays at 1, instead of the loss.
         Kind("alig-numerator", "alig", {"numerator": 1.0}),
@@ -100,7 +102,7 @@ def _plan(part: Part) -> Iterator[RunConfig]:
                 yield resolve(
                     "ablation",
                     problem=problem + kind.ending,
-                    entry=kind.entry if kind.dtype == "float32" else f"{kind.entry}-{kind.dtype}",
+                    method=kind.method if kind.dtype == "float32" else f"{kind.method}-{kind.dtype}",
                     optimizer=kind.optimizer,
                     dtype=kind.dtype,
                     seed=seed,
@@ -111,9 +113,9 @@ def _plan(part: Part) -> Iterator[RunConfig]:
 
 def _l2(problem: str, optimizer: str, settings: dict[str, float]) -> dict[str, Any]:
     """The settings; for an optimizer that decays weights by itself, with the problem's L2 term moved over to it."""
-    if "weight_decay" not in optimizers.get(optimizer).settings:
+    if "weight_decay" not in OPTIMIZERS[optimizer].settings:
         return {"settings": settings}
-    return {"settings": settings | {"weight_decay": problems.get(problem).l2}, "l2": 0.0}
+    return {"settings": settings | {"weight_decay": PROBLEMS[problem].l2}, "l2": 0.0}
 
 
 def run(config: RunConfig, record: Record) -> dict[str, Any]:
@@ -121,8 +123,11 @@ def run(config: RunConfig, record: Record) -> dict[str, Any]:
     factor = config.settings.get("weight_decay")
     if factor is None:
         return train(config, record)
-    return watched(config, record, lambda _, trainer: {"l2": _term(trainer, factor)})
+    return train_and_measure(config, record, lambda _, trainer: {"l2": _term(trainer, factor)})
 
 
 def _term(trainer: Trainer, factor: float) -> float:
     return l2_term(list(trainer.model.parameters()), factor).item()
+
+
+STUDY = Study(Settings, plan, run)

@@ -9,16 +9,15 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from experiments.batchline import batch_line
-from experiments.config import RunConfig, Strict, resolve
-from experiments.plans import Trainings
-from experiments.training import Record, Trainer
-from experiments.watched import watched
+from experiments.studies.base import Study, Trainings
+from experiments.training.batch_line import batch_line
+from experiments.training.config import RunConfig, Strict
+from experiments.training.full_batch import LIMIT
+from experiments.training.measure import train_and_measure
+from experiments.training.record import Record
+from experiments.training.trainer import Trainer
 from pal.parabola import minimise
 from pal.search import search
-
-LIMIT = 20.0
-"""The largest distance at which a minimum is looked for: that of the exact line search."""
 
 
 class Measure(Strict):
@@ -43,20 +42,8 @@ class Settings(Trainings):
 
 def plan(settings: Settings) -> list[RunConfig]:
     """One PAL training per problem, alpha and seed."""
-    return [
-        resolve(
-            "adaptation",
-            problem=problem,
-            optimizer="pal",
-            settings=settings.settings | {"alpha": alpha, "beta": 0.0},
-            seed=seed,
-            measure=settings.measure.model_dump(),
-            **settings.lengths(),
-        )
-        for problem in settings.problems
-        for alpha in settings.alphas
-        for seed in settings.seeds
-    ]
+    kinds = [{"settings": settings.settings | {"alpha": alpha, "beta": 0.0}} for alpha in settings.alphas]
+    return settings.runs("adaptation", kinds, optimizer="pal", measure=settings.measure.model_dump())
 
 
 def run(config: RunConfig, record: Record) -> dict[str, Any]:
@@ -66,7 +53,7 @@ def run(config: RunConfig, record: Record) -> dict[str, Any]:
     loss_exact there, lines/angle (degrees, after PAL's step), and lines/case.
     """
     every = Measure.model_validate(config.measure).every
-    return watched(
+    return train_and_measure(
         config, record, lambda step, trainer: searched_line(trainer) if step % every == 0 else None
     )
 
@@ -91,3 +78,6 @@ def searched_line(trainer: Trainer) -> dict[str, Any]:
         "angle": angle,
         "case": int(found.case),
     }
+
+
+STUDY = Study(Settings, plan, run)

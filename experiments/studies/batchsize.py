@@ -6,29 +6,28 @@ theta - s g/||g||. On the line stand the minimum of the full-batch loss (the opt
 PAL's step from the batch, and SGD's; each is judged by the decrease of the full-batch loss. So all sizes start from the
 same weights, and differ in nothing but the batch.
 
-The full-batch loss is that of `meanloss`: the same function of all examples that the batch loss is of a few, batch norm
-with the statistics of the batch, L2 term and augmentation included. Measuring changes nothing: the training goes on as
-if it had not been looked at.
+The full-batch loss (`training.full_batch`) is the same function of all examples that the batch loss is of a few, batch
+norm with the statistics of the batch, L2 term and augmentation included. Measuring changes nothing: the training goes
+on as if nothing had been measured.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Annotated, Any
 
 from pydantic import Field
 from torch import Tensor
 
-from experiments import problems
-from experiments.batchline import dot
-from experiments.config import RunConfig, Strict, resolve
+from experiments.common.errors import UserError
 from experiments.data import Loader
-from experiments.errors import UserError
-from experiments.meanloss import Batch, MeanLoss, check_epoch, first_epoch, mean_loss, minimum
-from experiments.plans import Trainings
-from experiments.seeds import split
-from experiments.trainer import Trainer
-from experiments.training import Record
-from experiments.untouched import untouched
-from experiments.watched import watched
+from experiments.studies.base import Study, Subset
+from experiments.training.batch_line import dot
+from experiments.training.config import RunConfig, Strict
+from experiments.training.full_batch import Batch, MeanLoss, check_epoch, first_epoch, mean_loss, minimum
+from experiments.training.measure import preserved, train_and_measure
+from experiments.training.record import Record
+from experiments.training.seeds import split
+from experiments.training.trainer import Trainer
 from pal.line import Line
 from pal.parabola import minimise
 
@@ -54,16 +53,14 @@ class Measure(Strict):
     mu: Positive
 
 
-class Settings(Trainings):
+class Settings(Subset):
     """Section `batchsize` of a profile.
 
     Attributes:
-        train_size: Training examples, a multiple of the problem's batch size; all if missing.
         lr: Learning rate of the SGD training, constant.
         measure: Which lines.
     """
 
-    train_size: Annotated[int, Field(ge=1)] | None = None
     lr: Positive
     measure: Measure
 
@@ -74,24 +71,11 @@ def plan(settings: Settings) -> list[RunConfig]:
     Raises:
         UserError: If an epoch has no whole number of batches, or a size is larger than an epoch.
     """
-    size = {} if settings.train_size is None else {"train_size": settings.train_size}
-    configs = [
-        resolve(
-            "batchsize",
-            problem=problem,
-            optimizer="sgd-plain",
-            settings={"lr": settings.lr},
-            seed=seed,
-            measure=settings.measure.model_dump(),
-            **settings.lengths(),
-            **size,
-        )
-        for problem in settings.problems
-        for seed in settings.seeds
-    ]
+    sgd = {"optimizer": "sgd-plain", "settings": {"lr": settings.lr}}
+    configs = settings.runs("batchsize", [sgd], measure=settings.measure.model_dump(), **settings.size())
     for config in configs:
         check_epoch(config)
-        examples, largest = config.task.examples[0], max(settings.measure.sizes)
+        examples, largest = config.resolved_problem.examples[0], max(settings.measure.sizes)
         if largest > examples:
             raise UserError(
                 f"measure.sizes has {largest}, but {config.problem} has {examples} training examples"
@@ -110,7 +94,7 @@ def run(config: RunConfig, record: Record) -> dict[str, Any]:
     epoch: list[Batch] = []
     loaders: dict[int, Loader] = {}
 
-    def look(step: int, trainer: Trainer) -> dict[str, Any] | None:
+    def measured(step: int, trainer: Trainer) -> dict[str, Any] | None:
         if step % measure.every:
             return None
         if not epoch:
@@ -118,12 +102,12 @@ def run(config: RunConfig, record: Record) -> dict[str, Any]:
             loaders.update({size: loader(trainer, size) for size in measure.sizes})
         return measured_lines(trainer, epoch, [each.batch(step) for each in loaders.values()], measure.mu)
 
-    return watched(config, record, look)
+    return train_and_measure(config, record, measured)
 
 
 def loader(trainer: Trainer, size: int) -> Loader:
     """Batches of one size, in orders of their own: the training has not just seen what it is measured with."""
-    problem, seeds = problems.with_changes(trainer.problem, batch_size=size), split(trainer.config.seed)
+    problem, seeds = replace(trainer.problem, batch_size=size), split(trainer.config.seed)
     return problem.loader(trainer.splits.train, seeds.noise, seeds.initialisation)
 
 
@@ -131,7 +115,7 @@ def measured_lines(
     trainer: Trainer, epoch: Sequence[Batch], batches: Sequence[Batch], mu: float
 ) -> dict[str, Any]:
     """The line of each batch and what the strategies make of it: lists with a number for each batch."""
-    with untouched(trainer.model):
+    with preserved(trainer.model):
         full = mean_loss(trainer, epoch)
         loss0, gradient = full().item(), full.gradient()
         lines = [
@@ -186,3 +170,6 @@ def batch_steps(batch: MeanLoss, line: Line, mu: float) -> dict[str, float]:
         "pal": float(minimise(loss0, loss_mu, -norm, mu, s_max=S_MAX).step),
         "exact": minimum(lambda distance: line.losses(batch, [distance]).item(), loss0, -norm, mu).distance,
     } | {name: rate * norm for name, rate in RATES.items()}
+
+
+STUDY = Study(Settings, plan, run)

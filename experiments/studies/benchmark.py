@@ -5,16 +5,16 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from experiments.config import RunConfig, Strict, resolve
-from experiments.plans import Trainings
-from experiments.training import Record, train
+from experiments.studies.base import Choice, Study, Trainings
+from experiments.training.config import RunConfig, Strict
+from experiments.training.loop import train
 
 
-class Competitor(Strict):
+class Method(Strict):
     """One optimizer of the comparison.
 
     Attributes:
-        optimizer: Name in `experiments.optimizers`; the competitor's own name if missing.
+        optimizer: Name in `experiments.optimizers`; the method's own name if missing.
         schedule: How its learning rate changes.
         grid: Values of settings; every combination is a setting of its own. What is missing keeps its default.
     """
@@ -29,60 +29,43 @@ class Competitor(Strict):
             dict(zip(self.grid, values, strict=True)) for values in itertools.product(*self.grid.values())
         ]
 
+    def kind(self, name: str) -> dict[str, Any]:
+        """Fields of its runs."""
+        return {"method": name, "optimizer": self.optimizer or name, "schedule": self.schedule}
+
 
 class Confirmation(Trainings):
-    """Further problems, with one setting of each competitor: what the grid gave on the first decides which."""
+    """Further problems, with one setting of each method: what the grid gave on the first decides which."""
 
 
 class Settings(Trainings):
     """Section `benchmark` of a profile.
 
     Attributes:
-        optimizers: The competitors by the name that tables and figures show.
-        confirmation: Further problems, with one setting of each competitor.
+        optimizers: The methods by the name that tables and figures show.
+        confirmation: Further problems, with one setting of each method.
     """
 
-    optimizers: Annotated[dict[str, Competitor], Field(min_length=1)]
+    optimizers: Annotated[dict[str, Method], Field(min_length=1)]
     confirmation: Confirmation | None = None
 
 
 def plan(settings: Settings) -> list[RunConfig]:
-    """Every competitor with every setting and seed on every problem."""
-    grids = {name: competitor.settings() for name, competitor in settings.optimizers.items()}
-    return _runs(settings, grids, settings.optimizers)
+    """Every method with every setting and seed on every problem."""
+    kinds = [
+        method.kind(name) | {"settings": values}
+        for name, method in settings.optimizers.items()
+        for values in method.settings()
+    ]
+    return settings.runs("benchmark", kinds)
 
 
-def further(settings: Settings, choice: dict[str, dict[str, Any]]) -> list[RunConfig]:
-    """The confirmation: every competitor with its setting in `choice`; nothing if the section has none."""
+def further(settings: Settings, choice: Choice) -> list[RunConfig]:
+    """The confirmation: every method with its setting in `choice`; nothing if the section has none."""
     if settings.confirmation is None:
         return []
-    grids = {name: [values] for name, values in choice.items()}
-    return _runs(settings.confirmation, grids, settings.optimizers)
+    kinds = [settings.optimizers[name].kind(name) | {"settings": values} for name, values in choice.items()]
+    return settings.confirmation.runs("benchmark", kinds)
 
 
-def _runs(
-    settings: Settings | Confirmation,
-    grids: dict[str, list[dict[str, Any]]],
-    competitors: dict[str, Competitor],
-) -> list[RunConfig]:
-    return [
-        resolve(
-            "benchmark",
-            problem=problem,
-            entry=name,
-            optimizer=competitors[name].optimizer or name,
-            schedule=competitors[name].schedule,
-            settings=values,
-            seed=seed,
-            **settings.lengths(),
-        )
-        for problem in settings.problems
-        for name, grid in grids.items()
-        for values in grid
-        for seed in settings.seeds
-    ]
-
-
-def run(config: RunConfig, record: Record) -> dict[str, Any]:
-    """One training."""
-    return train(config, record)
+STUDY = Study(Settings, plan, train, further)

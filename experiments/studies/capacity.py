@@ -11,13 +11,13 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from experiments.batchline import batch_line
-from experiments.config import RunConfig, Strict, resolve
-from experiments.meanloss import Batch, check_epoch, first_epoch, mean_loss, minimum
-from experiments.plans import Trainings
-from experiments.trainer import Trainer
-from experiments.training import Record
-from experiments.watched import watched
+from experiments.studies.base import Study, Trainings
+from experiments.training.batch_line import batch_line
+from experiments.training.config import RunConfig, Strict
+from experiments.training.full_batch import Batch, check_epoch, first_epoch, mean_loss, minimum
+from experiments.training.measure import train_and_measure
+from experiments.training.record import Record
+from experiments.training.trainer import Trainer
 from pal.parabola import minimise
 
 Count = Annotated[int, Field(ge=1)]
@@ -53,22 +53,13 @@ def plan(settings: Settings) -> list[RunConfig]:
     Raises:
         UserError: If an epoch has no whole number of batches.
     """
-    configs = [
-        resolve(
-            "capacity",
-            problem=problem,
-            optimizer="pal",
-            settings=settings.settings | {"beta": 0.0},
-            batch_size=settings.batch_size,
-            train_size=images,
-            seed=seed,
-            measure=settings.measure.model_dump(),
-            **settings.lengths(),
-        )
-        for problem in settings.problems
-        for images in settings.train_sizes
-        for seed in settings.seeds
-    ]
+    pal = {
+        "optimizer": "pal",
+        "settings": settings.settings | {"beta": 0.0},
+        "batch_size": settings.batch_size,
+    }
+    sizes = [{"train_size": images} for images in settings.train_sizes]
+    configs = settings.runs("capacity", sizes, measure=settings.measure.model_dump(), **pal)
     for config in configs:
         check_epoch(config)
     return configs
@@ -81,12 +72,12 @@ def run(config: RunConfig, record: Record) -> dict[str, Any]:
     losses); lines/full_loss0 and lines/full_loss, the full-batch loss at the weights and at its minimum.
 
     Returns:
-        What `watched` returns, and the number of weights of the network.
+        What `train_and_measure` returns, and the number of weights of the network.
     """
     measure = Measure.model_validate(config.measure)
     epoch: list[Batch] = []
 
-    def look(step: int, trainer: Trainer) -> dict[str, Any] | None:
+    def measured(step: int, trainer: Trainer) -> dict[str, Any] | None:
         late = step - (config.steps - measure.last)
         if late < 0 or late % measure.every:
             return None
@@ -94,8 +85,8 @@ def run(config: RunConfig, record: Record) -> dict[str, Any]:
             epoch.extend(first_epoch(trainer))
         return searched_line(trainer, epoch)
 
-    weights = sum(param.numel() for param in config.task.build(config.seed).parameters())
-    return watched(config, record, look) | {"weights": weights}
+    weights = sum(param.numel() for param in config.resolved_problem.build(config.seed).parameters())
+    return train_and_measure(config, record, measured) | {"weights": weights}
 
 
 def searched_line(trainer: Trainer, epoch: Sequence[Batch]) -> dict[str, Any]:
@@ -117,3 +108,6 @@ def searched_line(trainer: Trainer, epoch: Sequence[Batch]) -> dict[str, Any]:
         "full_loss0": full0,
         "full_loss": best.loss,
     }
+
+
+STUDY = Study(Settings, plan, run)

@@ -1,6 +1,6 @@
 """Is an exact line search on the batch loss a good way to train? (section 6 of the paper)
 
-The same weights and batches for each competitor: exact searches along the negative gradient and along PAL's adapted
+The same weights and batches for each method: exact searches along the negative gradient and along PAL's adapted
 direction, PAL, PAL with the alpha that makes its steps most exact, and SGD.
 """
 
@@ -8,12 +8,12 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from experiments.config import RunConfig, Strict, resolve
-from experiments.plans import Trainings
-from experiments.training import Record, train
+from experiments.studies.base import Study, Trainings
+from experiments.training.config import RunConfig, Strict
+from experiments.training.loop import train
 
 
-class Competitor(Strict):
+class Method(Strict):
     """One way to train.
 
     Attributes:
@@ -29,30 +29,19 @@ class Settings(Trainings):
     """Section `exactness` of a profile.
 
     Attributes:
-        competitors: By the name that tables and figures show: pal, and names that begin with exact.
+        methods: By the name that tables and figures show: pal, and names that begin with exact.
     """
 
-    competitors: Annotated[dict[str, Competitor], Field(min_length=1)]
+    methods: Annotated[dict[str, Method], Field(min_length=1)]
 
 
 def plan(settings: Settings) -> list[RunConfig]:
-    """Every competitor with every seed on every problem."""
-    return [
-        resolve(
-            "exactness",
-            problem=problem,
-            entry=name,
-            optimizer=competitor.optimizer,
-            settings=competitor.settings,
-            seed=seed,
-            **settings.lengths(),
-        )
-        for problem in settings.problems
-        for name, competitor in settings.competitors.items()
-        for seed in settings.seeds
+    """Every method with every seed on every problem."""
+    kinds = [
+        {"method": name, "optimizer": method.optimizer, "settings": method.settings}
+        for name, method in settings.methods.items()
     ]
+    return settings.runs("exactness", kinds)
 
 
-def run(config: RunConfig, record: Record) -> dict[str, Any]:
-    """One training."""
-    return train(config, record)
+STUDY = Study(Settings, plan, train)

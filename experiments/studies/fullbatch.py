@@ -22,13 +22,13 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from experiments.batchline import dot
-from experiments.config import RunConfig, Strict, resolve
-from experiments.meanloss import Batch, check_epoch, first_epoch, mean_loss
-from experiments.plans import Trainings
-from experiments.training import Record, Trainer
-from experiments.untouched import untouched
-from experiments.watched import watched
+from experiments.studies.base import Study, Subset
+from experiments.training.batch_line import dot
+from experiments.training.config import RunConfig, Strict
+from experiments.training.full_batch import Batch, check_epoch, first_epoch, mean_loss
+from experiments.training.measure import preserved, train_and_measure
+from experiments.training.record import Record
+from experiments.training.trainer import Trainer
 from pal.closure import BatchLoss
 from pal.line import Line
 
@@ -54,17 +54,15 @@ class Measure(Strict):
     mu: Positive
 
 
-class Settings(Trainings):
+class Settings(Subset):
     """Section `fullbatch` of a profile.
 
     Attributes:
-        train_size: Training examples, a multiple of the batch size; all if missing.
         momenta: One training with each, and with each seed.
         lr: Learning rate of SGD, constant.
         measure: Which lines.
     """
 
-    train_size: Annotated[int, Field(ge=1)] | None = None
     momenta: Annotated[list[float], Field(min_length=1)]
     lr: Positive
     measure: Measure
@@ -76,22 +74,9 @@ def plan(settings: Settings) -> list[RunConfig]:
     Raises:
         UserError: If an epoch has no whole number of batches.
     """
-    size = {} if settings.train_size is None else {"train_size": settings.train_size}
-    configs = [
-        resolve(
-            "fullbatch",
-            problem=problem,
-            optimizer="sgd-plain",
-            settings={"lr": settings.lr, "momentum": momentum},
-            seed=seed,
-            measure=settings.measure.model_dump(),
-            **settings.lengths(),
-            **size,
-        )
-        for problem in settings.problems
-        for momentum in settings.momenta
-        for seed in settings.seeds
-    ]
+    kinds = [{"settings": {"lr": settings.lr, "momentum": momentum}} for momentum in settings.momenta]
+    measure = settings.measure.model_dump()
+    configs = settings.runs("fullbatch", kinds, optimizer="sgd-plain", measure=measure, **settings.size())
     for config in configs:
         check_epoch(config)
     return configs
@@ -105,7 +90,7 @@ def passes(config: RunConfig) -> int:
     """
     measure = Measure.model_validate(config.measure)
     points = 2 * _half(measure) + 1
-    return (points + 3) * (1 + config.task.examples[0] // config.batch_size)
+    return (points + 3) * (1 + config.resolved_problem.examples[0] // config.batch_size)
 
 
 def run(config: RunConfig, record: Record) -> dict[str, Any]:
@@ -118,21 +103,21 @@ def run(config: RunConfig, record: Record) -> dict[str, Any]:
     measure = Measure.model_validate(config.measure)
     epoch: list[Batch] = []
 
-    def look(step: int, trainer: Trainer) -> dict[str, Any] | None:
+    def measured(step: int, trainer: Trainer) -> dict[str, Any] | None:
         if step % measure.every:
             return None
         if not epoch:
             epoch.extend(first_epoch(trainer))
         return measured_line(trainer, epoch, measure)
 
-    return watched(config, record, look)
+    return train_and_measure(config, record, measured)
 
 
 def measured_line(trainer: Trainer, epoch: Sequence[Batch], measure: Measure) -> dict[str, Any]:
     """Both losses along the coming update's direction, on a grid and at mu, with slopes and the direction's norm."""
     params, batch_loss = list(trainer.model.parameters()), BatchLoss()
     gradients: list[Tensor] = []
-    with untouched(trainer.model):
+    with preserved(trainer.model):
         full_loss = mean_loss(trainer, epoch)
         loss0 = batch_loss.measure(
             trainer.loss_fn, lambda loss: gradients.extend(torch.autograd.grad(loss, params))
@@ -156,7 +141,7 @@ def measured_line(trainer: Trainer, epoch: Sequence[Batch], measure: Measure) ->
 
 def update(trainer: Trainer, params: Sequence[Tensor], gradients: Sequence[Tensor]) -> list[Tensor]:
     """The direction of SGD's coming update, -(momentum m + g)."""
-    momentum, state = trainer.config.settings["momentum"], trainer.method.optimizer.state
+    momentum, state = trainer.config.settings["momentum"], trainer.optimizer.optimizer.state
     buffers = [state[param].get("momentum_buffer") if param in state else None for param in params]
     return [
         -gradient if buffer is None else -(momentum * buffer + gradient)
@@ -199,3 +184,6 @@ def _half(measure: Measure) -> int:
 def _lowest(rows: list[list[float]]) -> list[int]:
     """Index of the smallest number of each column, NaN being no number."""
     return np.argmin(np.nan_to_num(np.asarray(rows), nan=math.inf), axis=0).tolist()
+
+
+STUDY = Study(Settings, plan, run, cost=passes)

@@ -9,9 +9,9 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from experiments.config import RunConfig, resolve
-from experiments.plans import Trainings
-from experiments.training import Record, train
+from experiments.studies.base import Study, Trainings
+from experiments.training.config import RunConfig
+from experiments.training.loop import train
 
 
 class Settings(Trainings):
@@ -28,17 +28,12 @@ class Settings(Trainings):
 
 def plan(settings: Settings) -> list[RunConfig]:
     """Every optimizer with every setting and seed on every problem."""
-    return [
-        resolve(
-            "interpolation", problem=problem, optimizer=name, settings=values, seed=seed, **settings.lengths()
-        )
-        for problem in settings.problems
+    kinds = [
+        {"optimizer": name, "settings": values}
         for name, several in settings.optimizers.items()
         for values in several
-        for seed in settings.seeds
     ]
+    return settings.runs("interpolation", kinds)
 
 
-def run(config: RunConfig, record: Record) -> dict[str, Any]:
-    """One training."""
-    return train(config, record)
+STUDY = Study(Settings, plan, train)

@@ -11,11 +11,12 @@ from typing import Annotated, Any
 import numpy as np
 from pydantic import Field
 
-from experiments.batchline import batch_line
-from experiments.config import RunConfig, Strict, resolve
-from experiments.plans import Trainings
-from experiments.training import Record, Trainer
-from experiments.watched import watched
+from experiments.studies.base import Study, Trainings
+from experiments.training.batch_line import batch_line
+from experiments.training.config import RunConfig, Strict
+from experiments.training.measure import train_and_measure
+from experiments.training.record import Record
+from experiments.training.trainer import Trainer
 from pal.parabola import minimise
 
 BEHIND, AHEAD = 1.0, 3.0
@@ -54,19 +55,8 @@ class Settings(Trainings):
 
 def plan(settings: Settings) -> list[RunConfig]:
     """One PAL training per problem and seed."""
-    return [
-        resolve(
-            "lines",
-            problem=problem,
-            optimizer="pal",
-            settings=settings.settings | {"beta": 0.0},
-            seed=seed,
-            measure=settings.measure.model_dump(),
-            **settings.lengths(),
-        )
-        for problem in settings.problems
-        for seed in settings.seeds
-    ]
+    kind = {"optimizer": "pal", "settings": settings.settings | {"beta": 0.0}}
+    return settings.runs("lines", [kind], measure=settings.measure.model_dump())
 
 
 def run(config: RunConfig, record: Record) -> dict[str, Any]:
@@ -78,11 +68,11 @@ def run(config: RunConfig, record: Record) -> dict[str, Any]:
     """
     measure = Measure.model_validate(config.measure)
 
-    def look(step: int, trainer: Trainer) -> dict[str, Any] | None:
+    def measured(step: int, trainer: Trainer) -> dict[str, Any] | None:
         due = step < measure.first or step % measure.every == 0
         return measured_line(trainer, measure.points) if due else None
 
-    return watched(config, record, look)
+    return train_and_measure(config, record, measured)
 
 
 def measured_line(trainer: Trainer, points: int) -> dict[str, Any]:
@@ -111,3 +101,6 @@ def measured_line(trainer: Trainer, points: int) -> dict[str, Any]:
         "step": float(found.step),
         "case": int(found.case),
     }
+
+
+STUDY = Study(Settings, plan, run)

@@ -1,4 +1,5 @@
 """What line searches along the negative gradient share: the closure, the line, the record."""
+# pyright: reportPrivateUsage=false, reportPrivateImportUsage=false
 
 import math
 from collections.abc import Callable, Mapping
@@ -202,7 +203,7 @@ class LineSearch(torch.optim.Optimizer):
             raise RuntimeError(
                 f"no parameter given to {name} has a gradient: the loss does not depend on any of them"
             )
-        if any(param.grad.layout != torch.strided for param in params):
+        if any(param.grad is not None and param.grad.layout is not torch.strided for param in params):
             raise RuntimeError(
                 f"{name} does not support sparse gradients: build embeddings with sparse=False"
             )

@@ -56,7 +56,7 @@ def test_training_goes_on_after_a_bad_batch(name):
     factors = iter([1.0, math.nan])
     factor = next(factors)
     for _ in range(12):
-        optimizer.step(lambda: factor * w.square().sum())  # noqa: B023
+        optimizer.step(lambda: factor * w.square().sum())
         factor = next(factors, 1.0)
     for _ in range(40):
         optimizer.step(lambda: w.square().sum())

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from experiments.common.errors import UserError
 from experiments.data import archives, mnist, packs, tinyimagenet, tolstoi
 from experiments.data.cifar import decode_binary
-from experiments.errors import UserError
 
 
 def make_tar(path, members, link=None):

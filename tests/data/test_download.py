@@ -8,9 +8,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
+from experiments.common.errors import UserError
 from experiments.data.download import download
 from experiments.data.sources import File
-from experiments.errors import UserError
 
 CONTENT = hashlib.sha256(b"content").digest() * 40_000
 SIZE = len(CONTENT)

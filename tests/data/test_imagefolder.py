@@ -5,10 +5,10 @@ import pytest
 import torch
 from PIL import Image
 
+from experiments.common.errors import UserError
 from experiments.data import imagefolder
 from experiments.data.imagefolder import Crops, ImageFiles
 from experiments.data.loader import Loader, ReadAhead
-from experiments.errors import UserError
 
 CPU = torch.device("cpu")
 CROPS = Crops(mean=(0.0,) * 3, deviation=(1.0,) * 3)

@@ -7,10 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn import functional
 
+from experiments.common.errors import UserError
 from experiments.data.loader import Loader
 from experiments.data.splits import Split, held_out
 from experiments.data.transforms import Cast, Pixels
-from experiments.errors import UserError
 
 PIXELS = Pixels(mean=(0.5, 0.4, 0.3), deviation=(0.2, 0.3, 0.4))
 

@@ -8,8 +8,8 @@ import torch
 from sklearn.metrics.pairwise import rbf_kernel
 
 from experiments import data
+from experiments.common.errors import UserError
 from experiments.data import mushrooms, tolstoi
-from experiments.errors import UserError
 
 pytestmark = pytest.mark.usefixtures("packs")
 

@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from experiments.common.errors import UserError
 from experiments.data import store as store_module
 from experiments.data.integrity import file_sha256
 from experiments.data.sources import File, Source
 from experiments.data.store import Store
-from experiments.errors import UserError
 
 CONTENT = bytes(range(256)) * 20
 

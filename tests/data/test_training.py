@@ -1,10 +1,12 @@
 """Every problem trains with PAL, from the packs."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from PIL import Image
 
-from experiments import problems
+from experiments.problems import PROBLEMS
 from pal import PAL
 
 STEPS, BATCH = 20, 8
@@ -28,7 +30,7 @@ SMALL = [
     "sls-mnist-mlp-1000",
 ]
 WITHOUT_PACK = ("imagenet-", "tinyimagenet-")
-LARGE = [name for name in problems.names() if name not in SMALL and not name.startswith(WITHOUT_PACK)]
+LARGE = [name for name in list(PROBLEMS) if name not in SMALL and not name.startswith(WITHOUT_PACK)]
 
 
 def train(name, splits=None, batch_size=BATCH):
@@ -36,7 +38,7 @@ def train(name, splits=None, batch_size=BATCH):
 
     One batch and a short mu, so that the loss falls on every network, also where dropout makes it noisy.
     """
-    problem = problems.with_changes(problems.get(name), batch_size=batch_size)
+    problem = replace(PROBLEMS[name], batch_size=batch_size)
     splits = splits or problem.load()
     loader = problem.loader(splits.train, order_seed=1, augmentation_seed=2)
     model = problem.build(seed=3)
@@ -73,7 +75,7 @@ def test_imagenet_trains_with_pal(network, tmp_path, monkeypatch):
             place.mkdir(parents=True)
             Image.fromarray(random.integers(0, 256, (8, 8, 3), dtype=np.uint8)).save(place / "a.JPEG")
     monkeypatch.setenv("PAL_DATA_MIRROR", str(tmp_path))
-    problem = problems.get(f"imagenet-{network}")
+    problem = PROBLEMS[f"imagenet-{network}"]
     splits = problem.data.load()
     assert splits.sizes == (1000, 1000, 1000)
     losses, score = train(problem.name, splits, batch_size=2)

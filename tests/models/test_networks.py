@@ -10,7 +10,8 @@ from torch.nn import functional
 from torchvision.models import densenet121, efficientnet_b0, resnet34, resnet50
 
 from experiments import models
-from experiments.errors import UserError
+from experiments.common.errors import UserError
+from experiments.models import NETWORKS
 from experiments.models.init import TRUNCATION, fan_in_scaled
 from experiments.models.resnet import resnet_v2
 
@@ -310,4 +311,4 @@ def test_depth_must_be_possible():
 
 def test_unknown_network():
     with pytest.raises(UserError, match=r"there is no network 'resnet31'; did you mean .*'resnet32'"):
-        models.get("resnet31")
+        NETWORKS["resnet31"]

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from experiments import omniboard
-from experiments.source import REPOSITORY
+from experiments.common.paths import REPOSITORY
+from experiments.runs import omniboard
 
 PICTURES = REPOSITORY / "build" / "omniboard"
 RUN = ["run", "problem=digits-mlp", "optimizer=pal", "settings.mu=0.1", "steps=120", "evaluate_every=10"]
@@ -57,7 +57,7 @@ def address(tmp_path_factory):
 @pytest.fixture(scope="module")
 def seen(address):
     PICTURES.mkdir(parents=True, exist_ok=True)
-    fields = ["problem=digits-mlp", "entry=pal"]
+    fields = ["problem=digits-mlp", "method=pal"]
     command = ["node", str(omniboard.FOLDER / "look.cjs"), address, str(PICTURES), *fields]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
@@ -66,7 +66,7 @@ def seen(address):
 
 def test_a_new_browser_shows_which_run_it_is_and_its_results(seen):
     assert re.search(r"\d+ experiments", seen["table"])
-    assert seen["headers"][:4] == ["experiment_name", "status", "c_problem", "c_entry"]
+    assert seen["headers"][:4] == ["experiment_name", "status", "c_problem", "c_method"]
     assert {"c_setting", "c_outcome", "c_final_train_loss", "c_test_accuracy", "tags"} <= set(seen["headers"])
     assert not {"hostname", "format", "heartbeat"} & set(seen["headers"])
 

@@ -380,7 +380,7 @@ def test_lightning(lightning, automatic, beta):
 
         def training_step(self, batch, _):
             x, y = batch
-            loss = lambda: (self.net(x) - y).square().mean()  # noqa: E731
+            loss = lambda: (self.net(x) - y).square().mean()
             if automatic:
                 return loss()
             return self.optimizers().step(loss)

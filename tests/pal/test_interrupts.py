@@ -73,7 +73,7 @@ class Training:
         self.two_halves = two_halves
 
     def step(self):
-        loss = lambda rows=slice(None): (self.model(X[rows]) - Y[rows]).square().mean()  # noqa: E731
+        loss = lambda rows=slice(None): (self.model(X[rows]) - Y[rows]).square().mean()
         if not self.two_halves:
             self.optimizer.step(loss)
             return
@@ -257,7 +257,7 @@ def test_interrupts_at_every_line(name):
 @pytest.mark.parametrize("beta", [0.0, 0.4])
 def test_errors_outside_of_pal(kind, where, beta):
     """In the model, in autograd, or in the second forward pass."""
-    make = lambda params: PAL(params, beta=beta, check=False)  # noqa: E731
+    make = lambda params: PAL(params, beta=beta, check=False)
     undisturbed = prepared(make, 4, False)
     expected = moment(undisturbed)
     training = prepared(make, 3, False)

@@ -687,7 +687,7 @@ def kept_anew(model):
 def test_caches_that_hang_on_the_version_of_a_weight(kind, dtype, tolerance, settings):
     torch.manual_seed(0)
     model, x, y = nn.Sequential(kind(3, 4), nn.Tanh(), nn.Linear(4, 1)).to(dtype), X.to(dtype), Y.to(dtype)
-    loss = lambda model: (model(x) - y).square().mean()  # noqa: E731
+    loss = lambda model: (model(x) - y).square().mean()
     optimizer = PAL(model.parameters(), mu=0.3, **settings)
     for step in range(3):
         right = by_hand(kept_anew(model), loss, mu=0.3)

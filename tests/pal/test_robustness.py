@@ -308,7 +308,7 @@ def checkpointed() -> None:
     model = network()
     with torch.inference_mode():
         x, y = batch()
-    run = lambda: torch.utils.checkpoint.checkpoint(model, x.clone(), use_reentrant=False)  # noqa: E731
+    run = lambda: torch.utils.checkpoint.checkpoint(model, x.clone(), use_reentrant=False)
     optimizer = PAL(model.parameters())
     losses = [optimizer.step(lambda: functional.cross_entropy(run(), y.clone())).item() for _ in range(20)]
     assert falls(losses)

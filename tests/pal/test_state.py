@@ -556,7 +556,7 @@ def test_a_parameter_listed_twice_is_one(beta):
     encoder, decoder = nn.Linear(3, 3).double(), nn.Linear(3, 3).double()
     decoder.weight = encoder.weight
     listed = [*encoder.parameters(), *decoder.parameters()]
-    loss = lambda: (decoder(encoder(X).tanh()) - X).square().mean()  # noqa: E731
+    loss = lambda: (decoder(encoder(X).tanh()) - X).square().mean()
     norm = length(list(torch.autograd.grad(loss(), list(dict.fromkeys(listed)))))
     before = [param.detach().clone() for param in dict.fromkeys(listed)]
     for form in (listed, [{"params": listed}]):
@@ -776,7 +776,7 @@ def test_no_stale_direction_after_running_out_of_memory(monkeypatch):
         return real(*args)
 
     monkeypatch.setattr(pal.optimizer, "Direction", scarce)
-    loss = lambda: a.square().sum() + 100 * (b - 3).square().sum()  # noqa: E731
+    loss = lambda: a.square().sum() + 100 * (b - 3).square().sum()
     with pytest.raises(torch.OutOfMemoryError):
         optimizer.step(loss)
     assert a.tolist() == [1.0, 1.0, 1.0]
@@ -796,7 +796,7 @@ def test_sparse_gradients_get_the_same_sentence_every_time(first):
     embedding.weight.requires_grad_(first)
     a = torch.ones(2, requires_grad=True)
     optimizer = PAL([a, embedding.weight])
-    loss = lambda: (a - embedding(torch.tensor([1, 2]))).square().sum()  # noqa: E731
+    loss = lambda: (a - embedding(torch.tensor([1, 2]))).square().sum()
     if not first:
         optimizer.step(loss)
         embedding.weight.requires_grad_(True)

@@ -6,7 +6,6 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
 from contextlib import contextmanager
 
@@ -15,9 +14,11 @@ import numpy as np
 import pytest
 from small_runs import short, until
 
-from experiments import mongo, omniboard, tracking
-from experiments.errors import UserError
-from experiments.studies import single
+from experiments.common.errors import UserError
+from experiments.common.paths import runs_root
+from experiments.runs import mongo, omniboard, run_directory
+from experiments.runs.key import run_key
+from experiments.training.loop import train
 
 SERVER = shutil.which("secantusd-py")
 pytestmark = pytest.mark.skipif(SERVER is None, reason="secantusd-py is not installed")
@@ -74,22 +75,10 @@ def server(tmp_path_factory):
 
 
 @pytest.fixture
-def mortal(tmp_path):
-    with started(tmp_path / "data") as found:
-        yield found
-
-
-@pytest.fixture
 def database(server):
     with mongo.connect(server.url) as found:
         yield found
         found.client.drop_database(found.name)
-
-
-@pytest.fixture(autouse=True)
-def at_once(monkeypatch):
-    monkeypatch.setattr(mongo, "MIRROR_SECONDS", 0.1)
-    monkeypatch.setattr(mongo._Absence, "until", 0.0)
 
 
 def broken(config, record):
@@ -99,16 +88,16 @@ def broken(config, record):
 
 def test_the_database_holds_what_the_run_directories_hold(database, runs_root):
     configs = [short(seed=seed) for seed in range(2)] + [short(optimizer="sgd", settings={"lr": 0.01})]
-    folders = [tracking.execute(config, single.run) for config in configs]
+    folders = [run_directory.execute(config, train) for config in configs]
     assert mongo.sync(database) == (3, 3)
     files = gridfs.GridFS(database)
     for config, folder in zip(configs, folders, strict=True):
-        run = database.runs.find_one({"_id": mongo.number_of(config.key())})
+        run = database.runs.find_one({"_id": mongo.number_of(run_key(config))})
         assert run["status"] == "COMPLETED"
-        assert run["experiment"]["name"] == f"single/digits-cnn/{config.entry}"
+        assert run["experiment"]["name"] == f"single/digits-cnn/{config.method}"
         for name, value in (config.model_dump(exclude={"settings"}) | config.settings).items():
             assert run["config"].get(name) == value
-        columns = ["problem", "entry", "setting", "seed", "outcome", "final_train_loss"]
+        columns = ["problem", "method", "setting", "seed", "outcome", "final_train_loss"]
         assert list(run["config"])[:6] == columns
         result = json.loads((folder / "run.json").read_text())["result"]
         assert run["config"]["final_train_loss"] == result["final_train_loss"]
@@ -124,20 +113,20 @@ def test_the_database_holds_what_the_run_directories_hold(database, runs_root):
 
 
 def test_syncing_twice_changes_nothing_and_keeps_what_a_person_wrote(database):
-    tracking.execute(short(), single.run)
+    run_directory.execute(short(), train)
     mongo.sync(database)
     database.runs.update_one({}, {"$set": {"omniboard.notes": "look at this"}})
     before = [*database.runs.find(), *database.metrics.find(), *database["fs.files"].find()]
     assert mongo.sync(database) == (0, 1)
     assert [*database.runs.find(), *database.metrics.find(), *database["fs.files"].find()] == before
-    found = mongo.documents(tracking.root() / short().key(), short().key())
+    found = mongo.documents(runs_root() / run_key(short()), run_key(short()))
     mongo.store(database, gridfs.GridFS(database), found)
     assert database.runs.find_one()["omniboard"] == {"tags": ["single"], "notes": "look at this"}
     assert database.runs.count_documents({}) == 1
 
 
 def test_a_run_made_anew_replaces_the_old_one(database):
-    folder = tracking.execute(short(), single.run)
+    folder = run_directory.execute(short(), train)
     mongo.sync(database)
     (folder / "trace.npz").write_bytes(b"much shorter")
     run = json.loads((folder / "run.json").read_text())
@@ -150,8 +139,8 @@ def test_a_run_made_anew_replaces_the_old_one(database):
 
 
 def test_an_attempt_that_died_while_it_was_written_stops_nothing(database, runs_root):
-    tracking.execute(short(), single.run)
-    torn = runs_root / ".failed" / short(seed=1).key()
+    run_directory.execute(short(), train)
+    torn = runs_root / ".failed" / run_key(short(seed=1))
     torn.mkdir(parents=True)
     (torn / "run.json").write_text('{"status": "RUNN')
     assert mongo.sync(database) == (1, 1)
@@ -159,19 +148,19 @@ def test_an_attempt_that_died_while_it_was_written_stops_nothing(database, runs_
 
 def test_a_failed_run_is_there_with_its_output_until_it_succeeds(database):
     with pytest.raises(RuntimeError):
-        tracking.execute(short(), broken)
+        run_directory.execute(short(), broken)
     assert mongo.sync(database) == (1, 1)
     run = database.runs.find_one()
     assert run["status"] == "FAILED"
     assert "this is where it went wrong" in run["captured_out"]
     assert "RuntimeError: no reason" in "".join(run["fail_trace"])
-    tracking.execute(short(), single.run)
+    run_directory.execute(short(), train)
     assert mongo.sync(database) == (1, 1)
     assert database.runs.find_one()["status"] == "COMPLETED"
 
 
 def test_a_diverged_run_is_marked(database):
-    tracking.execute(short(optimizer="sgd", settings={"lr": 1e6}), single.run)
+    run_directory.execute(short(optimizer="sgd", settings={"lr": 1e6}), train)
     mongo.sync(database)
     run = database.runs.find_one()
     assert run["omniboard"]["tags"] == ["single", "diverged"]
@@ -196,27 +185,25 @@ def counting(record, steps):
     return {"steps": steps}
 
 
-def test_a_server_killed_during_a_live_run_loses_nothing(mortal, monkeypatch):
-    monkeypatch.setenv("MONGO_URL", mortal.url)
-    monkeypatch.setattr(mongo, "RETRY_SECONDS", 0.5)
-    seen = threading.Event()
+def test_a_run_under_way_is_there_and_what_it_says_next_too(database):
+    shown = []
 
     def body(config, record):
-        until(lambda: mortal.statuses() == ["RUNNING"])
-        seen.set()
-        mortal.kill()
-        result = counting(record, 300)
-        mortal.start()
-        return result
+        for step in range(2):
+            record.metric("loss", 1.0 - step, step)
+            until(lambda step=step: mongo.sync(database) and len(losses()) == step + 1)
+            shown.append(database.runs.find_one()["status"])
+        return {"steps": 2}
 
-    folder = tracking.execute(short(), body)
-    assert seen.is_set()
-    with mongo.connect(mortal.url) as database:
-        mongo.sync(database)
-        assert database.runs.find_one()["status"] == "COMPLETED"
-        stored = database.metrics.find_one({"name": "loss"})["values"]
-    written = json.loads((folder / "metrics.json").read_text())["loss"]
-    assert stored == written["values"] == [float(n) for n in range(300)]
+    def losses():
+        found = database.metrics.find_one({"name": "loss"})
+        return found["values"] if found else []
+
+    run_directory.execute(short(), body)
+    assert shown == ["RUNNING", "RUNNING"]
+    assert mongo.sync(database) == (1, 1)
+    assert database.runs.find_one()["status"] == "COMPLETED"
+    assert losses() == [1.0, 0.0]
 
 
 def quick(seed=0, value=0.0):
@@ -226,7 +213,7 @@ def quick(seed=0, value=0.0):
         record.metric("loss", value, 0)
         return counting(record, 0)
 
-    return tracking.execute(short(seed=seed), body)
+    return run_directory.execute(short(seed=seed), body)
 
 
 def test_a_run_whose_directory_gets_another_key_is_there_once_and_keeps_its_notes(database, runs_root):
@@ -276,19 +263,13 @@ def test_of_a_long_output_the_end_is_kept_and_what_was_cut_is_said(database, mon
     assert len(output) < mongo.OUTPUT + 100
 
 
-def test_a_run_that_the_database_does_not_take_is_named_and_stops_no_other(database, capfd):
+def test_a_run_that_the_database_does_not_take_is_named_and_stops_no_other(database, caplog):
     for seed in range(3):
         quick(seed, value=2**70 if seed == 1 else 0.0)
     assert mongo.sync(database) == (2, 2)
-    error = capfd.readouterr().err
+    error = caplog.text
     assert error.count("cannot be brought into the database (OverflowError") == 1
-    assert short(seed=1).key() in error
-
-
-def test_a_run_that_the_database_does_not_take_goes_on(server, database, monkeypatch, capfd):
-    monkeypatch.setenv("MONGO_URL", server.url)
-    assert (quick(value=2**70) / "run.json").exists()
-    assert "cannot be brought into the database (OverflowError" in capfd.readouterr().err
+    assert run_key(short(seed=1)) in error
 
 
 @pytest.mark.parametrize(
@@ -299,58 +280,6 @@ def test_an_invalid_address_is_shown_without_any_part_of_its_password(user):
         mongo.connect(f"mongodb://{user}@host/x").__enter__()
     assert f"'mongodb://{user.partition(':')[0]}:...@host/x'" in str(raised.value)
     assert "cret" not in str(raised.value)
-
-
-def seconds(steps, runs=1):
-    """How long runs take that only write down numbers."""
-    started = time.perf_counter()
-    for seed in range(runs):
-        tracking.execute(short(seed=seed), lambda _, record: counting(record, steps))
-    return time.perf_counter() - started
-
-
-def test_without_a_server_runs_take_as_long_as_without_its_address(monkeypatch, capfd, tmp_path):
-    alone = seconds(30, runs=3)
-    monkeypatch.setenv("PAL_RUNS", str(tmp_path / "others"))
-    monkeypatch.setenv("MONGO_URL", f"mongodb://127.0.0.1:{free_port()}/test")
-    assert seconds(30, runs=3) < alone + mongo.TIMEOUT + 1
-    # The database is asked once, beside the first run, and then left alone.
-    assert capfd.readouterr().err.count("no MongoDB answers") == 1
-
-
-def test_a_server_that_hangs_costs_a_run_its_timeout_once(mortal, monkeypatch, capfd):
-    monkeypatch.setattr(mongo, "TIMEOUT", 1.0)
-    monkeypatch.setenv("MONGO_URL", mortal.url)
-
-    def body(config, record):
-        until(lambda: mortal.statuses() == ["RUNNING"])
-        mortal.process.send_signal(signal.SIGSTOP)
-        return counting(record, 100)
-
-    folder = tracking.execute(short(seed=9), body)
-    assert seconds(10, runs=2) < 2 * mongo.TIMEOUT + 1
-    assert capfd.readouterr().err.count("MONGO_URL") == 1
-    mortal.process.send_signal(signal.SIGCONT)
-    with mongo.connect(mortal.url) as database:
-        assert mongo.sync(database) == (3, 3)
-        number = mongo.number_of(folder.name)
-        assert len(database.metrics.find_one({"run_id": number, "name": "loss"})["values"]) == 100
-
-
-def test_a_launcher_says_that_no_database_is_there_and_does_not_wait(monkeypatch, capfd):
-    monkeypatch.setattr(mongo, "TIMEOUT", 0.2)
-    monkeypatch.setenv("MONGO_URL", "mongodb://me:secret@127.0.0.1:1/test")
-    mongo.warn()
-    words = ""
-
-    def heard():
-        nonlocal words
-        words += capfd.readouterr().err
-        return "sync brings them in" in words
-
-    until(heard)
-    assert "no MongoDB answers at 'mongodb://me:...@127.0.0.1:1/test'" in words
-    assert "secret" not in words
 
 
 def test_what_is_wrong_with_a_database_is_one_sentence(database, server, monkeypatch):

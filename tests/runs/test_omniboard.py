@@ -2,11 +2,10 @@
 
 import os
 
-import pymongo
 import pytest
 
-from experiments import omniboard
-from experiments.errors import UserError
+from experiments.common.errors import UserError
+from experiments.runs import omniboard
 
 SECRET = "mongodb://me:secret@127.0.0.1:1/sacred"
 
@@ -29,33 +28,6 @@ def program(tmp_path):
         path.chmod(0o755)
 
     return make
-
-
-def credentials(url):
-    """Whom and where a database is asked for, as pymongo understands an address."""
-    with pymongo.MongoClient(url, connect=False) as client:
-        return client.options.pool_options._credentials
-
-
-@pytest.mark.parametrize("options", ["", "?tls=true", "?tls=true&AuthSource=users"])
-@pytest.mark.parametrize("place", ["", "/", "/runs"])
-@pytest.mark.parametrize("user", ["", "me:secret@", "me:sec%2Fret@"])
-def test_omniboard_is_told_the_database_and_its_user_stays_where_it_is(user, place, options):
-    url = f"mongodb://{user}one:1,two:2{place or '/' * bool(options)}{options}"
-    name = place.strip("/") or "sacred"
-    found = omniboard.with_database(url, name)
-    assert found.startswith(f"mongodb://{user}one:1,two:2/{name}{options}")
-    assert credentials(found) == credentials(url)
-    assert ("authSource=admin" in found) == (bool(user) and place != "/runs" and "Source" not in options)
-
-
-@pytest.mark.parametrize("mechanism", ["SCRAM-SHA-1", "PLAIN", "MONGODB-X509&tls=true"])
-def test_users_of_every_mechanism_stay_where_they_are(mechanism):
-    user = "CN%3Dme" if "X509" in mechanism else "me:secret"
-    url = f"mongodb://{user}@one/?authMechanism={mechanism}"
-    found = omniboard.with_database(url, "sacred")
-    assert found.startswith(f"mongodb://{user}@one/sacred?authMechanism={mechanism}")
-    assert credentials(found) == credentials(url)
 
 
 def test_the_address_of_the_database_is_no_word_of_the_command(program, monkeypatch, tmp_path):

@@ -4,7 +4,7 @@ import subprocess
 
 import pytest
 
-from experiments import provenance
+from experiments.runs import provenance
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@
 (() => {
   const key = "default|RunsTable|1"; // the name of the database in Omniboard, which is not its name in MongoDB
   const widths = {
-    experiment_name: 190, status: 95, c_problem: 95, c_entry: 70, c_setting: 130, c_seed: 55, c_outcome: 80,
+    experiment_name: 190, status: 95, c_problem: 95, c_method: 70, c_setting: 130, c_seed: 55, c_outcome: 80,
     c_final_train_loss: 110, c_best_val_accuracy: 95, c_test_accuracy: 95, start_time: 150, duration: 75, tags: 165,
     notes: 150,
   };

@@ -1,0 +1,159 @@
+"""Finished and failed runs as a table: `python -m experiments runs`. Reads three small files of each, and no arrays."""
+
+import csv
+import io
+import json
+from collections.abc import Iterable, Sequence
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from experiments.common.errors import UserError, nearest
+from experiments.common.paths import runs_root
+
+Row = dict[str, Any]
+
+RESULTS = ("status", "final_train_loss", "final_val_accuracy", "test_accuracy", "seconds")
+"""Columns that are always shown, after what tells the runs apart."""
+
+SHORT = {
+    "train_loss": "final_train_loss",
+    "val_accuracy": "final_val_accuracy",
+    "val_loss": "final_val_loss",
+}
+"""Names that people use for results."""
+
+HIGH = ("accuracy",)
+"""Of results with such a name, high is good: they are sorted from the top."""
+
+WHO = ("key", "study", "problem", "method", "seed")
+"""Columns that say which run it is."""
+
+
+def rows() -> list[Row]:
+    """Every finished run, and every run whose last attempt failed: config, result, status, seconds and start, flat."""
+    finished = sorted(runs_root().glob("[0-9a-f]*"))
+    there = {path.name for path in finished}
+    failed = [path for path in sorted((runs_root() / ".failed").glob("[0-9a-f]*")) if path.name not in there]
+    places = [*((path, False) for path in finished), *((path, True) for path in failed)]
+    return [row for path, has_failed in places if (row := _row(path, has_failed)) is not None]
+
+
+def _row(folder: Path, failed: bool) -> Row | None:
+    config, run = _json(folder / "config.json"), _json(folder / "run.json")
+    if not config or not (run or failed):  # no run, or one deleted just now
+        return None
+    settings = {f"settings.{name}": value for name, value in config.pop("settings", {}).items()}
+    result = run.get("result") or {}
+    return (
+        {name: config.get(name) for name in WHO}
+        | config
+        | settings
+        | (result | {"status": "failed" if failed else result.get("status", "")})
+        | {"seconds": _json(folder / "info.json").get("seconds"), "started": run.get("start_time", "")}
+    )
+
+
+def _json(path: Path) -> Row:
+    """What a file of a run says; nothing if it is missing, or torn because the attempt died while Sacred wrote it."""
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError):
+        return {}
+
+
+def choose(table: Sequence[Row], conditions: Iterable[str]) -> list[Row]:
+    """Rows that fulfil all FIELD=VALUE; * in a value stands for anything, and numbers are compared as numbers.
+
+    Raises:
+        UserError: For words that are no condition, and fields that no run has.
+    """
+    chosen = list(table)
+    for condition in conditions:
+        name, equals, value = condition.partition("=")
+        if not equals:
+            raise UserError(
+                f"{condition!r} is no condition; it must be FIELD=VALUE, such as problem=digits-*"
+            )
+        field = named(table, name)
+        chosen = [row for row in chosen if field in row and _fits(row[field], value)]
+    return chosen
+
+
+def _fits(found: Any, wanted: str) -> bool:
+    if fnmatchcase(_text(found), wanted):
+        return True
+    try:
+        return isinstance(found, int | float) and found == float(wanted)
+    except ValueError:  # a pattern or a word
+        return False
+
+
+def named(table: Sequence[Row], name: str) -> str:
+    """The field that `name` means; raises UserError with the nearest if no run has it."""
+    known = dict.fromkeys(field for row in table for field in row)
+    field = SHORT.get(name, name)
+    if table and field not in known:
+        raise UserError(f"no run has a field {name!r}; {nearest(name, [*known, *SHORT])}")
+    return field
+
+
+def arrange(table: Sequence[Row], name: str) -> list[Row]:
+    """Sorted by a field: accuracies from the top, everything else from the bottom; runs without it come last."""
+    field = named(table, name)
+    there = [row for row in table if row.get(field) is not None]
+    missing = [row for row in table if row.get(field) is None]
+    words = any(isinstance(row[field], str) for row in there)
+    high = any(word in field for word in HIGH)
+    return sorted(there, key=lambda row: _text(row[field]) if words else row[field], reverse=high) + missing
+
+
+def as_csv(table: Sequence[Row]) -> str:
+    """Everything about the runs."""
+    fields = list(dict.fromkeys(field for row in table for field in row))
+    file = io.StringIO()
+    writer = csv.DictWriter(file, fields, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(table)
+    return file.getvalue()
+
+
+def as_table(table: Sequence[Row], limit: int) -> Table:
+    """The first runs, with the fields in which the chosen runs differ."""
+    differing = [field for field in _differing(table) if field not in (*WHO, *RESULTS)]
+    settings = [field for field in differing if field.startswith("settings.")]
+    fields = [field for field in differing if field not in settings]
+    results = [field for field in RESULTS if any(field in row for row in table)]
+    shown = Table(
+        *WHO,
+        "settings",
+        *fields,
+        *results,
+        title=f"{min(limit, len(table))} of {len(table)} runs in {runs_root()}",
+    )
+    for row in table[:limit]:
+        own = [
+            f"{name.partition('.')[2]}={_text(row[name])}" for name in settings if row.get(name) is not None
+        ]
+        cells = {name: _text(row.get(name)) for name in (*WHO, *fields, *results)}
+        shown.add_row(
+            *(cells[name] for name in WHO), " ".join(own), *(cells[name] for name in (*fields, *results))
+        )
+    return shown
+
+
+NOISE = ("started", "final_val_loss", "min_train_loss", "best_val_accuracy", "test_loss", "lines")
+"""Fields that always differ and tell no runs apart."""
+
+
+def _differing(table: Sequence[Row]) -> list[str]:
+    fields = dict.fromkeys(field for row in table for field in row if field not in NOISE)
+    return [field for field in fields if len({_text(row.get(field)) for row in table}) > 1]
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return ""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

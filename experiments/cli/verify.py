@@ -1,0 +1,272 @@
+"""Does today's code still do what the code did that made the results? If so, they need not be made again.
+
+The key of a run and the dependencies of a stage contain the code, so that no change of it goes unnoticed; but a renamed
+function should not cost weeks. `verify` repeats the first steps of some finished runs with today's code and compares
+them with the recorded ones: bit by bit where device, torch and threads are the same, else to within `TOLERANCE`. Only
+if all agree, runs of the same configs get today's keys and the stage is marked as up to date. What shows only later
+than in the first steps stays unseen.
+"""
+
+import json
+import logging
+import random
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from experiments import planning
+from experiments.common.errors import UserError
+from experiments.common.paths import REPOSITORY, runs_root
+from experiments.common.progress import progress_bar
+from experiments.results import tables
+from experiments.results.tables import fingerprints
+from experiments.results.tables.common import identity
+from experiments.results.tables.fingerprints import Head
+from experiments.runs import launcher
+from experiments.runs.finished import FinishedRun, find_finished
+from experiments.runs.key import run_key
+from experiments.runs.provenance import provenance
+from experiments.studies.base import get_study
+from experiments.training.config import RunConfig
+from experiments.training.measure import padded
+from experiments.training.record import Enough, NullRecord, State
+
+log = logging.getLogger(__name__)
+
+KEPT, DIFFERENT, NOT_FINISHED = 0, 1, 75
+"""Exit codes, see `main`."""
+
+TOLERANCE = 2e-3
+"""Relative, for loss and step where another device, torch or number of threads rounds differently."""
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """The first steps of a run whose results are there.
+
+    Attributes:
+        config: The run.
+        head: What it did.
+        environment: What it was made with.
+        commit: Of the code that made it; None where that is not known.
+    """
+
+    config: RunConfig
+    head: Head
+    environment: dict[str, Any]
+    commit: str | None = None
+
+
+def main(profile: str, sample: int) -> int:
+    """Verify every study of a profile that has results.
+
+    Args:
+        profile: Its name.
+        sample: Runs of each study that are repeated; more, if there are more optimizers and commits.
+
+    Returns:
+        The exit code: 0 if all results are kept, 1 if any run does something else today, and NOT_FINISHED if all runs
+        agree, but results of some study are not whole and so not kept.
+
+    Raises:
+        UserError: If the profile has no results.
+    """
+    known = {study: recorded(profile, study) for study in planning.load_profile(profile)}
+    if not any(known.values()):
+        raise UserError(f"profile {profile!r} has no results; `make reproduce PROFILE={profile}` makes them")
+    codes = {_study(profile, study, several, sample) for study, several in known.items() if several}
+    return next(code for code in (DIFFERENT, NOT_FINISHED, KEPT) if code in codes)
+
+
+def recorded(profile: str, study: str) -> list[Recorded]:
+    """The runs that earlier code made; where there are none, those of today's, or else those in the study's traces.csv.
+
+    Runs of today's code agree with it in any case: they say nothing about the earlier ones, which would be kept.
+    """
+    plan = planned(profile, study)
+    there = earlier(plan) or find_finished(plan)
+    if there:
+        return [_read(run) for run in there]
+    if not (tables.folder(profile, study) / "traces.csv").is_file():
+        return []
+    configs = {config.model_dump_json(): config for config in plan}
+    rows = tables.read(profile, study, "traces").to_dict("records")
+    return [
+        Recorded(configs[row["config"]], json.loads(row["head"]), _environment(row))
+        for row in rows
+        if row["config"] in configs
+    ]
+
+
+def _read(run: FinishedRun) -> Recorded:
+    made = run.info["provenance"]
+    return Recorded(run.config, fingerprints.head(run.trace), _environment(made), made["commit"])
+
+
+def planned(profile: str, study: str) -> list[RunConfig]:
+    """The runs of a study; those that others decide too if these are finished under any key, or else in the tables."""
+
+    def known(configs: Sequence[RunConfig]) -> pd.DataFrame:
+        there = find_finished(configs) + earlier(configs)
+        if there or not (tables.folder(profile, study) / "runs.csv").is_file():
+            return planning.outcomes(there)
+        return tables.read(profile, study, "runs")
+
+    return planning.plan(profile, study, known).runs
+
+
+def earlier(plan: Sequence[RunConfig]) -> list[FinishedRun]:
+    """Runs of these configs that are finished under another key: earlier code made them, of each config the newest."""
+    wanted = {run_key(config): config for config in plan}
+    keys = {_text(config.model_dump()): key for key, config in wanted.items()}
+    found: dict[str, FinishedRun] = {}
+    for folder in sorted(runs_root().glob("[0-9a-f]*")):
+        if folder.name not in wanted:
+            values = json.loads((folder / "config.json").read_text())
+            key = keys.get(_text({name: value for name, value in values.items() if name != "key"}))
+            if key is not None and not (runs_root() / key).exists():
+                run = FinishedRun(folder.name, wanted[key], folder)
+                found[key] = max(run, found.get(key, run), key=lambda one: one.started)
+    return list(found.values())
+
+
+def _text(values: Mapping[str, Any]) -> str:
+    return json.dumps(values, sort_keys=True)
+
+
+def _environment(values: Mapping[Any, Any]) -> dict[str, Any]:
+    return {name: values[name] for name in fingerprints.ENVIRONMENT}
+
+
+def _study(profile: str, study: str, several: Sequence[Recorded], sample: int) -> int:
+    """Repeat some runs; if all agree, keep the results of the study. Returns an exit code as `main`."""
+    chosen = choose(several, sample)
+    launcher.load_data([one.config for one in chosen])
+    with progress_bar(f"{study}: first steps of {len(chosen)} runs") as show:
+        for place, one in enumerate(chosen):
+            show(place, len(chosen), one.config.name)
+            found = difference(one)
+            if found is not None:
+                log.info(
+                    f"{study}: {one.config.name}: {found}. The results of this study are not up to date."
+                )
+                return DIFFERENT
+        show(len(chosen), len(chosen), "")
+    return _keep(profile, study)
+
+
+def choose(several: Sequence[Recorded], sample: int) -> list[Recorded]:
+    """Some of the runs, the same every time: one of each optimizer and commit, and further ones up to `sample`."""
+    mixed = sorted(several, key=lambda one: one.config.model_dump_json())
+    random.Random(0).shuffle(mixed)
+    first: dict[tuple[str, str | None], Recorded] = {}
+    for one in mixed:
+        first.setdefault((one.config.optimizer, one.commit), one)
+    others = [one for one in mixed if one is not first[one.config.optimizer, one.commit]]
+    return [*first.values(), *others][: max(sample, len(first))]
+
+
+def difference(one: Recorded) -> str | None:
+    """Where today's first steps differ from the recorded ones, in words; None if they agree."""
+    torch.set_num_threads(int(one.environment["threads"]))
+    today = repeat(one.config)
+    same = _environment(provenance(one.config)) == one.environment
+    for name in one.head if same else ("train_loss", "step"):
+        for step, (then, now) in enumerate(zip(one.head[name], today.get(name, []), strict=False)):
+            if not _equal(then, now, 0.0 if same else TOLERANCE):
+                what = "line" if "/" in name else "step"
+                return f"{name} of {what} {step} was {then}, with today's code it is {now}"
+        if len(one.head[name]) != len(today.get(name, [])):
+            return f"{name} had {len(one.head[name])} rows, with today's code {len(today.get(name, []))}"
+    return None
+
+
+def _equal(then: Any, now: Any, tolerance: float) -> bool:
+    first, second = np.asarray(then, float), np.asarray(now, float)
+    if first.shape != second.shape:
+        return False
+    return np.allclose(first, second, rtol=tolerance, atol=0.0, equal_nan=True)
+
+
+class Beginning(NullRecord):
+    """Keeps the trace of the first steps.
+
+    Attributes:
+        arrays: As the run's trace would have them.
+    """
+
+    def __init__(self) -> None:
+        self.arrays: dict[str, np.ndarray] = {}
+
+    def after_step(self, state: Callable[[], State], /) -> None:
+        """End the run after the last step that counts."""
+        now = state()
+        if now["step"] < fingerprints.STEPS:
+            return
+        self.arrays = {name: values[: now["step"]].cpu().numpy() for name, values in now["trace"].items()}
+        notes = now["notes"]
+        for name in notes[0] if notes else ():
+            self.arrays[f"lines/{name}"] = padded([line[name] for line in notes])
+        raise Enough
+
+    def array(self, name: str, values: np.ndarray) -> None:
+        """The whole trace of a run that is over before."""
+        self.arrays[name] = values
+
+
+def repeat(config: RunConfig) -> Head:
+    """Take the first steps of a run here and now."""
+    record = Beginning()
+    with suppress(Enough):
+        get_study(config.study).run(config, record)
+    return fingerprints.head(record.arrays)
+
+
+def _keep(profile: str, study: str) -> int:
+    """Give the runs of earlier code today's keys; mark the stage as up to date if all its results are there."""
+    plan = planned(profile, study)
+    adopted = earlier(plan)
+    for run in adopted:
+        run.directory.rename(runs_root() / run_key(run.config))
+    finished = find_finished(plan)
+    if len(finished) == len(plan):
+        tables.write(study, profile, finished)
+    elif not _tables_are_whole(profile, study, plan):
+        log.info(
+            f"{study}: agrees, but is not kept: {len(finished)} of {len(plan)} runs are there; reproduce it"
+        )
+        return NOT_FINISHED
+    _commit(profile, study)
+    log.info(f"{study}: agrees; its results count as up to date")
+    return KEPT
+
+
+def _tables_are_whole(profile: str, study: str, plan: Sequence[RunConfig]) -> bool:
+    """Whether the tables have every run of the plan, and today's code would make the same tables of them."""
+    if not (tables.folder(profile, study) / "traces.csv").is_file():
+        return False
+    code = set(tables.read(profile, study, "traces")["tables_code"])
+    columns = ["problem", "method", "setting", "seed"]
+    there = tables.read(profile, study, "times")[columns].astype(str)
+    wanted = [identity(FinishedRun("", config, Path())) for config in plan]
+    rows = sorted(tuple(str(row[name]) for name in columns) for row in wanted)
+    return code == {fingerprints.tables_code(tables.module_of(study))} and rows == sorted(
+        there.itertuples(index=False, name=None)
+    )
+
+
+def _commit(profile: str, study: str) -> None:
+    """Tell DVC that the results of a study belong to the files as they are."""
+    pipeline = "dvc.yaml" if profile == "quick" else f"results/{profile}/dvc.yaml"
+    command = [sys.executable, "-m", "dvc", "commit", "--force", "--quiet", f"{pipeline}:study@{study}"]
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
+    if done.returncode:
+        raise UserError(f"dvc commit of study@{study} failed: {done.stderr.strip() or done.stdout.strip()}")

@@ -1,0 +1,39 @@
+"""Tables -> figures. Drawing only: data frames come in, figures go out, and nothing here knows torch."""
+
+from experiments.figures.ablation import measuring_step, variant_effects
+from experiments.figures.adaptation import step_adaptation
+from experiments.figures.batchsize import batch_sizes
+from experiments.figures.benchmark import comparison
+from experiments.figures.capacity import capacity_loss, capacity_rates
+from experiments.figures.clock import wall_clock
+from experiments.figures.exactness import exact_training
+from experiments.figures.fullbatch import fullbatch_lines, fullbatch_strategies
+from experiments.figures.grids import schedules, sensitivity, swept
+from experiments.figures.interpolation import interpolation
+from experiments.figures.lines import fit_errors, line_shape, loss_lines, wide_lines
+from experiments.figures.style import save
+from experiments.figures.verdicts import verdicts
+
+__all__ = [
+    "batch_sizes",
+    "capacity_loss",
+    "capacity_rates",
+    "comparison",
+    "exact_training",
+    "fit_errors",
+    "fullbatch_lines",
+    "fullbatch_strategies",
+    "interpolation",
+    "line_shape",
+    "loss_lines",
+    "measuring_step",
+    "save",
+    "schedules",
+    "sensitivity",
+    "step_adaptation",
+    "swept",
+    "variant_effects",
+    "verdicts",
+    "wall_clock",
+    "wide_lines",
+]

@@ -1,0 +1,123 @@
+"""Trainings with one thing changed at a time."""
+
+from typing import Any
+
+import matplotlib as mpl
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from experiments.figures.style import OTHERS, PAPER, STYLE, measures, new_figure, plain_log
+
+LOOKS: dict[str, dict[str, Any]] = {
+    "float32": {"color": PAPER["pal"], "ls": "-", "marker": "o"},
+    "bfloat16": {"color": PAPER["cocob"], "ls": "--", "marker": "s"},
+}
+ROWS = (
+    ("final_train_loss", "final training loss\n(with L2 term)", "log"),
+    ("final_val_accuracy", "final validation\naccuracy", "linear"),
+    ("parabola_share", "share of steps in\nthe normal case", "linear"),
+)
+DIVERGED: dict[str, Any] = {"color": "#d62728", "marker": "x", "ls": "", "ms": 6, "mew": 1.5}
+
+
+@mpl.rc_context(STYLE)
+def measuring_step(runs: pd.DataFrame) -> Figure:
+    """What plain PAL reaches with every mu in every number type: each training a point, their mean a line.
+
+    Runs that diverged are crosses at the lower end. Problems with one mu are left out.
+    """
+    runs = runs[runs["part"] == "mu"]
+    counts = runs.groupby("problem")["mu"].nunique()
+    problems = sorted(counts.index[counts > 1])
+    words, width = [row[1] for row in ROWS], max(3.6, 2.9 * len(problems) + 0.7)
+    x = "measuring step mu\n(distance in weight space)"
+    figure, grid = measures(problems, words, x, 1.6, width, sharex="col")
+    for column, problem in enumerate(problems):
+        for axes, (name, _, scale) in zip(grid[:, column], ROWS, strict=True):
+            _sweeps(axes, runs[runs["problem"] == problem], name)
+            axes.set(xscale="log", yscale=scale)
+            if scale == "log":
+                plain_log(axes.yaxis)
+        grid[-1, column].set_ylim(-0.05, 1.05)
+    handles = [
+        Line2D([], [], ms=3, label=name, **LOOKS[name]) for name in LOOKS if name in set(runs["dtype"])
+    ]
+    if (runs["status"] == "diverged").any():
+        handles.append(Line2D([], [], label="diverged", **DIVERGED))
+    figure.legend(handles=handles, loc="outside lower center", ncols=3)
+    return figure
+
+
+def _sweeps(axes: Axes, runs: pd.DataFrame, name: str) -> None:
+    for dtype, look in LOOKS.items():
+        of_type = runs[runs["dtype"] == dtype]
+        whole, broken = (of_type[(of_type["status"] == "diverged") == wanted] for wanted in (False, True))
+        means = whole.groupby("mu")[name].mean()
+        colour, marker = look["color"], look["marker"]
+        axes.plot(whole["mu"], whole[name], color=colour, marker=marker, ls="", ms=3, alpha=0.5, mew=0)
+        axes.plot(means.index, means, color=colour, ls=look["ls"])
+        axes.plot(broken["mu"], [0.04] * len(broken), transform=axes.get_xaxis_transform(), **DIVERGED)
+
+
+VARIANTS = {
+    "pal-counted-twice": "norm statistics\ncounted twice",
+    "pal-new-masks": "new dropout masks\nat the probe",
+    "pal-l2-beside": "L2 term beside\nthe searched loss",
+    "pal-safeguard": "steps that raise the\nloss taken back",
+    "pal-unshuffled": "same order of data\nin every epoch",
+    "alig-numerator": "ALI-G: 1 in place\nof the loss",
+}
+QUANTITIES = {
+    "log10_train_loss": "log10 final training loss (with L2 term)",
+    "val_accuracy": "final validation accuracy",
+    "parabola_share": "share of steps in the normal case",
+}
+
+
+@mpl.rc_context(STYLE)
+def variant_effects(differences: pd.DataFrame, effects: pd.DataFrame) -> Figure:
+    """Every variant minus its reference: each pair a point, their mean with its 95 % interval above."""
+    variants = [name for name in VARIANTS if name in set(differences["variant"])]
+    problems = sorted(differences["problem"].unique())
+    colours = dict(zip(problems, (PAPER["pal"], *OTHERS), strict=False))
+    figure, grid = new_figure(
+        3.6, len(QUANTITIES) * (0.42 * len(variants) + 0.6) + 0.7, nrows=len(QUANTITIES), squeeze=False
+    )
+    for axes, (quantity, words) in zip(grid[:, 0], QUANTITIES.items(), strict=True):
+        axes.axvline(0, color="#444444", ls="--", lw=1)
+        for place, variant in enumerate(variants):
+            for rank, problem in enumerate(problems):
+                height = place + 0.5 * ((rank + 0.5) / len(problems) - 0.5)
+                chosen = (
+                    table[
+                        (table["quantity"] == quantity)
+                        & (table["variant"] == variant)
+                        & (table["problem"] == problem)
+                    ]
+                    for table in (differences, effects)
+                )
+                _effect(axes, height, colours[problem], *chosen)
+        axes.set_yticks(range(len(variants)), [VARIANTS[name] for name in variants], fontsize=7)
+        axes.set_ylim(len(variants) - 0.5, -0.5)
+        axes.set_xlabel(f"{words},\nvariant minus reference")
+        axes.grid(visible=False, axis="y")
+    figure.legend(handles=_handles(colours), loc="outside lower center")
+    return figure
+
+
+def _effect(axes: Axes, height: float, colour: str, pairs: pd.DataFrame, mean: pd.DataFrame) -> None:
+    axes.plot(pairs["difference"], [height + 0.12] * len(pairs), "o", color=colour, ms=3, alpha=0.5, mew=0)
+    axes.hlines([height - 0.06] * len(mean), mean["low"], mean["high"], color=colour, lw=1.5)
+    axes.plot(mean["mean"], [height - 0.06] * len(mean), "D", color=colour, ms=4)
+
+
+def _handles(colours: dict[str, str]) -> list[Line2D]:
+    marks = [
+        Line2D([], [], color="#444444", marker="o", ms=3, ls="", alpha=0.6, label="one pair of trainings"),
+        Line2D([], [], color="#444444", marker="D", ms=4, lw=1.5, label="mean, 95 % interval"),
+    ]
+    if len(colours) == 1:
+        return marks
+    return marks + [Line2D([], [], color=colour, lw=3, label=name) for name, colour in colours.items()]

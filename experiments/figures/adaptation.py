@@ -1,0 +1,42 @@
+"""PAL's step against the minimum of its line, over alpha."""
+
+import matplotlib as mpl
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from experiments.figures.style import PAPER, STYLE, measures, plain_log
+
+ROWS = (
+    ("median_angle", "angle of gradients\nbefore and after\nthe step (degrees)", 90.0, "linear"),
+    ("median_step_error", "relative distance\nto the minimum\n|s - s*| / s*", None, "linear"),
+    ("final_train_loss", "final training loss", None, "log"),
+    ("final_val_accuracy", "final validation\naccuracy", None, "linear"),
+)
+"""Column, label, where the minimum of the line is, scale."""
+
+
+@mpl.rc_context(STYLE)
+def step_adaptation(runs: pd.DataFrame) -> Figure:
+    """How exact the step is, and what comes of it, for every alpha: each training a point, their mean a line."""
+    problems = sorted(runs["problem"].unique())
+    words = [row[1] for row in ROWS]
+    figure, grid = measures(problems, words, "alpha (1: minimum of the parabola)", 1.75, sharex=True)
+    for column, problem in enumerate(problems):
+        of_problem = runs[runs["problem"] == problem]
+        for axes, (name, _, minimum, scale) in zip(grid[:, column], ROWS, strict=True):
+            means = of_problem.groupby("alpha")[name].mean()
+            axes.plot(of_problem["alpha"], of_problem[name], "o", color=PAPER["pal"], ms=3, alpha=0.5, mew=0)
+            axes.plot(means.index, means, "-", color=PAPER["pal"])
+            if minimum is not None:
+                axes.axhline(minimum, color="#444444", ls="--", lw=1)
+            axes.set_yscale(scale)
+            if scale == "log":
+                plain_log(axes.yaxis)
+    handles = [
+        Line2D([], [], color=PAPER["pal"], marker="o", ms=3, ls="", alpha=0.6, label="one training"),
+        Line2D([], [], color=PAPER["pal"], label="mean over seeds"),
+        Line2D([], [], color="#444444", ls="--", lw=1, label="the minimum of the line"),
+    ]
+    figure.legend(handles=handles, loc="outside lower center", ncols=3)
+    return figure

@@ -1,0 +1,60 @@
+"""What strategies make of batches of different sizes, judged by the full-batch loss."""
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from experiments.figures.fullbatch import STRATEGIES
+from experiments.figures.style import STYLE, measures
+
+ROWS = {
+    "improvement": "decrease of the\nfull-batch loss\nper line",
+    "step": "step (distance)",
+    "distance": "full-batch optimum\nminus step\n(distance)",
+}
+"""Column and label."""
+
+
+@mpl.rc_context(STYLE)
+def batch_sizes(summary: pd.DataFrame) -> Figure:
+    """Decrease of the full-batch loss, step and distance to the optimum over the batch size: means with intervals."""
+    problems = sorted(summary["problem"].unique())
+    figure, grid = measures(problems, list(ROWS.values()), "batch size (examples)", 1.95, sharex="col")
+    for column, problem in enumerate(problems):
+        for axes, name in zip(grid[:, column], ROWS, strict=True):
+            _over_sizes(axes, summary[summary["problem"] == problem], name)
+    names = [name for name in STRATEGIES if name in set(summary["strategy"])]
+    handles = [
+        Line2D([], [], color=colour, ls=dash, marker=marker, ms=4, label=words)
+        for words, colour, dash, marker in map(STRATEGIES.__getitem__, names)
+    ]
+    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))
+    return figure
+
+
+def _over_sizes(axes: Axes, summary: pd.DataFrame, name: str) -> None:
+    """A line with an interval for each strategy."""
+    for strategy, (_, colour, dash, marker) in STRATEGIES.items():
+        values = summary[summary["strategy"] == strategy].sort_values("size")
+        axes.plot(
+            values["size"], values[name], color=colour, ls=dash, marker=marker, ms=4,
+            lw=2.2 if strategy == "pal" else 1.5, zorder=4 if strategy == "pal" else 3,
+        )  # fmt: skip
+        axes.fill_between(
+            values["size"], values[f"{name}_low"], values[f"{name}_high"], color=colour, alpha=0.1, lw=0
+        )
+    axes.axhline(0, color="#bbbbbb", lw=0.8, zorder=1)
+    sizes = np.sort(summary["size"].unique())
+    axes.set_xscale("log", base=2)
+    axes.set_xticks(sizes, [str(size) for size in sizes])
+    if name != "step":
+        _symlog(axes, summary[name])
+
+
+def _symlog(axes: Axes, values: pd.Series) -> None:
+    """Linear up to the power of ten below the middle of what is shown, logarithmic beyond."""
+    sizes = values.abs()
+    axes.set_yscale("symlog", linthresh=float(10 ** np.floor(np.log10(sizes[sizes > 0].median()))))

@@ -1,0 +1,143 @@
+"""The paper's main figure."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from experiments.figures.style import PAGE, PAPER, STYLE, colours, in_order, label, new_figure, plain_log
+
+CURVES = (
+    ("train_loss", "training loss", "training loss\n(with L2 term)", True),
+    ("val_accuracy", "validation accuracy", "validation\naccuracy", False),
+    ("learning_rate", "training loss", "learning rate\n(step / ||d||)", True),
+)
+"""Column, criterion by which the setting is chosen, label, logarithmic."""
+
+
+@mpl.rc_context(STYLE)
+def comparison(runs: pd.DataFrame, curves: pd.DataFrame, best: pd.DataFrame, problem: str) -> Figure:
+    """The paper's main figure for one problem.
+
+    Left: training loss, validation accuracy and learning rate of each method's best setting, mean over seeds (the
+    setting with the lowest training loss; in the second row that with the highest validation accuracy).
+    Right: every run of every setting, as boxes.
+    """
+    runs, curves, best = (table[table["problem"] == problem] for table in (runs, curves, best))
+    methods = in_order(runs["method"])
+    colour = colours(methods)
+    figure, axes = new_figure(PAGE, 2.5 + 0.34 * 2 * len(methods), nrows=3, ncols=2, width_ratios=(1.25, 1))
+    for row, (column, criterion, words, log) in enumerate(CURVES):
+        _curves(axes[row, 0], curves, best[best["criterion"] == criterion], methods, colour, column)
+        axes[row, 0].set(xlabel="step", ylabel=words, yscale="log" if log else "linear")
+    plain_log(axes[0, 0].yaxis)
+    without_the_lowest(axes[1, 0], curves, "val_accuracy")
+    _boxes(
+        axes[0, 1], runs, methods, colour, "min_train_loss", "lowest training loss, all settings", log=True
+    )
+    _boxes(
+        axes[1, 1], runs, methods, colour, "best_val_accuracy", "highest validation accuracy, all settings"
+    )
+    _boxes(axes[2, 1], runs, methods, colour, "test_accuracy", "test accuracy, all settings", numbers=True)
+    figure.suptitle(f"{problem}: best setting of each optimizer (left) and all settings (right)", fontsize=10)
+    figure.legend(
+        handles=[_handle(method, colour) for method in methods],
+        loc="outside lower center",
+        ncols=min(4, len(methods)),
+    )
+    return figure
+
+
+def _handle(method: str, colour: dict[str, str]) -> Line2D:
+    return Line2D([], [], color=colour[method], label=label(method), **line_style(method))
+
+
+def line_style(method: str) -> dict[str, Any]:
+    """PAL in front; schedules dashed; what the paper does not have dotted."""
+    known = method.removesuffix("-step") in PAPER
+    dash = "--" if method.endswith("-step") else "-" if known else ":"
+    return {
+        "linestyle": dash,
+        "linewidth": 2.4 if method == "pal" else 1.3,
+        "zorder": 5 if method == "pal" else 3,
+    }
+
+
+def _curves(
+    axes: Axes,
+    curves: pd.DataFrame,
+    chosen: pd.DataFrame,
+    methods: Sequence[str],
+    colour: dict[str, str],
+    column: str,
+) -> None:
+    """Mean over seeds of each method's chosen setting; PAL with the range of its seeds."""
+    shown = curves.merge(chosen[["method", "setting"]], on=["method", "setting"])
+    for method in methods:
+        values = shown[shown["method"] == method].groupby("step")[column].agg(["mean", "min", "max"])
+        axes.plot(values.index, values["mean"], color=colour[method], **line_style(method))
+        if method == "pal":
+            axes.fill_between(
+                values.index, values["min"], values["max"], color=colour[method], alpha=0.15, linewidth=0
+            )
+
+
+def without_the_lowest(axes: Axes, curves: pd.DataFrame, column: str) -> None:
+    """Show accuracies from where they differ: the first evaluations would squeeze the rest."""
+    values = curves[column].dropna()
+    if len(values):
+        low, high = values.quantile(0.05), values.max()
+        axes.set_ylim(low - 0.05 * (high - low), high + 0.1 * (high - low))
+
+
+def _boxes(
+    axes: Axes,
+    runs: pd.DataFrame,
+    methods: Sequence[str],
+    colour: dict[str, str],
+    column: str,
+    words: str,
+    log: bool = False,
+    numbers: bool = False,
+) -> None:
+    """One horizontal box per method over all its runs, with every run as a point."""
+    sns.boxplot(
+        runs, y="method", x=column, order=methods, hue="method", palette=colour, legend=False, ax=axes, width=0.62,
+        fliersize=0, linewidth=0.8, linecolor="#333333", boxprops={"alpha": 0.55}, log_scale=log,
+    )  # fmt: skip
+    _points(axes, runs, methods, colour, column)
+    if log:
+        plain_log(axes.xaxis)
+    axes.set(xlabel=words, ylabel="")
+    axes.set_yticks(range(len(methods)), [label(method) for method in methods])
+    axes.grid(axis="y", visible=False)
+    if numbers:
+        _print_numbers(axes, runs, methods, column)
+
+
+def _points(
+    axes: Axes, runs: pd.DataFrame, methods: Sequence[str], colour: dict[str, str], column: str
+) -> None:
+    """Every run, spread evenly across its box, so that the figure is the same each time."""
+    for place, method in enumerate(methods):
+        values = runs.loc[runs["method"] == method, column].dropna().to_numpy()
+        spread = place + np.linspace(-0.2, 0.2, len(values)) if len(values) > 1 else [place]
+        axes.scatter(values, spread, s=5, color=colour[method], edgecolors="white", linewidths=0.3, zorder=4)
+
+
+def _print_numbers(axes: Axes, runs: pd.DataFrame, methods: Sequence[str], column: str) -> None:
+    """Maximum and median beside each box, as in the paper."""
+    for place, method in enumerate(methods):
+        values = runs.loc[runs["method"] == method, column].dropna()
+        if len(values):
+            axes.annotate(
+                f"{values.max():.3f} / {values.median():.3f}", (1.01, place), xycoords=("axes fraction", "data"),
+                va="center", fontsize=7, annotation_clip=False,
+            )  # fmt: skip
+    axes.annotate("max / median", (1.01, 1.01), xycoords="axes fraction", fontsize=7, va="bottom")

@@ -1,0 +1,101 @@
+"""PAL's learning rate where a network can fit its data and where it cannot."""
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Colormap, ListedColormap, LogNorm
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FixedLocator, FormatStrFormatter
+
+from experiments.figures.style import OTHERS, PAGE, PAPER, STYLE, new_figure, plain_log
+
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+"""Of the networks, by their number of weights."""
+DASHES = ("-", "--", ":", "-.")
+"""Of the numbers of images, from the fewest."""
+
+
+@mpl.rc_context(STYLE)
+def capacity_rates(curves: pd.DataFrame, runs: pd.DataFrame) -> Figure:
+    """Learning rate over the training, a panel for each network, colour by final training loss, dash by images."""
+    networks = list(runs.sort_values("weights")["problem"].unique())
+    images = sorted(runs["images"].unique())
+    figure, grid = new_figure(PAGE, 2.9, ncols=len(networks), squeeze=False, sharey=True, sharex=True)
+    norm, colours = _losses(runs)
+    for axes, problem in zip(grid[0], networks, strict=True):
+        of_problem = runs[runs["problem"] == problem]
+        for row in of_problem.to_dict("records"):
+            whose = (curves["problem"] == problem) & (curves["images"] == row["images"])
+            curve = curves[whose & (curves["seed"] == row["seed"])]
+            axes.plot(
+                curve["step"],
+                curve["learning_rate"],
+                color=colours(norm(row["final_train_loss"])),
+                ls=DASHES[images.index(row["images"]) % len(DASHES)],
+                lw=1.8,
+            )
+        axes.set(yscale="log", xlabel="training step")
+        axes.set_title(f"{problem}\n{of_problem['weights'].iloc[0]:,} weights", fontsize=8)
+    plain_log(grid[0, 0].yaxis)
+    grid[0, 0].set_ylabel("PAL's learning rate\n(step / ||g||)")
+    handles = [
+        Line2D([], [], color="#444444", ls=DASHES[place % len(DASHES)], label=f"{count:,} images")
+        for place, count in enumerate(images)
+    ]
+    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))
+    scale = ScalarMappable(norm, colours)
+    bar = figure.colorbar(scale, ax=grid[0].tolist(), label="final training loss", pad=0.02)
+    plain_log(bar.ax.yaxis)
+    return figure
+
+
+def _losses(runs: pd.DataFrame) -> tuple[LogNorm, Colormap]:
+    """Colours of final training losses; the lightest, which nobody could see on white, are left out."""
+    known = runs["final_train_loss"].dropna()
+    colours = mpl.colormaps["viridis"].resampled(256)
+    shown = ListedColormap(colours(np.linspace(0, 0.88, 256)))
+    return LogNorm(known.min(), known.max() * (1 + 1e-9)), shown
+
+
+PANELS = (
+    ("rate_ratio", "final learning rate /\nhighest learning rate", 1.0, "linear"),
+    ("gap", "batch minimum minus\nfull-batch minimum (distance)", 0.0, "symlog"),
+    ("overshoot", "the same, as share of the\nway to the batch minimum", 0.0, "linear"),
+)
+"""Column, label, where nothing comes down or overshoots, scale."""
+
+NEAR = 0.1
+"""Distances up to here are drawn on a linear scale."""
+TICKS = (-1, -0.5, -0.2, -0.1, -0.05, 0, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)
+
+
+@mpl.rc_context(STYLE)
+def capacity_loss(runs: pd.DataFrame) -> Figure:
+    """What the claims are about, over the final training loss: a point for each training."""
+    networks = list(runs.sort_values("weights")["problem"].unique())
+    images = sorted(runs["images"].unique())
+    marker = dict(zip(networks, MARKERS * len(networks), strict=False))
+    colour = dict(zip(images, (PAPER["pal"], PAPER["sls"], *OTHERS) * len(images), strict=False))
+    figure, grid = new_figure(PAGE, 3.3, ncols=len(PANELS), squeeze=False)
+    for axes, (name, words, level, scale) in zip(grid[0], PANELS, strict=True):
+        axes.axhline(level, color="#bbbbbb", lw=0.8, zorder=1)
+        for row in runs.to_dict("records"):
+            look = {"marker": marker[row["problem"]], "color": colour[row["images"]]}
+            axes.plot(
+                row["final_train_loss"], row[name], ls="", ms=6, mew=0, alpha=0.8, clip_on=False, **look
+            )
+        axes.set(xscale="log", xlabel="final training loss", ylabel=words)
+        plain_log(axes.xaxis)
+        if scale == "symlog":
+            axes.set_yscale(scale, linthresh=NEAR)
+            axes.yaxis.set_major_locator(FixedLocator(TICKS))
+            axes.yaxis.set_major_formatter(FormatStrFormatter("%g"))
+    handles = [
+        Line2D([], [], color="#444444", marker=marker[name], ls="", label=name) for name in networks
+    ] + [
+        Line2D([], [], color=colour[count], marker="o", ls="", label=f"{count:,} images") for count in images
+    ]
+    figure.legend(handles=handles, loc="outside lower center", ncols=3)
+    return figure

@@ -1,0 +1,118 @@
+"""Batch loss against full-batch loss: lines, and what strategies make of them."""
+
+from collections.abc import Sequence
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from experiments.figures.style import PAPER, STYLE, measures, panels
+
+STRATEGIES = {
+    "optimum": ("full-batch optimum", "#222222", "-", "*"),
+    "pal-full": ("PAL on the full batch", "#17a2b8", "--", "D"),
+    "sgd-0.05": ("SGD, 0.05", "#c49a6c", "-.", "v"),
+    "pal": ("PAL", PAPER["pal"], "-", "o"),
+    "exact": ("exact batch minimum", "#d62728", "-", "s"),
+    "sgd-0.1": ("SGD, 0.1", PAPER["sgd"], ":", "^"),
+}
+"""Name, colour, dash and marker, in the published order."""
+
+BATCH, FULL = "#9a9a9a", "#1a7f37"
+
+ROWS = (
+    ("cumulative_improvement", "cumulative decrease of\nthe full-batch loss", True),
+    ("cumulative_distance", "cumulative distance\nto the optimum", True),
+    ("step", "step (distance),\nmedian of neighbours", False),
+)
+"""Column, label, and whether it is a sum over the lines so far."""
+
+
+@mpl.rc_context(STYLE)
+def fullbatch_strategies(strategies: pd.DataFrame, problem: str) -> Figure:
+    """What each strategy amounts to along the training of one problem: first seed, a column for each momentum."""
+    shown = strategies[strategies["problem"] == problem]
+    shown = shown[shown["seed"] == shown["seed"].min()]
+    momenta = sorted(shown["momentum"].unique())
+    titles = [f"SGD with momentum {momentum:g}" for momentum in momenta]
+    words = [row[1] for row in ROWS]
+    figure, grid = measures(titles, words, "training step", 2.2, sharex=True, sharey="row")
+    for column, momentum in enumerate(momenta):
+        lines = shown[shown["momentum"] == momentum]
+        for row, (name, _, total) in enumerate(ROWS):
+            _over_training(grid[row, column], lines, name, total)
+    for row, (name, _, _) in enumerate(ROWS[1:], start=1):
+        sizes = shown[name].abs()
+        grid[row, 0].set_yscale("symlog", linthresh=_round(float(sizes[sizes > 0].quantile(0.1))))
+    figure.suptitle(f"{problem}: strategies on the same lines, judged on the full-batch loss", fontsize=10)
+    _legend(figure, [])
+    return figure
+
+
+def _round(value: float) -> float:
+    """The power of ten below."""
+    return float(10 ** np.floor(np.log10(value)))
+
+
+def _over_training(axes: Axes, lines: pd.DataFrame, name: str, total: bool) -> None:
+    for strategy, (_, colour, dash, _) in STRATEGIES.items():
+        values = lines[lines["strategy"] == strategy].set_index("at")[name].sort_index()
+        if not total:
+            values = values.rolling(max(1, len(values) // 10), center=True, min_periods=1).median()
+        axes.plot(values.index, values, color=colour, linestyle=dash, lw=2.2 if strategy == "pal" else 1.5)
+
+
+def _legend(figure: Figure, more: Sequence[Line2D], markers: bool = False) -> None:
+    handles = [
+        Line2D([], [], color=colour, label=name, marker=marker, ls="", ms=5)
+        if markers
+        else Line2D([], [], color=colour, label=name, ls=dash, lw=1.8)
+        for name, colour, dash, marker in STRATEGIES.values()
+    ]
+    figure.legend(handles=[*more, *handles], loc="outside lower center", ncols=4 if more else 3)
+
+
+@mpl.rc_context(STYLE)
+def fullbatch_lines(strategies: pd.DataFrame, points: pd.DataFrame, problem: str) -> Figure:
+    """A few lines of one problem: the loss of the batch that gave the direction, the full-batch loss, and the steps."""
+    points = points[points["problem"] == problem]
+    groups = [
+        (momentum, at, group) for (momentum, at), group in points.groupby(["momentum", "at"], sort=True)
+    ]
+    figure, shown = panels(len(groups), 4, 1.75, "loss", "distance along d/||d||")
+    for axes, (momentum, at, measured) in zip(shown, groups, strict=True):
+        of_line = (strategies["problem"] == problem) & (strategies["seed"] == measured["seed"].iloc[0])
+        of_line &= (strategies["momentum"] == momentum) & (strategies["at"] == at)
+        _line(axes, measured, strategies[of_line])
+        axes.set_title(f"step {at}, momentum {momentum:g}", pad=3, fontsize=8)
+    figure.suptitle(f"{problem}: batch loss and full-batch loss along SGD's direction", fontsize=10)
+    curves = [
+        Line2D([], [], color=BATCH, lw=1.6, label="batch loss"),
+        Line2D([], [], color=FULL, lw=2, label="full-batch loss"),
+    ]
+    _legend(figure, curves, markers=True)
+    return figure
+
+
+def _line(axes: Axes, measured: pd.DataFrame, steps: pd.DataFrame) -> None:
+    """Both curves near the steps, which are marked on the full-batch loss."""
+    steps = steps.set_index("strategy")
+    reach = 1.5 * steps["step"].abs().max()
+    near = measured[measured["distance"].between(-0.6 * reach, 1.4 * reach)]
+    if len(near) < 5:
+        near = measured.iloc[np.argsort(measured["distance"].abs().to_numpy())[:5]].sort_values("distance")
+    axes.plot(near["distance"], near["batch"], color=BATCH, lw=1.6)
+    axes.plot(near["distance"], near["full"], color=FULL, lw=2)
+    start = float(np.interp(0.0, measured["distance"], measured["full"]))
+    for strategy, (_, colour, _, marker) in STRATEGIES.items():
+        step, improvement = steps.loc[strategy, ["step", "improvement"]].to_numpy(dtype=float)
+        axes.plot(
+            step, start - improvement, marker, color=colour, ms=4.5, mew=0.4, mec="white",
+            zorder=6 if strategy == "optimum" else 5,
+        )  # fmt: skip
+    axes.axvline(0, color="#bbbbbb", lw=0.8, zorder=1)
+    axes.tick_params(labelsize=7)
+    axes.locator_params(nbins=4)

@@ -1,0 +1,104 @@
+"""What the settings of a grid do: sensitivity to each hyper-parameter, and the schedules that come out."""
+
+from collections.abc import Iterator
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from experiments.figures.style import STYLE, colours, in_order, label, panels, plain_log
+
+ADAPTIVE = ("pal", "sls", "alig", "sgdhd", "cocob")
+"""Whose learning rates come out of the method, not out of a schedule."""
+
+
+def swept(runs: pd.DataFrame) -> list[str]:
+    """Problems on which any method has several settings: those that `sensitivity` has something to say about."""
+    settings = runs.groupby(["problem", "method"])["setting"].nunique()
+    return sorted(settings[settings > 1].index.unique("problem"))
+
+
+@mpl.rc_context(STYLE)
+def sensitivity(runs: pd.DataFrame, problem: str) -> Figure:
+    """Final validation accuracy over every hyper-parameter of which a grid has several values.
+
+    Every run is a point (one that diverged counts as 0), the line is the mean over the other settings and seeds; runs
+    far below the others are triangles at the lower end.
+    """
+    runs = runs[runs["problem"] == problem].assign(
+        value=lambda table: table["final_val_accuracy"].mask(table["status"] == "diverged", 0.0)
+    )
+    sweeps = [
+        (method, name, values)
+        for method in in_order(runs["method"])
+        for name, values in _sweeps(runs[runs["method"] == method])
+    ]
+    colour = colours(runs["method"])
+    low, high = runs["value"].quantile(0.05), runs["value"].max()
+    margin = 0.1 * (high - low)
+    figure, grid = panels(len(sweeps), 4, 1.7, "validation\naccuracy", sharey=True)
+    for axes, (method, name, values) in zip(grid, sweeps, strict=True):
+        accuracies = runs.loc[values.index, "value"]
+        _sweep(axes, accuracies, values, colour[method])
+        _mark_below(axes, values[accuracies < low - margin], colour[method])
+        axes.set_title(label(method), pad=3)
+        axes.set_xlabel(name)
+    grid[0].set_ylim(low - margin, high + margin)
+    figure.suptitle(
+        f"{problem}: what one hyper-parameter does (mean over the others; triangles: below)",
+        fontsize=10,
+    )
+    return figure
+
+
+def _sweeps(runs: pd.DataFrame) -> Iterator[tuple[str, pd.Series]]:
+    """Hyper-parameters with several numbers as values, and the value of each run."""
+    settings = pd.DataFrame(
+        [dict(word.split("=", 1) for word in setting.split()) for setting in runs["setting"]],
+        index=runs.index,
+    )
+    for name in settings:
+        numbers = pd.to_numeric(settings[name], errors="coerce")
+        if numbers.nunique() > 1 and numbers.notna().all():
+            yield str(name), numbers
+
+
+def _sweep(axes: Axes, accuracies: pd.Series, values: pd.Series, colour: str) -> None:
+    """One panel; values that span a factor of ten along a logarithm."""
+    axes.plot(values, accuracies, "o", color=colour, ms=3, alpha=0.5, mew=0)
+    means = accuracies.groupby(values).mean()
+    axes.plot(means.index, means, "-", color=colour)
+    if values.min() > 0 and values.max() >= 10 * values.min():
+        axes.set_xscale("log")
+    axes.set_xticks(sorted(values.unique()), [f"{value:g}" for value in sorted(values.unique())], fontsize=7)
+    axes.minorticks_off()
+    axes.margins(x=0.2)
+
+
+def _mark_below(axes: Axes, values: pd.Series, colour: str) -> None:
+    """Triangles where accuracies lie below what is shown."""
+    at_the_end = axes.get_xaxis_transform()
+    axes.plot(values, [0.04] * len(values), "v", color=colour, ms=5, alpha=0.7, mew=0, transform=at_the_end)
+
+
+@mpl.rc_context(STYLE)
+def schedules(curves: pd.DataFrame, problem: str) -> Figure:
+    """Learning rates (step / ||d||) that adaptive methods find: every run a line, mean between two evaluations."""
+    curves = curves[curves["problem"] == problem]
+    methods = [method for method in ADAPTIVE if _found(curves, method)]
+    colour = colours(curves["method"])
+    figure, grid = panels(max(1, len(methods)), 3, 2.2, "learning rate\n(step / ||d||)", "step")
+    for axes, method in zip(grid, methods, strict=False):
+        for _, run in curves[curves["method"] == method].groupby(["setting", "seed"]):
+            rates = run["learning_rate"].where(run["learning_rate"] > 0, np.nan)
+            axes.plot(run["step"], rates, color=colour[method], lw=1, alpha=0.7)
+        axes.set(yscale="log", title=label(method))
+        plain_log(axes.yaxis)
+    figure.suptitle(f"{problem}: learning rates that come out, all settings and seeds", fontsize=10)
+    return figure
+
+
+def _found(curves: pd.DataFrame, method: str) -> bool:
+    return bool((curves.loc[curves["method"] == method, "learning_rate"] > 0).any())

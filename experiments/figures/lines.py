@@ -1,0 +1,157 @@
+"""Measured lines, and how their shape changes during training."""
+
+from collections.abc import Callable
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from experiments.figures.style import STYLE, measures, panels
+
+MEASURED = Line2D([], [], color="#1f5fbf", lw=2, label="measured")
+STEP = Line2D([], [], color="#d62728", lw=1, label="PAL's step")
+
+
+@mpl.rc_context(STYLE)
+def loss_lines(lines: pd.DataFrame, points: pd.DataFrame, problem: str) -> Figure:
+    """Measured batch losses along the search direction, with what PAL makes of them (the paper's first figure)."""
+    figure = _panels(lines, points, problem, "near", _with_parabola)
+    figure.suptitle(f"{problem}: batch losses along PAL's direction", fontsize=10)
+    handles = [
+        MEASURED,
+        Line2D([], [], color="#ff7f0e", ls="--", label="PAL's parabola"),
+        Line2D([], [], color="#2ca02c", ls=":", label="slope"),
+        Line2D([], [], color="#111111", marker="x", ls="", label="l(0), l(mu)"),
+        STEP,
+    ]
+    figure.legend(handles=handles, loc="outside lower center", ncols=5)
+    return figure
+
+
+@mpl.rc_context(STYLE)
+def wide_lines(lines: pd.DataFrame, points: pd.DataFrame, problem: str) -> Figure:
+    """The same lines much further: where the parabola ends to describe them."""
+    figure = _panels(lines, points, problem, "wide", lambda *_: None)
+    figure.suptitle(f"{problem}: the same lines, to ten times PAL's reach", fontsize=10)
+    figure.legend(handles=[MEASURED, STEP], loc="outside lower center", ncols=2)
+    return figure
+
+
+def _panels(
+    lines: pd.DataFrame,
+    points: pd.DataFrame,
+    problem: str,
+    view: str,
+    more: Callable[[Axes, pd.DataFrame, pd.Series], None],
+) -> Figure:
+    """A panel for each drawn line: its points, PAL's step, and what `more` adds."""
+    points = points[(points["problem"] == problem) & (points["view"] == view)]
+    drawn = sorted(points["at"].unique())
+    figure, shown = panels(len(drawn), 4, 1.75, "batch loss", "distance along -g/||g||")
+    for axes, at in zip(shown, drawn, strict=True):
+        measured = points[points["at"] == at]
+        whose = (lines["problem"] == problem) & (lines["at"] == at)
+        line = lines[whose & (lines["seed"] == measured["seed"].iloc[0])].iloc[0]
+        axes.plot(measured["distance"], measured["loss"], color="#1f5fbf", lw=2)
+        axes.axvline(line["step"], color="#d62728", lw=1)
+        more(axes, measured, line)
+        axes.set_title(f"step {int(at)}", pad=3)
+        axes.tick_params(labelsize=7)
+        axes.locator_params(nbins=4)
+    return figure
+
+
+def _with_parabola(axes: Axes, measured: pd.DataFrame, line: pd.Series) -> None:
+    distances = measured["distance"].to_numpy()
+    parabola = line["curvature"] / 2 * distances**2 + line["slope"] * distances + line["loss0"]
+    near = np.abs(distances) <= 0.4 * distances.max()
+    tangent = line["slope"] * distances[near] + line["loss0"]
+    axes.plot(distances, parabola, color="#ff7f0e", ls="--", lw=1.3)
+    axes.plot(distances[near], tangent, color="#2ca02c", ls=":", lw=1.3)
+    axes.plot(
+        [0, line["mu"]], [line["loss0"], line["loss_mu"]], "x", color="#111111", ms=5, mew=1.3, zorder=5
+    )
+    low, high = measured["loss"].min(), measured["loss"].max()
+    low = min(low, parabola.min()) if parabola.min() > low - (high - low) else low
+    axes.set_ylim(low - 0.08 * (high - low), high + 0.08 * (high - low))
+
+
+FITS = (
+    ("linear_error", "best line", "#999999", ":"),
+    ("pal_error", "PAL's parabola", "#ff7f0e", "--"),
+    ("quadratic_error", "best parabola", "#1f5fbf", "-"),
+)
+
+
+@mpl.rc_context(STYLE)
+def fit_errors(lines: pd.DataFrame) -> Figure:
+    """Mean absolute error of fits within 0.2 of the weights, over training: lines as points, running medians."""
+    problems = sorted(lines["problem"].unique())
+    figure, grid = measures(
+        problems, ["mean absolute error\nwithin 0.2 (loss)"], "training step + 1", 2.2, sharey=True
+    )
+    for axes, problem in zip(grid[0], problems, strict=True):
+        of_problem = lines[lines["problem"] == problem].assign(place=lambda table: table["at"] + 1)
+        groups = _neighbours(of_problem)
+        for name, _, colour, dash in FITS:
+            axes.plot(of_problem["place"], of_problem[name], "o", color=colour, ms=2, alpha=0.25, mew=0)
+            axes.plot(groups["place"].median(), groups[name].median(), color=colour, ls=dash, lw=1.8)
+        axes.set(xscale="log", yscale="log")
+    handles = [Line2D([], [], color=colour, ls=dash, label=words) for _, words, colour, dash in FITS]
+    figure.legend(handles=handles, loc="outside lower center", ncols=len(FITS))
+    return figure
+
+
+SHAPES = (
+    ("locally_convex", "locally convex\n(share of lines)", False),
+    ("step_error", "PAL's step, relative\nerror |s - s*| / s*", True),
+    ("improvement", "share of possible\ndecrease reached", False),
+    ("learning_rate", "learning rate\n(step / ||g||)", True),
+)
+
+
+@mpl.rc_context(STYLE)
+def line_shape(lines: pd.DataFrame) -> Figure:
+    """How lines and PAL's steps on them change during training: every line a point, the running median a line."""
+    problems = sorted(lines["problem"].unique())
+    words = [row[1] for row in SHAPES]
+    figure, grid = measures(problems, words, "training step + 1", 1.45, sharex=True, sharey="row")
+    for column, problem in enumerate(problems):
+        of_problem = lines[lines["problem"] == problem]
+        for axes, (name, _, log) in zip(grid[:, column], SHAPES, strict=True):
+            _over_training(axes, of_problem, name)
+            axes.set(xscale="log", yscale="log" if log else "linear")
+    grid[0, 0].set_ylim(-0.05, 1.05)
+    reached = lines["improvement"].dropna()
+    grid[2, 0].set_ylim(max(-1.0, reached.quantile(0.01) - 0.05), 1.05)
+    handles = [
+        Line2D([], [], color="#1f5fbf", marker="o", ms=3, ls="", alpha=0.4, label="one line"),
+        Line2D(
+            [], [], color="#111111", lw=1.8, label="median (share in the first row) of neighbouring lines"
+        ),
+    ]
+    figure.legend(handles=handles, loc="outside lower center", ncols=2)
+    return figure
+
+
+def _over_training(axes: Axes, lines: pd.DataFrame, column: str) -> None:
+    """Points, and their median (of a yes or no: the mean) in bins of the logarithm of the step."""
+    values = lines.assign(place=lines["at"] + 1).dropna(subset=[column])
+    if values.empty:
+        return
+    binary = column == "locally_convex"
+    if not binary:
+        axes.plot(values["place"], values[column], "o", color="#1f5fbf", ms=2.5, alpha=0.3, mew=0)
+    groups = _neighbours(values)
+    middle = groups[column].mean() if binary else groups[column].median()
+    axes.plot(groups["place"].median(), middle, "-o", color="#111111", lw=1.8, ms=3)
+
+
+def _neighbours(lines: pd.DataFrame) -> Any:
+    """Lines in 12 bins of the logarithm of the step."""
+    edges = np.geomspace(1, lines["place"].max() + 1, 13)
+    return lines.groupby(np.digitize(lines["place"], edges))

@@ -1,0 +1,191 @@
+"""What all figures share: colours, names, order, and how they are saved."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.axis import Axis
+from matplotlib.figure import Figure
+from matplotlib.ticker import FormatStrFormatter, LogLocator, NullFormatter
+
+PAPER = {
+    "pal": "#1f5fbf",
+    "sgd": "#8c564b",
+    "adam": "#7b3fb5",
+    "rmsprop": "#111111",
+    "sls": "#d62728",
+    "sgdhd": "#2ca02c",
+    "alig": "#17a2b8",
+    "cocob": "#ff7f0e",
+}
+"""The paper's colours; a schedule is a dash, so that colour never says it alone."""
+
+OTHERS = (
+    "#e377c2",
+    "#7f7f7f",
+    "#a07d00",
+    "#5b8a72",
+    "#b56576",
+    "#3d5a80",
+    "#9a8c98",
+    "#6a994e",
+    "#bc6c25",
+    "#577590",
+)
+LABELS = {
+    "pal": "PAL",
+    "sgd": "SGD",
+    "adam": "Adam",
+    "rmsprop": "RMSProp",
+    "sls": "SLS",
+    "sgdhd": "SGD-HD",
+    "alig": "ALI-G",
+    "cocob": "COCOB",
+    "sgd-step": "SGD, schedule",
+    "adam-step": "Adam, schedule",
+    "rmsprop-step": "RMSProp, schedule",
+    "exact": "exact search",
+    "rmsprop-tf": "RMSProp (TensorFlow)",
+    "adamw": "AdamW",
+    "sgd-cosine": "SGD, cosine",
+    "prodigy": "Prodigy",
+    "schedulefree-sgd": "schedule-free SGD",
+    "schedulefree-adamw": "schedule-free AdamW",
+    "lbfgs": "L-BFGS",
+    "labpal": "LABPAL",
+    "qlabgrad": "QLABGrad",
+    "ponos": "PoNoS",
+    "sps": "SPS",
+    "decsps": "DecSPS",
+    "momo": "MoMo",
+}
+STYLE: dict[Any, Any] = {
+    "figure.dpi": 100,
+    "savefig.dpi": 160,
+    "font.size": 9,
+    "axes.titlesize": 9,
+    "axes.labelsize": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": "#e6e6e6",
+    "grid.linewidth": 0.6,
+    "axes.axisbelow": True,
+    "axes.edgecolor": "#444444",
+    "text.color": "#222222",
+    "axes.labelcolor": "#222222",
+    "xtick.color": "#444444",
+    "ytick.color": "#444444",
+    "legend.frameon": False,
+    "lines.linewidth": 1.5,
+    "pdf.fonttype": 42,
+    "figure.constrained_layout.use": True,
+}
+
+
+def save(figure: Figure, path: Path) -> list[Path]:
+    """Write PNG and PDF beside each other, without dates: the same figure gives the same bytes."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    files = [path.with_suffix(".png"), path.with_suffix(".pdf")]
+    figure.savefig(files[0], metadata={"Software": None})
+    figure.set_layout_engine(None)  # it is laid out now; once more would take as long as drawing
+    figure.savefig(files[1], metadata={"CreationDate": None, "Producer": None, "Creator": None})
+    return files
+
+
+def label(method: str) -> str:
+    """How figures call a method."""
+    return LABELS.get(method, method)
+
+
+def colours(methods: Iterable[str]) -> dict[str, str]:
+    """The paper's colours for the paper's optimizers, with or without schedule; further ones for the others."""
+    names = sorted(set(methods))
+    further = iter(OTHERS * (len(names) // len(OTHERS) + 1))
+    found = {name: PAPER.get(name.removesuffix("-step")) for name in names}
+    return {name: colour or next(further) for name, colour in found.items()}
+
+
+def in_order(methods: Iterable[str]) -> list[str]:
+    """PAL first, then the paper's optimizers, each before its schedule, then the others."""
+    order = list(PAPER)
+    known = {name: place for place, name in enumerate(order)}
+    return sorted(set(methods), key=lambda name: (known.get(name.removesuffix("-step"), len(order)), name))
+
+
+def new_figure(width: float, height: float, **layout: Any) -> tuple[Figure, Any]:
+    """A figure of its own, outside pyplot's list of open ones."""
+    figure = Figure(figsize=(width, height))
+    return figure, figure.subplots(**layout)
+
+
+PAGE = 7.2
+"""Width of a figure, inches."""
+
+
+def panels(
+    count: int, columns: int, height: float, y: str, x: str = "", **layout: Any
+) -> tuple[Figure, list[Axes]]:
+    """A figure with so many axes, row by row.
+
+    Args:
+        count: Number of axes.
+        columns: Of the grid, at most.
+        height: Of a row, inches.
+        y: Label of the first axes of each row.
+        x: Label of the lowest axes of each column.
+        layout: Of `Figure.subplots`.
+    """
+    columns = max(1, min(columns, count))
+    rows = -(-count // columns)
+    figure, grid = new_figure(PAGE, height * rows + 0.7, nrows=rows, ncols=columns, squeeze=False, **layout)
+    for axes in grid.flat[count:]:
+        axes.set_visible(False)
+    for axes in grid[:, 0]:
+        axes.set_ylabel(y)
+    for axes in grid.flat[max(0, count - columns) : count]:
+        axes.set_xlabel(x)
+    return figure, list(grid.flat[:count])
+
+
+def measures(
+    titles: Sequence[str], words: Sequence[str], x: str, height: float, width: float = PAGE, **layout: Any
+) -> tuple[Figure, np.ndarray]:
+    """A figure with a column for each problem and a row for each measure; its axes [measures, problems].
+
+    Args:
+        titles: Of the columns.
+        words: Labels of the rows.
+        x: Label below each column.
+        height: Of a row, inches.
+        width: Of the figure, inches.
+        layout: Of `Figure.subplots`.
+    """
+    figure, grid = new_figure(
+        width, height * len(words) + 0.7, nrows=len(words), ncols=max(1, len(titles)), squeeze=False, **layout
+    )
+    for axes, title in zip(grid[0], titles, strict=False):
+        axes.set_title(title)
+    for axes in grid[-1]:
+        axes.set_xlabel(x)
+    for axes, measure in zip(grid[:, 0], words, strict=True):
+        axes.set_ylabel(measure)
+    return figure, grid
+
+
+class Few(LogLocator):
+    """1, 2 and 5 of each decade; of more than two decades, only where they begin."""
+
+    def tick_values(self, vmin: float, vmax: float) -> Any:
+        """Where numbers stand."""
+        self.set_params(subs=(1, 2, 5) if vmax < 100 * vmin else (1,))
+        return super().tick_values(vmin, vmax)
+
+
+def plain_log(axis: Axis) -> None:
+    """Numbers such as 0.02 along a logarithmic axis, few enough to read."""
+    axis.set_major_locator(Few())
+    axis.set_major_formatter(FormatStrFormatter("%g"))
+    axis.set_minor_formatter(NullFormatter())

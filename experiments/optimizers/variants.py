@@ -1,0 +1,149 @@
+"""PAL with one thing changed, to see what it is good for. Not for training: `pal.optimizer` is the whole of it."""
+
+import math
+from enum import IntEnum
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _NormBase  # pyright: ignore[reportPrivateUsage]
+from torch.optim.optimizer import ParamsT
+
+from pal import kernels
+from pal.closure import Autocast, Batch, BatchLoss, Closure
+from pal.direction import Direction
+from pal.optimizer import PAL
+from pal.parabola import Case, Minimum, Scalar
+from pal.state import Kept
+
+
+class CountedTwice(PAL):
+    """PAL whose probe updates the running statistics of norm layers again, as in the published PyTorch release.
+
+    The losses, and so the steps, are PAL's own; only what evaluation normalises by changes. PAL's look at the closure
+    would be counted, too, and is left out.
+    """
+
+    def __init__(self, params: ParamsT, **settings: Any) -> None:
+        super().__init__(params, **settings, check=False)
+
+    def _batch_loss(self, modules: list[nn.Module]) -> BatchLoss:
+        return CountedTwiceLoss(self._params, modules, check=False)
+
+
+class CountedTwiceLoss(BatchLoss):
+    """The loss of one step, whose further evaluations count in the running statistics of norm layers."""
+
+    def _again(self, batch: Batch) -> Tensor:
+        layers = [module for module in batch.reached.modules if isinstance(module, _NormBase)]
+        self._statistics = [buffer for layer in layers for buffer in layer.buffers()]
+        self._counted = [buffer.clone() for buffer in self._statistics]
+        loss = super()._again(batch)
+        self._count()
+        return loss
+
+    def _evaluate(self, closure: Closure, autocast: tuple[Autocast, ...], evaluation: int) -> Any:
+        if not evaluation:
+            return super()._evaluate(closure, autocast, evaluation)
+        self._count()
+        loss = super()._evaluate(closure, autocast, evaluation)
+        self._counted = [buffer.clone() for buffer in self._statistics]
+        return loss
+
+    def _count(self) -> None:
+        """Bring the running statistics to where all evaluations so far have led."""
+        for buffer, value in zip(self._statistics, self._counted, strict=True):
+            buffer.copy_(value)
+
+
+class NewMasks(PAL):
+    """PAL that draws dropout masks anew at the probe: l(0) and l(mu) belong to two functions.
+
+    PAL's look at the closure would rightly find that, and is left out.
+    """
+
+    def __init__(self, params: ParamsT, **settings: Any) -> None:
+        super().__init__(params, **settings, check=False)
+
+    def _batch_loss(self, modules: list[nn.Module]) -> BatchLoss:
+        return NewMasksLoss(self._params, modules, check=False)
+
+
+class NewMasksLoss(BatchLoss):
+    """The loss of one step, with other random draws in the second evaluation.
+
+    The first evaluations draw what PAL's do: the seed of the second is drawn where the first began, and the generators
+    come back to where the first left them.
+    """
+
+    def _evaluate(self, closure: Closure, autocast: tuple[Autocast, ...], evaluation: int) -> Any:
+        if evaluation:
+            torch.manual_seed(int(torch.randint(2**62, ())))
+        return super()._evaluate(closure, autocast, evaluation)
+
+
+class L2Beside(PAL):
+    """PAL whose L2 term stays beside the searched loss, as SGD with the learning rate s/||d|| would treat it.
+
+    After the step theta <- (1 - weight_decay s/||d||) theta.
+    """
+
+    def __init__(self, params: ParamsT, weight_decay: float, **settings: Any) -> None:
+        super().__init__(params, **settings)
+        self._l2 = weight_decay
+
+    def _search(self, direction: Direction) -> Tensor:
+        loss = super()._search(direction)
+        record = self.line
+        if record is not None:
+            kernels.run([kernels.shrinking(self._params(), self._l2 * record.learning_rate)], None)
+        return loss
+
+
+class Refusal(IntEnum):
+    """Cases of a line beyond those of `pal.parabola.Case`: where the weights went instead of the step.
+
+    MEASURED: to mu. STAYED: nowhere.
+    """
+
+    MEASURED = 4
+    STAYED = 5
+
+
+class Safeguarded(PAL):
+    """PAL that takes back a step that raises the batch loss.
+
+    l(s) costs one more forward pass. If l(s) > l(0) or l(s) is not finite, the weights go to mu if l(mu) < l(0) and
+    mu <= s_max, else they stay. This is the simplest decrease test; Armijo's would ask for l(0) + c s l'(0), c > 0.
+    """
+
+    def _keep(self, kept: Kept) -> None:
+        super()._keep(kept)
+        kept.cases = kept.counts() + [0] * (len(Case) + len(Refusal) - len(kept.cases))
+
+    @property
+    def cases(self) -> dict[Any, int]:
+        """How many steps ended in each case or refusal."""
+        return dict(zip([*Case, *Refusal], self._kept.counts(), strict=True))
+
+    def _minimum(
+        self,
+        direction: Direction,
+        loss0: Scalar,
+        loss_mu: Scalar,
+        slope: Scalar,
+        mu: Scalar,
+        s_max: Scalar,
+    ) -> Minimum:
+        found = super()._minimum(direction, loss0, loss_mu, slope, mu, s_max)
+        found = Minimum(float(found.step), float(found.curvature), int(found.case), bool(found.clipped))
+        if found.step == 0 or self._loss_there(direction, found.step) <= loss0:
+            return found
+        measured = bool(loss_mu < loss0) and bool(mu <= s_max)
+        refusal = Refusal.MEASURED if measured else Refusal.STAYED
+        return found._replace(step=float(mu) if measured else 0.0, case=refusal, clipped=False)
+
+    def _loss_there(self, direction: Direction, distance: Scalar) -> float:
+        """The line's loss at a distance; infinite if it is not finite."""
+        (loss,) = self._mean(self._loss_at(direction, distance))
+        return float(loss) if math.isfinite(loss) else math.inf

@@ -1,0 +1,166 @@
+"""profiles/<profile>.yaml -> the runs of each study, or those of them that a pattern selects.
+
+A profile has one section per study. A section may also be a list of sections, such as one for each data set: all their
+runs are the study's. The settings of some runs are decided by others: they are planned when those are finished.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from experiments.common.errors import UserError, nearest
+from experiments.common.paths import REPOSITORY
+from experiments.common.yaml_files import parse_fields
+from experiments.results.tables.common import identity
+from experiments.results.tables.selection import COLUMNS, lowest_loss
+from experiments.runs.finished import FinishedRun, find_finished
+from experiments.runs.key import run_key
+from experiments.studies.base import Choice, get_study
+from experiments.studies.registry import STUDIES
+from experiments.training.config import RunConfig, Strict
+
+FOLDER = REPOSITORY / "profiles"
+
+Outcomes = Callable[[Sequence[RunConfig]], pd.DataFrame]
+"""What is known of some runs: one row, as `results.tables.selection` takes it, of each that is finished."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Runs of a study.
+
+    Attributes:
+        runs: Those that are known.
+        awaited: Those that follow, with any setting, as long as others have not decided theirs.
+    """
+
+    runs: list[RunConfig]
+    awaited: list[RunConfig]
+
+
+def profile_names() -> list[str]:
+    """All profiles."""
+    return sorted(path.stem for path in FOLDER.glob("*.yaml"))
+
+
+def load_profile(name: str) -> dict[str, list[Strict]]:
+    """Settings of every study in a profile, one or more sections of each.
+
+    Raises:
+        UserError: For an unknown profile, study or key, or a value that is not allowed.
+    """
+    if name not in profile_names():
+        raise UserError(f"there is no profile {name!r} in {FOLDER.name}/; {nearest(name, profile_names())}")
+    where = f"{FOLDER.name}/{name}.yaml"
+    sections = parse_fields((FOLDER / f"{name}.yaml").read_text(), where)
+    return {study: _sections(where, study, values) for study, values in sections.items()}
+
+
+def _sections(where: str, study: str, values: Any) -> list[Strict]:
+    if study not in STUDIES:
+        raise UserError(f"{where}: there is no study {study!r}; {nearest(study, STUDIES)}")
+    kind, title = get_study(study).settings, f"{where}, section {study}"
+    if isinstance(values, list) and values:
+        return [kind.read(part, f"{title}, part {number}") for number, part in enumerate(values, 1)]
+    return [kind.read(values, title)]
+
+
+def outcomes(finished: Sequence[FinishedRun]) -> pd.DataFrame:
+    """One row per run."""
+    rows = [identity(run) | {name: run.result[name] for name in COLUMNS} for run in finished]
+    return pd.DataFrame(rows, columns=["problem", "method", "setting", "seed", *COLUMNS])
+
+
+def _finished_today(configs: Sequence[RunConfig]) -> pd.DataFrame:
+    return outcomes(find_finished(configs))
+
+
+def plan(profile: str, study: str, known: Outcomes = _finished_today) -> Plan:
+    """All runs of a study at the scale of a profile, checked before anything is launched.
+
+    Args:
+        profile: Its name.
+        study: Its name.
+        known: What is known of finished runs, which decide the settings of others.
+
+    Raises:
+        UserError: As `load_profile`; for a study that the profile does not have; and for the same run planned twice.
+    """
+    sections = load_profile(profile)
+    if study not in sections:
+        raise UserError(f"profile {profile!r} has no section {study!r}; {nearest(study, sections)}")
+    parts = [_plan_section(study, section, known) for section in sections[study]]
+    whole = Plan(
+        [config for part in parts for config in part.runs],
+        [config for part in parts for config in part.awaited],
+    )
+    seen: set[str] = set()
+    for config in whole.runs + whole.awaited:
+        key = run_key(config)
+        if key in seen:
+            raise UserError(f"profile {profile!r}, section {study}: the run {config.name!r} is planned twice")
+        seen.add(key)
+    return whole
+
+
+def _plan_section(name: str, section: Strict, known: Outcomes) -> Plan:
+    study = get_study(name)
+    first = study.plan(section)
+    awaited = study.further(section, {config.method: config.settings for config in first})
+    choice = _choice(first, known(first)) if awaited else None
+    return Plan(first, awaited) if choice is None else Plan(first + study.further(section, choice), [])
+
+
+def _choice(first: Sequence[RunConfig], rows: pd.DataFrame) -> Choice | None:
+    """The setting of each method; None if any of the runs is not finished."""
+    if len(rows) < len(first):
+        return None
+    wanted = pd.DataFrame([identity(FinishedRun("", config, Path())) for config in first])
+    there = wanted.merge(rows, on=list(wanted.columns))
+    if len(there) < len(wanted):
+        return None
+    settings = {
+        (config.method, name): config.settings for config, name in zip(first, wanted["setting"], strict=True)
+    }
+    chosen = lowest_loss(there)
+    return {config.method: settings[config.method, chosen[config.method]] for config in first}
+
+
+def select(configs: Sequence[RunConfig], pattern: str) -> list[RunConfig]:
+    """The runs that match a pattern such as `cifar10-*,pal,seed=0`.
+
+    A run is taken if every word is its problem, its method, its optimizer or its "seed=N"; in a word, * stands for
+    anything.
+
+    Raises:
+        UserError: For a pattern without words; for a word that no run matches, with the nearest names; and if no run
+            matches all words.
+    """
+    words = [word.strip() for word in pattern.split(",") if word.strip()]
+    if not words:
+        raise UserError(
+            "only: the pattern is empty; it must name a problem, a method, an optimizer or seed=N"
+        )
+    known = list(dict.fromkeys(label for config in configs for label in _labels(config)))
+    for word in words:
+        if not any(fnmatchcase(label, word) for label in known):
+            raise UserError(
+                f"only: no run has the problem, method, optimizer or seed {word!r}; {nearest(word, known)}"
+            )
+    chosen = [
+        config
+        for config in configs
+        if all(any(fnmatchcase(label, word) for label in _labels(config)) for word in words)
+    ]
+    if not chosen:
+        raise UserError(f"only: no run matches all words of {pattern!r}")
+    return chosen
+
+
+def _labels(config: RunConfig) -> tuple[str, ...]:
+    """What words are compared with."""
+    return config.problem, config.method, config.optimizer, f"seed={config.seed}"

@@ -1,0 +1,93 @@
+"""notebooks/<name>.ipynb -> figures/<profile>/<name>/ and reports/<profile>/<name>.html.
+
+IPython executes them without kernels: starting one for each took longer than the notebooks themselves.
+"""
+
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from importlib import import_module
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import nbformat
+from IPython.core.displayhook import CapturingDisplayHook
+from IPython.core.interactiveshell import InteractiveShell
+from IPython.utils.capture import capture_output
+from joblib import cpu_count
+from nbconvert import HTMLExporter
+from traitlets.config import Config
+
+from experiments.common.errors import UserError, nearest
+from experiments.common.paths import REPOSITORY, write_whole
+from experiments.reports.pages import document, page
+from experiments.results import tables
+
+FOLDER = REPOSITORY / "notebooks"
+
+
+def notebook_names() -> list[str]:
+    """All notebooks."""
+    return sorted(path.stem for path in FOLDER.glob("*.ipynb"))
+
+
+def has_results(name: str, profile: str, root: Path = REPOSITORY) -> bool:
+    """Whether there are tables of the study of that name, or verdicts for the notebook of all claims."""
+    return tables.folder(profile, name, root).is_dir() or (
+        name == "claims" and tables.verdicts(profile, root).is_file()
+    )
+
+
+def execute_all(profile: str, root: Path = REPOSITORY) -> None:
+    """Execute the notebooks of all studies that have results, as many at a time as there are cores.
+
+    Raises:
+        UserError: If a cell of any fails.
+    """
+    names = [name for name in notebook_names() if has_results(name, profile, root)]
+    import_module("experiments.reports.notebook")  # what all notebooks import, before the processes part
+    with ProcessPoolExecutor(cpu_count(only_physical_cores=True), get_context("fork")) as pool:
+        for done in [pool.submit(execute, name, profile, root) for name in names]:
+            done.result()
+
+
+def execute(name: str, profile: str, root: Path = REPOSITORY) -> Path:
+    """Execute notebooks/<name>.ipynb for a profile; its page of the report, figures by the notebook itself.
+
+    Raises:
+        UserError: If there is no such notebook, or a cell fails.
+    """
+    if name not in notebook_names():
+        raise UserError(f"there is no notebook {name!r} in notebooks/; {nearest(name, notebook_names())}")
+    notebook = nbformat.read(FOLDER / f"{name}.ipynb", as_version=4)
+    shell = InteractiveShell.instance(config=Config({"HistoryManager": {"enabled": False}}))
+    shell.reset(new_session=False)
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            if "parameters" in cell.metadata.get("tags", ()):
+                cell.source = f"profile, root = {profile!r}, {str(root)!r}"
+            cell.outputs = _outputs(shell, cell.source, name)
+    return write_whole(page(profile, name, root), _html(name, notebook))
+
+
+def _outputs(shell: InteractiveShell, source: str, name: str) -> Sequence[Any]:
+    """What a cell displays, its last value included; raises UserError if it fails."""
+    with capture_output() as captured:
+        shell.display_trap.hook = CapturingDisplayHook(shell=shell, outputs=captured._outputs)
+        result = shell.run_cell(source)
+    error = result.error_before_exec or result.error_in_exec
+    if error is not None:
+        raise UserError(f"notebooks/{name}.ipynb: {type(error).__name__}: {error}")
+    return [
+        nbformat.v4.new_output("display_data", output["data"], metadata=output["metadata"])
+        for output in captured._outputs
+    ]
+
+
+def _html(name: str, executed: Any) -> str:
+    """One self-contained page of text and outputs; nothing in it is fetched from anywhere."""
+    exporter = HTMLExporter(
+        template_name="basic", exclude_input=True, exclude_input_prompt=True, exclude_output_prompt=True
+    )
+    body, _ = exporter.from_notebook_node(executed)
+    return document(name, f'<p><a href="index.html">The report</a></p>\n{body}')

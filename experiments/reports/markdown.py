@@ -1,0 +1,99 @@
+"""The report as Markdown: reports/<profile>/REPORT.md, and the short table of the README."""
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from experiments.common.paths import REPOSITORY, write_whole
+from experiments.results import tables
+
+
+def write(profile: str, root: Path = REPOSITORY) -> Path:
+    """Every claim with its test, the measured value, the verdict, the figure and the runs; then all figures."""
+    verdicts = pd.read_csv(tables.verdicts(profile, root))
+    pictures = sorted((root / "figures" / profile).rglob("*.png"))
+    parts = [
+        f"# PAL: what holds of the paper, profile `{profile}`",
+        f"{summary(verdicts)} Every number is read from [`results/{profile}/`](../../results/{profile}/); tests and "
+        "thresholds were declared before the runs. A verdict needs the whole 95 % interval on one side of the "
+        "threshold.",
+        short(verdicts),
+        "## The claims",
+        *(_claim(row, profile) for row in verdicts.to_dict("records")),
+        "## Figures",
+        "Beside every figure stand a PDF and a JSON file with the tables, runs and commits it was made of.",
+        *(
+            f"### {at.parent.name}: {at.stem}\n\n![{at.stem}](../../{at.relative_to(root)})"
+            for at in pictures
+        ),
+    ]
+    return write_whole(root / "reports" / profile / "REPORT.md", "\n\n".join(parts) + "\n")
+
+
+BEYOND = ("ablation", "batchsize", "capacity")
+"""Studies of what the paper does not claim."""
+
+
+def into_readme(profile: str, root: Path = REPOSITORY) -> None:
+    """Put the paper's measured claims in short between the marks of this profile in the README, where it has any."""
+    readme = root / "README.md"
+    before, mark, rest = readme.read_text().partition(f"<!-- verdicts of {profile} -->\n")
+    if mark:
+        verdicts = pd.read_csv(tables.verdicts(profile, root))
+        _, end, after = rest.partition("<!-- end of verdicts -->\n")
+        write_whole(readme, f"{before}{mark}{for_readme(verdicts)}\n{end}{after}")
+
+
+def for_readme(verdicts: pd.DataFrame) -> str:
+    """The paper's claims, counted and, if measured, one line each."""
+    papers = verdicts[~verdicts["study"].isin(BEYOND)]
+    return f"{summary(papers)}\n\n{short(papers[papers['verdict'] != 'not measured'])}"
+
+
+def summary(verdicts: pd.DataFrame) -> str:
+    """How many claims have which verdict."""
+    counts = verdicts["verdict"].value_counts()
+    words = ", ".join(f"{count} {verdict}" for verdict, count in counts.items())
+    return f"{len(verdicts)} claims: {words}."
+
+
+def short(verdicts: pd.DataFrame) -> str:
+    """One line per claim."""
+    lines = ["| claim | measured (95 % interval) | holds if | n | verdict |", "|---|---|---|---|---|"]
+    for row in verdicts.to_dict("records"):
+        known = row["verdict"] != "not measured"
+        holds = f"above {row['threshold']:g}"
+        lines.append(
+            f"| {row['claim']} | {_measured(row) if known else ''} | {holds} | {row['n']} | **{row['verdict']}** |"
+        )
+    return "\n".join(lines)
+
+
+def _measured(row: dict[Any, Any]) -> str:
+    return f"{row['measured']:.3g} ({interval(row)})"
+
+
+def interval(row: dict[Any, Any]) -> str:
+    """The 95 % interval of a claim."""
+    return "a single value" if pd.isna(row["low"]) else f"{row['low']:.3g} to {row['high']:.3g}"
+
+
+def _claim(row: dict[Any, Any], profile: str) -> str:
+    """A claim in full."""
+    lines = [
+        f"### {row['id']}: {row['verdict']}",
+        f"**{row['claim']}** Source: {row['source']}.",
+        row["test"],
+    ]
+    if row["verdict"] == "not measured":
+        return "\n\n".join([*lines, "Not measured at this scale."])
+    measured = (
+        f"Measured: {_measured(row)}, n = {row['n']}, threshold {row['threshold']:g}: {row['explanation']}."
+    )
+    study = f"../../results/{profile}/{row['study']}"
+    links = (
+        f"Figures: [{row['figure']}](../../figures/{profile}/{row['figure']}). Tables: [{row['study']}]({study}/). "
+        f"Runs: [keys]({study}/times.csv), [commits]({study}/provenance.csv); {row['scope']}."
+    )
+    return "\n\n".join([*lines, measured, links])

@@ -1,0 +1,72 @@
+"""What a notebook works with: tables come in, figures go out, and beside each figure stands what it was made of."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from experiments import figures
+from experiments.common.paths import REPOSITORY, write_whole
+from experiments.results import tables
+
+if TYPE_CHECKING:
+    from IPython.display import Image
+    from matplotlib.figure import Figure
+
+
+def styled(data: pd.DataFrame) -> Any:
+    """A table for people: four digits, no row numbers."""
+    return data.style.format(precision=4, na_rep="", escape="html").hide(axis="index").set_uuid("table")
+
+
+def figures_folder(profile: str, notebook: str, root: Path = REPOSITORY) -> Path:
+    """Where a notebook leaves its figures."""
+    return root / "figures" / profile / notebook
+
+
+class Session:
+    """One notebook at the scale of a profile.
+
+    Args:
+        name: Of the notebook.
+        profile: Whose tables it reads.
+        root: Results and figures are under it.
+    """
+
+    def __init__(self, name: str, profile: str, root: Path | str | None = None) -> None:
+        self._name, self._profile, self._root = name, profile, Path(root or REPOSITORY)
+        self._read: set[tuple[str, str]] = set()
+
+    def table(self, study: str, name: str) -> pd.DataFrame:
+        """One table of a study; raises UserError if it has not been made."""
+        self._read.add((study, name))
+        return tables.read(self._profile, study, name, self._root)
+
+    def verdicts(self) -> pd.DataFrame:
+        """The verdicts of the profile."""
+        return pd.read_csv(tables.verdicts(self._profile, self._root))
+
+    def show(self, figure: "Figure", name: str) -> "Image":
+        """Save a figure as PNG, PDF and, as JSON, what it stands on; returns it for display."""
+        from IPython.display import Image
+
+        path = figures_folder(self._profile, self._name, self._root) / name
+        picture = figures.save(figure, path)[0]
+        write_whole(path.with_suffix(".json"), json.dumps(self._sources(), indent=1) + "\n")
+        return Image(picture)
+
+    def _sources(self) -> dict[str, object]:
+        """The tables that were read so far, and the runs and commits behind them."""
+        studies = sorted({study for study, _ in self._read})
+        return {
+            "profile": self._profile,
+            "tables": [f"results/{self._profile}/{study}/{name}.csv" for study, name in sorted(self._read)],
+            "commits": sorted(
+                {commit for study in studies for commit in self._column(study, "provenance", "commit")}
+            ),
+            "runs": {study: sorted(self._column(study, "times", "key")) for study in studies},
+        }
+
+    def _column(self, study: str, name: str, column: str) -> list[str]:
+        return tables.read(self._profile, study, name, self._root)[column].dropna().astype(str).tolist()

@@ -1,0 +1,101 @@
+"""Claims about batch sizes."""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from experiments.results.claims.verdict import Claim, Evidence, Measure, Measured
+from experiments.results.tables.batchsize import STRATEGIES, means, resampled, sizes_of
+
+Statistic = Callable[[np.ndarray, list[int]], np.ndarray]
+"""Of means over lines, last axes [sizes, strategies]."""
+
+
+def _of_means(measure: str, statistic: Statistic, explanation: str) -> Measure:
+    """A statistic of the means over the lines of each problem, mean over problems."""
+
+    def judge(evidence: Evidence) -> Measured | None:
+        lines = evidence.table("batchsize", "strategies")
+        groups = dict(iter(lines.groupby("problem")))
+        if not groups:
+            return None
+        values = {name: statistic(means(group, measure), sizes_of(group)) for name, group in groups.items()}
+        random = np.random.default_rng(
+            0
+        )  # one for all, so that problems are drawn independently of each other
+        draws = [statistic(resampled(group, measure, random), sizes_of(group)) for group in groups.values()]
+        low, high = np.quantile(np.mean(draws, axis=0), [0.025, 0.975])
+        words = f"{explanation}; {', '.join(f'{name} {value:.3g}' for name, value in values.items())}"
+        count = len(lines) // len(STRATEGIES)
+        return Measured(float(np.mean(list(values.values()))), float(low), float(high), count, words)
+
+    return judge
+
+
+def per_doubling(values: np.ndarray, sizes: list[int]) -> np.ndarray:
+    """Slope of the least-squares line through values over log2 of the batch size, the last axis."""
+    places = np.log2(sizes) - np.mean(np.log2(sizes))
+    return values @ places / (places @ places)
+
+
+def _share_per_doubling(improvements: np.ndarray, sizes: list[int], strategy: str) -> np.ndarray:
+    """Growth of a strategy's improvement, as a share of the optimum's at the largest size."""
+    possible = improvements[..., -1, STRATEGIES.index("optimum")]
+    return per_doubling(improvements[..., STRATEGIES.index(strategy)], sizes) / possible
+
+
+def growth(improvements: np.ndarray, sizes: list[int]) -> np.ndarray:
+    """Of PAL's improvement."""
+    return _share_per_doubling(improvements, sizes, "pal")
+
+
+def less_sensitive(improvements: np.ndarray, sizes: list[int]) -> np.ndarray:
+    """Of SGD's improvement at 0.1 minus that of PAL's."""
+    return _share_per_doubling(improvements, sizes, "sgd-0.1") - growth(improvements, sizes)
+
+
+def nearer(distances: np.ndarray, sizes: list[int]) -> np.ndarray:
+    """How much less far beyond the optimum the batch minimum is, distance per doubling."""
+    return per_doubling(distances[..., STRATEGIES.index("exact")], sizes)
+
+
+SOURCE = "arXiv:2103.17132, supplement, figures 9 and 10 [read off]; batches below 128 simulated there"
+
+CLAIMS = [
+    Claim(
+        "batchsize-growth",
+        "PAL's full-batch improvement per line grows with the batch size.",
+        SOURCE,
+        "At the same weights of an SGD training: mean decrease of the full-batch loss by PAL's step (mu 0.1) from "
+        "fresh batches, fitted over log2 of their size; growth per doubling, as a share of the largest possible "
+        "decrease with the largest batches, mean over problems. Supported if the 95 % interval (blocks of lines "
+        "resampled) is above 0, contradicted if below.",
+        0.0,
+        _of_means("improvement", growth, "share of the largest possible decrease per doubling"),
+        "batchsize",
+        "batchsize/",
+    ),
+    Claim(
+        "batchsize-sensitivity",
+        "PAL is less sensitive to the batch size than SGD at 0.1.",
+        SOURCE,
+        "The same growth per doubling for SGD at 0.1, minus that for PAL, on the same lines. Supported if the interval "
+        "(blocks of lines resampled) is above 0, contradicted if below.",
+        0.0,
+        _of_means("improvement", less_sensitive, "share of the largest possible decrease per doubling"),
+        "batchsize",
+        "batchsize/",
+    ),
+    Claim(
+        "batchsize-overshoot",
+        "Exact minima of the batch loss overshoot the full-batch minimum less with larger batches.",
+        "arXiv:2103.17132 [batch minimum overshoots]; growth with size: our conjecture",
+        "Distance of the full-batch minimum minus that of the batch minimum, mean over lines, fitted over log2 of the "
+        "batch size; change per doubling, mean over problems. Supported if the interval (blocks of lines resampled) is "
+        "above 0, contradicted if below.",
+        0.0,
+        _of_means("distance", nearer, "distance per doubling"),
+        "batchsize",
+        "batchsize/",
+    ),
+]

@@ -1,0 +1,61 @@
+"""Claims about the shape of lines."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from experiments.results.claims.verdict import Claim, Evidence, Measure, Measured
+from experiments.results.tables.intervals import block_draws
+
+
+def _of_lines(column: str, explanation: str, statistic: Callable[..., Any] = np.mean) -> Measure:
+    """A statistic of a column over the lines of a training, mean over trainings.
+
+    The interval resamples blocks of lines, since neighbours are alike; it is one for these trainings.
+    """
+
+    def measure(evidence: Evidence) -> Measured | None:
+        lines = evidence.table("lines", "lines").dropna(subset=[column]).sort_values("at")
+        if lines.empty:
+            return None
+        random = np.random.default_rng(0)
+        trainings = lines.groupby(["problem", "seed"])[column]
+        draws = [
+            statistic(block_draws(values.to_numpy(dtype=float), random), axis=1) for _, values in trainings
+        ]
+        low, high = np.quantile(np.mean(draws, axis=0), [0.025, 0.975])
+        each = trainings.agg(lambda values: statistic(values.to_numpy(dtype=float)))
+        of_problem = each.groupby("problem").mean()
+        words = f"{explanation}; {', '.join(f'{name} {value:.3g}' for name, value in of_problem.items())}"
+        return Measured(float(each.mean()), float(low), float(high), len(lines), words)
+
+    return measure
+
+
+CLAIMS = [
+    Claim(
+        "lines-convex",
+        "Batch losses along the search direction are mostly convex in the neighbourhood of the weights.",
+        "abstract [certain]",
+        "Share of measured lines with no negative second difference between the weights and twice PAL's step, "
+        "mean over trainings; all lines count alike, and the first steps are measured more densely. Supported if the "
+        "95 % interval (blocks of neighbouring lines resampled) is above one half, contradicted if below.",
+        0.5,
+        _of_lines("locally_convex", "share of lines"),
+        "lines",
+        "lines/line-shape.png",
+    ),
+    Claim(
+        "lines-parabolic",
+        "A parabola through loss, slope and one more loss is well suited to find the minimum of the line.",
+        "abstract [certain]; our measure",
+        "Median share of the achievable decrease of the batch loss that PAL's step (alpha = 1) reaches, mean over "
+        "trainings. Supported if the interval (blocks of neighbouring lines resampled) is above 0.9, contradicted if "
+        "below.",
+        0.9,
+        _of_lines("improvement", "median over lines", np.median),
+        "lines",
+        "lines/",
+    ),
+]

@@ -1,0 +1,22 @@
+"""All claims, in the order of the report."""
+
+from experiments.common.registry import load
+from experiments.results.claims.verdict import Claim
+
+CLAIMS = [
+    "experiments.results.claims.lines:CLAIMS",
+    "experiments.results.claims.adaptation:CLAIMS",
+    "experiments.results.claims.exactness:CLAIMS",
+    "experiments.results.claims.fullbatch:CLAIMS",
+    "experiments.results.claims.interpolation:CLAIMS",
+    "experiments.results.claims.benchmark:CLAIMS",
+    "experiments.results.claims.ablation:CLAIMS",
+    "experiments.results.claims.batchsize:CLAIMS",
+    "experiments.results.claims.capacity:CLAIMS",
+]
+"""Lists of claims, one for each study."""
+
+
+def all_claims() -> list[Claim]:
+    """Every claim of every list."""
+    return [claim for target in CLAIMS for claim in load(target)]

@@ -1,0 +1,105 @@
+"""Tables of trainings with one thing changed at a time."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from experiments.results.tables.common import Tables, accuracy, in_rows, measured_lines
+from experiments.results.tables.intervals import mean_interval
+from experiments.results.tables.trainings import run_row
+
+if TYPE_CHECKING:
+    from experiments.runs.finished import FinishedRun
+
+REFUSED = 4
+"""Cases from here on are steps that a safeguard took back (`experiments.optimizers.variants.Refusal`)."""
+
+PAIRED = ["problem", "reference", "steps", "mu", "seed"]
+"""What a variant and its reference have in common."""
+
+
+def ablation(finished: Sequence["FinishedRun"]) -> Tables:
+    """runs: one row per run; differences: every variant minus its reference with the same weights; effects: means."""
+    order = ["part", "problem", "variant", "dtype", "mu", "seed"]
+    runs = in_rows(pd.DataFrame([_row(run) for run in finished]), order)
+    differences = _differences(runs)
+    return {"runs": runs, "differences": differences, "effects": _effects(differences)}
+
+
+def _row(run: "FinishedRun") -> dict[str, Any]:
+    """What a run reached.
+
+    part: mu (plain PAL) or variants. problem: without the ending of one whose data are never shuffled, which makes the
+    run a variant. reference: what a variant is called after. final_train_loss: mean l(0) since the last evaluation but
+    one, L2 term included, also where the searched loss lacks it. parabola_share: steps in the normal case;
+    refused_share: steps that a safeguard took back. median_step: distance in weight space; median_learning_rate: step /
+    ||d||.
+    """
+    row, cases = run_row(run), run.trace["case"]
+    variant = run.config.method.removesuffix(f"-{run.config.dtype}")
+    known = {
+        "part": "mu" if variant == "pal" else "variants",
+        "problem": run.config.problem.removesuffix("-unshuffled"),
+        "variant": variant,
+        "reference": variant.partition("-")[0],
+        "dtype": run.config.dtype,
+        "mu": run.config.settings.get("mu"),
+        "seed": run.config.seed,
+        "steps": run.config.steps,
+    }
+    return known | {
+        "status": row["status"],
+        "final_train_loss": _with_l2(run),
+        "final_val_loss": run.result["final_val_loss"],
+        "final_val_accuracy": row["final_val_accuracy"],
+        "test_accuracy": row["test_accuracy"],
+        "parabola_share": row["parabola_share"],
+        "refused_share": float(np.mean(cases >= REFUSED)),
+        "median_step": float(np.nanmedian(run.trace["step"])),
+        "median_learning_rate": float(np.nanmedian(run.trace["learning_rate"])),
+    }
+
+
+def _with_l2(run: "FinishedRun") -> float | None:
+    loss, beside = run.result["final_train_loss"], measured_lines(run).get("l2")
+    if loss is None or beside is None:
+        return loss
+    evaluated = run.trace["evaluations/evaluation_step"].astype(int)
+    since = evaluated[-2] if len(evaluated) > 1 else 0
+    return float(loss + beside[since:].mean())
+
+
+def _differences(runs: pd.DataFrame) -> pd.DataFrame:
+    """Variant minus reference, one row per pair and quantity; a training that diverged has accuracy 0 and no loss."""
+    values = runs[[*PAIRED, "variant", "dtype"]].assign(
+        val_accuracy=accuracy(runs),
+        log10_train_loss=np.log10(runs["final_train_loss"].astype(float)),
+        val_loss=runs["final_val_loss"].astype(float),
+        parabola_share=runs["parabola_share"].astype(float),
+    )
+    names = list(values.columns[-4:])
+    changed = values["variant"] != values["reference"]
+    plain = values[~changed & (values["dtype"] == "float32")]
+    pairs = values[changed].merge(plain[PAIRED + names], on=PAIRED, suffixes=("", "_of_reference"))
+    for name in names:
+        pairs[name] -= pairs[f"{name}_of_reference"]
+    long = pairs.melt([*PAIRED, "variant"], names, "quantity", "difference")
+    return in_rows(long, ["quantity", "problem", "variant", "steps", "mu", "seed"])
+
+
+def _effects(differences: pd.DataFrame) -> pd.DataFrame:
+    """Mean difference of each variant on each problem, with its 95 % interval over pairs."""
+    known = differences.dropna(subset=["difference"])
+    groups = known.groupby(["quantity", "problem", "variant"], sort=True)["difference"]
+    rows = [
+        dict(zip(("quantity", "problem", "variant"), names, strict=True)) | _mean(values.to_numpy())
+        for names, values in groups
+    ]
+    return pd.DataFrame(rows, columns=["quantity", "problem", "variant", "mean", "low", "high", "n"])
+
+
+def _mean(values: np.ndarray) -> dict[str, Any]:
+    low, high = mean_interval(values)
+    return {"mean": values.mean(), "low": low, "high": high, "n": len(values)}

@@ -1,0 +1,42 @@
+"""Tables of PAL's step against the minimum of its line."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from experiments.results.tables.common import Tables, in_rows, measured_lines
+from experiments.results.tables.trainings import run_row
+
+if TYPE_CHECKING:
+    from experiments.runs.finished import FinishedRun
+
+
+def adaptation(finished: Sequence["FinishedRun"]) -> Tables:
+    """lines: one row per searched line; runs: one per training, with the medians of its lines.
+
+    step_error: |s - s*| / s*; ratio: s / s*; improvement: (l(0) - l(s)) / (l(0) - l(s*)); angle in degrees. Lines that
+    fall nowhere have no s* and count for the angle only.
+    """
+    lines = in_rows(pd.concat([_lines(run) for run in finished]), ["problem", "alpha", "seed", "at"])
+    medians = lines.groupby(["problem", "alpha", "seed"])[
+        ["angle", "ratio", "step_error", "improvement"]
+    ].median()
+    rows = [run_row(run) | {"alpha": run.config.settings["alpha"]} for run in finished]
+    runs = pd.DataFrame(rows).merge(
+        medians.add_prefix("median_").reset_index(), on=["problem", "alpha", "seed"]
+    )
+    return {"lines": lines, "runs": in_rows(runs, ["problem", "alpha", "seed"])}
+
+
+def _lines(run: "FinishedRun") -> pd.DataFrame:
+    columns: dict[str, Any] = {"problem": run.config.problem, "alpha": run.config.settings["alpha"]}
+    table = pd.DataFrame(columns | {"seed": run.config.seed} | measured_lines(run))
+    exact = table["exact"].where(table["exact"] > 0, np.nan)
+    possible = (table["loss0"] - table["loss_exact"]).where(exact > 0, np.nan)
+    return table.assign(
+        ratio=table["step"] / exact,
+        step_error=(table["step"] - exact).abs() / exact,
+        improvement=(table["loss0"] - table["loss_step"]) / possible,
+    )

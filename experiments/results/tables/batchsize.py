@@ -1,0 +1,109 @@
+"""What strategies make of batches of different sizes, judged by the full-batch loss."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from experiments.results.tables.common import Tables, in_rows, measured_lines
+from experiments.results.tables.intervals import block_sums
+
+if TYPE_CHECKING:
+    from experiments.runs.finished import FinishedRun
+
+STRATEGIES = ("optimum", "sgd-0.05", "pal", "exact", "sgd-0.1")
+"""See `studies.batchsize`; in the order of the full-batch study."""
+
+MEASURES = ("improvement", "step", "distance")
+"""Of each line: decrease of the full-batch loss; how far; minimum of the full-batch loss minus step (distances)."""
+
+
+def batchsize(finished: Sequence["FinishedRun"]) -> Tables:
+    """strategies: per line and strategy; summary: per problem, batch size and strategy."""
+    strategies = pd.concat([_rows(run) for run in finished], ignore_index=True)
+    strategies = in_rows(strategies, ["problem", "seed", "at", "size"])
+    return {"strategies": strategies, "summary": summary(strategies)}
+
+
+def _rows(run: "FinishedRun") -> pd.DataFrame:
+    """Every line of a run with every strategy; a step at which anything was not finite is left out."""
+    lines = measured_lines(run)
+    finite = np.all(
+        [np.isfinite(values).reshape(len(values), -1).all(axis=1) for values in lines.values()], axis=0
+    )
+    lines = {name: values[finite] for name, values in lines.items()}
+    size = lines["size"].astype(int)
+    whose: dict[str, Any] = {"problem": run.config.problem, "seed": run.config.seed}
+    whose |= {"at": lines["at"].repeat(size.shape[1]), "size": size.ravel()}
+    return pd.concat(
+        [
+            pd.DataFrame(
+                whose
+                | {
+                    "strategy": name,
+                    "step": lines[f"{name}_step"].ravel(),
+                    "distance": (lines["optimum_step"] - lines[f"{name}_step"]).ravel(),
+                    "improvement": lines[f"{name}_improvement"].ravel(),
+                }
+            )
+            for name in STRATEGIES
+        ]
+    )
+
+
+def summary(strategies: pd.DataFrame) -> pd.DataFrame:
+    """Per problem, batch size and strategy the means over lines, each with a 95 % interval (blocks of lines resampled).
+
+    improvement, step and distance as in `MEASURES`; share_of_optimum: of the improvement that was possible on the lines
+    of batches of that size.
+    """
+    rows = [row for problem, group in strategies.groupby("problem") for row in _summary_rows(problem, group)]
+    return in_rows(pd.DataFrame(rows), ["problem", "size"])
+
+
+def _summary_rows(problem: Any, group: pd.DataFrame) -> list[dict[str, Any]]:
+    found = {}
+    for name in MEASURES:
+        draws = resampled(group, name, np.random.default_rng(0))
+        found[name] = (means(group, name), *np.quantile(draws, [0.025, 0.975], axis=0))
+    sizes = sizes_of(group)
+    lines = len(group) // (len(sizes) * len(STRATEGIES))
+    return [
+        {"problem": problem, "size": size, "strategy": strategy, "lines": lines}
+        | {
+            f"{name}{ending}": values[row, column]
+            for name, parts in found.items()
+            for ending, values in zip(("", "_low", "_high"), parts, strict=True)
+        }
+        | {"share_of_optimum": found["improvement"][0][row, column] / found["improvement"][0][row, 0]}
+        for row, size in enumerate(sizes)
+        for column, strategy in enumerate(STRATEGIES)
+    ]
+
+
+def sizes_of(group: pd.DataFrame) -> list[int]:
+    """The batch sizes, in order."""
+    return sorted(map(int, group["size"].unique()))
+
+
+def means(group: pd.DataFrame, measure: str) -> np.ndarray:
+    """Mean over the lines of a problem: [sizes, strategies]; trainings count alike."""
+    return np.mean([values.mean(axis=0) for values in _of_seeds(group, measure)], axis=0).reshape(
+        -1, len(STRATEGIES)
+    )
+
+
+def resampled(group: pd.DataFrame, measure: str, random: np.random.Generator) -> np.ndarray:
+    """Such means of other trainings like these: [RESAMPLES, sizes, strategies], a block bootstrap over lines."""
+    draws = [block_sums(values, random) / len(values) for values in _of_seeds(group, measure)]
+    return np.mean(draws, axis=0).reshape(len(draws[0]), -1, len(STRATEGIES))
+
+
+def _of_seeds(group: pd.DataFrame, measure: str) -> list[np.ndarray]:
+    """Per seed: [measured steps, sizes * strategies]."""
+    order = pd.MultiIndex.from_product([sizes_of(group), STRATEGIES])
+    return [
+        of_seed.pivot(index="at", columns=["size", "strategy"], values=measure)[order].to_numpy()
+        for _, of_seed in group.groupby("seed")
+    ]

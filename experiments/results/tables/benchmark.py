@@ -1,0 +1,118 @@
+"""Tables of the benchmark: what every run reached, its curves, and the selected setting of each method."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from experiments.results.tables import paper_numbers
+from experiments.results.tables.common import Tables
+from experiments.results.tables.intervals import mean_interval
+from experiments.results.tables.trainings import trainings
+
+if TYPE_CHECKING:
+    from experiments.runs.finished import FinishedRun
+
+
+def benchmark(finished: Sequence["FinishedRun"]) -> Tables:
+    """runs: one row per run; curves: one per evaluation; best: the selected setting of each method; ranking: who
+    is how far from PAL.
+    """
+    tables = trainings(finished)
+    runs = tables["runs"]
+    return tables | {"best": best(runs).pipe(with_published), "ranking": ranking(runs)}
+
+
+CRITERIA = {"training loss": ("final_train_loss", True), "validation accuracy": ("final_val_accuracy", False)}
+"""How the best setting of a method is chosen: the column, and whether low is good. Test data have no part in it."""
+
+
+def best(runs: pd.DataFrame) -> pd.DataFrame:
+    """The best setting of each method by each criterion, averaged over seeds.
+
+    A setting of which any seed diverged is worse than all others.
+    """
+    rows = [
+        {"problem": problem, "method": method, "criterion": criterion} | _selected(group, column, low)
+        for (problem, method), group in runs.groupby(["problem", "method"], sort=True)
+        for criterion, (column, low) in CRITERIA.items()
+    ]
+    return pd.DataFrame(rows)
+
+
+def _selected(runs: pd.DataFrame, column: str, low: bool) -> dict[str, Any]:
+    worst = np.inf if low else -np.inf
+    score = runs[column].where(runs["status"] == "completed", worst).fillna(worst)
+    means = score.groupby(runs["setting"], sort=True).mean()
+    chosen = str(means.idxmin() if low else means.idxmax())
+    seeds = runs[runs["setting"] == chosen]
+    summary: dict[str, Any] = {"setting": chosen, "n": len(seeds)}
+    for name, source in (
+        ("train_loss", "final_train_loss"),
+        ("val_accuracy", "final_val_accuracy"),
+        ("test_accuracy", "test_accuracy"),
+    ):
+        values = seeds[source].astype(float)
+        summary |= {f"{name}_mean": values.mean(), f"{name}_sd": values.std(ddof=1)}
+    return summary
+
+
+def with_published(chosen: pd.DataFrame) -> pd.DataFrame:
+    """With the paper's numbers where they are known, and ours minus theirs."""
+    names = list(zip(chosen["problem"], chosen["method"], strict=True))
+    for column, known in (
+        ("train_loss", paper_numbers.TRAIN_LOSS),
+        ("test_accuracy", paper_numbers.TEST_ACCURACY),
+    ):
+        numbers = pd.Series([known.get(name) for name in names], index=chosen.index, dtype=float)
+        chosen[f"{column}_published"] = numbers
+        chosen[f"{column}_difference"] = chosen[f"{column}_mean"] - numbers
+    return chosen
+
+
+RESULTS = {"training loss": "final_train_loss", "validation accuracy": "test_accuracy"}
+"""What is compared at the setting that a criterion selects."""
+
+
+def ranking(runs: pd.DataFrame) -> pd.DataFrame:
+    """Per problem and criterion the methods in order, each at its selected setting.
+
+    value: mean over seeds of the column that `result` names; behind_pal: how much worse than PAL, mean over seeds that
+    both have (log10 of training losses; accuracies as they are), with Student's 95 % interval if there are
+    several. A run that diverged has no value; a method of which all did is last.
+    """
+    chosen = best(runs)
+    rows = [
+        row
+        for (problem, criterion), group in chosen.groupby(["problem", "criterion"], sort=True)
+        for row in _ranked(runs[runs["problem"] == problem], group, str(problem), str(criterion))
+    ]
+    return pd.DataFrame(rows)
+
+
+def _ranked(runs: pd.DataFrame, chosen: pd.DataFrame, problem: str, criterion: str) -> list[dict[str, Any]]:
+    low_is_good = CRITERIA[criterion][1]
+    selected = runs.merge(chosen[["method", "setting"]], on=["method", "setting"])
+    values = selected.pivot_table(RESULTS[criterion], "seed", "method", dropna=False).astype(float)
+    scores = values.map(np.log10) if low_is_good else -values
+    order = scores.mean().sort_values(kind="stable", na_position="last").index
+    return [
+        {
+            "problem": problem,
+            "criterion": criterion,
+            "result": RESULTS[criterion],
+            "rank": place,
+            "method": method,
+            "value": values[method].mean(),
+        }
+        | _behind(scores[method] - scores["pal"] if "pal" in scores else pd.Series(dtype=float))
+        for place, method in enumerate(order, start=1)
+    ]
+
+
+def _behind(differences: pd.Series) -> dict[str, Any]:
+    known = differences.dropna().to_numpy(dtype=float)
+    low, high = mean_interval(known)
+    mean = known.mean() if len(known) else np.nan
+    return {"behind_pal": mean, "low": low, "high": high, "n": len(known)}

@@ -1,0 +1,77 @@
+"""Tables of PAL's learning rate over widths of networks and numbers of images."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from experiments.results.tables.common import Tables, in_rows, measured_lines
+
+if TYPE_CHECKING:
+    from experiments.runs.finished import FinishedRun
+
+PARTS = 20
+"""Equal parts of a training; the rate of a part is the median of its steps, its loss their mean."""
+
+ORDER = ["problem", "images", "seed"]
+
+COLUMNS = ("at", "step", "batch", "full", "full_loss0", "full_loss")
+"""What the study says of a line."""
+
+
+def capacity(finished: Sequence["FinishedRun"]) -> Tables:
+    """curves: rate and loss of each part of each training; lines: one row per searched line; runs: one per training.
+
+    runs has the loss of the last part; the rate of the last part, the highest one, and their ratio (1: it did not come
+    down); and medians over the lines: gap, distance from the minimum of the full-batch loss to that of the batch, and
+    overshoot, the same as a share of the way to the minimum of the batch.
+    """
+    curves = in_rows(pd.concat([_curve(run) for run in finished]), [*ORDER, "step"])
+    lines = in_rows(pd.concat([_lines(run) for run in finished]), [*ORDER, "at"])
+    medians = lines.groupby(ORDER)[["step", "batch", "full", "gap", "overshoot"]].median().reset_index()
+    runs = pd.DataFrame([_row(run) for run in finished]).merge(medians, on=ORDER, how="left")
+    return {"curves": curves, "lines": lines, "runs": in_rows(runs, ORDER)}
+
+
+def _whose(run: "FinishedRun") -> dict[str, Any]:
+    """Problem, weights of its network, training images and seed."""
+    return {
+        "problem": run.config.problem,
+        "weights": run.result["weights"],
+        "images": run.config.train_size,
+        "seed": run.config.seed,
+    }
+
+
+def _curve(run: "FinishedRun") -> pd.DataFrame:
+    """Learning rate and training loss of each part; `step` is its last."""
+    rates, losses = (np.array_split(run.trace[name], PARTS) for name in ("learning_rate", "train_loss"))
+    return pd.DataFrame(
+        _whose(run)
+        | {
+            "step": np.cumsum([len(part) for part in rates]),
+            "learning_rate": [np.nanmedian(part) for part in rates],
+            "train_loss": [np.mean(part) for part in losses],
+        }
+    )
+
+
+def _row(run: "FinishedRun") -> dict[str, Any]:
+    curve = _curve(run)
+    rates = curve["learning_rate"]
+    return _whose(run) | {
+        "status": run.result["status"],
+        "final_train_loss": curve["train_loss"].iloc[-1],
+        "peak_rate": rates.max(),
+        "final_rate": rates.iloc[-1],
+        "rate_ratio": rates.iloc[-1] / rates.max(),
+    }
+
+
+def _lines(run: "FinishedRun") -> pd.DataFrame:
+    """The searched lines; none if the training diverged before the first."""
+    searched = measured_lines(run) or dict.fromkeys(COLUMNS, np.empty(0))
+    table = pd.DataFrame(_whose(run) | searched)
+    gap = table["batch"] - table["full"]
+    return table.assign(gap=gap, overshoot=gap / table["batch"].where(table["batch"] > 0))

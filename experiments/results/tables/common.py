@@ -1,0 +1,81 @@
+"""What the tables of all studies share: who a row is from, how long runs took, and what they stand on."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+if TYPE_CHECKING:
+    from experiments.runs.finished import FinishedRun
+
+Tables = dict[str, pd.DataFrame]
+
+
+def setting(run: "FinishedRun") -> str:
+    """The settings of a run as one word list, such as "mu=0.1 alpha=1"."""
+    return " ".join(
+        f"{name}={value:g}" if isinstance(value, float) else f"{name}={value}"
+        for name, value in run.config.settings.items()
+    )
+
+
+def identity(run: "FinishedRun") -> dict[str, Any]:
+    """Columns that say which run a row is from."""
+    return {
+        "problem": run.config.problem,
+        "method": run.config.method,
+        "setting": setting(run),
+        "seed": run.config.seed,
+    }
+
+
+def measured_lines(run: "FinishedRun") -> dict[str, np.ndarray]:
+    """The arrays lines/<name> of a run by name, one row per line."""
+    trace, prefix = run.trace, "lines/"
+    return {name.removeprefix(prefix): trace[name] for name in trace if name.startswith(prefix)}
+
+
+def times(finished: Sequence["FinishedRun"]) -> pd.DataFrame:
+    """Wall time and key of every run."""
+    rows = [
+        identity(run)
+        | {
+            "seconds": run.seconds,
+            "steps": run.result["steps"],
+            "ms_per_step": 1000 * run.seconds / run.result["steps"],
+            "key": run.key,
+        }
+        for run in finished
+    ]
+    return in_rows(pd.DataFrame(rows), ["problem", "method", "setting", "seed"])
+
+
+def provenance(finished: Sequence["FinishedRun"]) -> pd.DataFrame:
+    """Code, software, data and device, with the number of runs that share them."""
+    names = ["commit", "dirty", "python", "torch", "device", "threads", "data_sha256"]
+    rows = pd.DataFrame(
+        [
+            {"problem": run.config.problem} | {name: run.info["provenance"][name] for name in names}
+            for run in finished
+        ]
+    )
+    columns = ["problem", *names]
+    return rows.groupby(columns, dropna=False, sort=True).size().rename("runs").reset_index()
+
+
+def in_rows(table: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
+    """Rows in the order of these columns, numbered anew."""
+    return table.sort_values(columns, kind="stable").reset_index(drop=True)
+
+
+def accuracy(runs: pd.DataFrame, column: str = "final_val_accuracy") -> pd.Series:
+    """An accuracy of trainings; one that diverged has 0."""
+    return runs[column].astype(float).mask(runs["status"] == "diverged", 0.0)
+
+
+def final_loss(runs: pd.DataFrame, curves: pd.DataFrame) -> pd.Series:
+    """Final training loss; one that diverged has the highest that any training of its problem showed."""
+    shown = curves[np.isfinite(curves["train_loss"])]
+    worst = runs["problem"].map(shown.groupby("problem")["train_loss"].max())
+    return runs["final_train_loss"].astype(float).mask(runs["status"] == "diverged", worst)

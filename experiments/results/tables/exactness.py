@@ -1,0 +1,31 @@
+"""Tables of exact line searches and their rivals."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from experiments.results.tables.common import Tables, in_rows
+from experiments.results.tables.trainings import curve, run_row
+
+if TYPE_CHECKING:
+    from experiments.runs.finished import FinishedRun
+
+
+def exactness(finished: Sequence["FinishedRun"]) -> Tables:
+    """runs: one row per run; curves: one per evaluation.
+
+    step_size: mean length of the steps since the evaluation before, in weight space; SGD keeps no record of it.
+    """
+    curves = pd.concat([_curve(run) for run in finished], ignore_index=True)
+    return {
+        "runs": in_rows(pd.DataFrame([run_row(run) for run in finished]), ["problem", "method", "seed"]),
+        "curves": in_rows(curves, ["problem", "method", "seed", "step"]),
+    }
+
+
+def _curve(run: "FinishedRun") -> pd.DataFrame:
+    table = curve(run)
+    parts = np.split(run.trace["step"].astype(float), table["step"].iloc[:-1].to_numpy())
+    return table.assign(step_size=[part.mean() for part in parts])

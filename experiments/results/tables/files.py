@@ -1,0 +1,35 @@
+"""Where tables are, and how they are read and written.
+
+The same runs give the same bytes: rows are sorted, numbers have nine digits, and measured times have a table of their
+own (times.csv), the only one that differs between two runs of the same thing.
+"""
+
+from pathlib import Path
+
+import pandas as pd
+
+from experiments.common.errors import UserError
+from experiments.common.paths import REPOSITORY, write_whole
+
+
+def folder(profile: str, study: str, root: Path = REPOSITORY) -> Path:
+    """Where a study's tables are."""
+    return root / "results" / profile / study
+
+
+def read(profile: str, study: str, name: str, root: Path = REPOSITORY) -> pd.DataFrame:
+    """One table; raises UserError if it has not been made."""
+    path = folder(profile, study, root) / f"{name}.csv"
+    if not path.is_file():
+        raise UserError(f"{path} is not there; `make reproduce PROFILE={profile}` makes it")
+    return pd.read_csv(path, dtype={"key": str, "setting": str, "commit": str}, keep_default_na=True)
+
+
+def verdicts(profile: str, root: Path = REPOSITORY) -> Path:
+    """Where a profile's verdicts are."""
+    return root / "results" / profile / "claims.csv"
+
+
+def replace(table: pd.DataFrame, path: Path) -> Path:
+    """Write a table, whole or not at all."""
+    return write_whole(path, table.to_csv(index=False, float_format="%.9g", lineterminator="\n"))

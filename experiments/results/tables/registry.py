@@ -1,0 +1,50 @@
+"""Finished runs -> results/<profile>/<study>/*.csv."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from experiments.common.paths import REPOSITORY
+from experiments.common.registry import load
+from experiments.results.tables import fingerprints
+from experiments.results.tables.common import Tables, provenance, times
+from experiments.results.tables.files import folder, replace
+
+if TYPE_CHECKING:  # notebooks read tables, and need not wait for torch
+    from experiments.runs.finished import FinishedRun
+
+TABLES = {
+    "ablation": "experiments.results.tables.ablation:ablation",
+    "adaptation": "experiments.results.tables.adaptation:adaptation",
+    "batchsize": "experiments.results.tables.batchsize:batchsize",
+    "benchmark": "experiments.results.tables.benchmark:benchmark",
+    "capacity": "experiments.results.tables.capacity:capacity",
+    "exactness": "experiments.results.tables.exactness:exactness",
+    "fullbatch": "experiments.results.tables.fullbatch:fullbatch",
+    "interpolation": "experiments.results.tables.interpolation:interpolation",
+    "lines": "experiments.results.tables.lines:lines",
+}
+"""What makes the tables of each study of its finished runs; of a study that is not here, those of any training."""
+
+TRAININGS = "experiments.results.tables.trainings:trainings"
+
+
+def module_of(study: str) -> str:
+    """The module that makes a study's tables."""
+    return TABLES.get(study, TRAININGS).partition(":")[0]
+
+
+def make(study: str, finished: Sequence["FinishedRun"]) -> Tables:
+    """All tables of a study by name."""
+    tables: Callable[[Sequence[FinishedRun]], Tables] = load(TABLES.get(study, TRAININGS))
+    return tables(finished) | {
+        "times": times(finished),
+        "provenance": provenance(finished),
+        "traces": fingerprints.table(finished, module_of(study)),
+    }
+
+
+def write(study: str, profile: str, finished: Sequence["FinishedRun"], root: Path = REPOSITORY) -> list[Path]:
+    """Make and write all tables of a study; each file is replaced whole."""
+    place = folder(profile, study, root)
+    return [replace(table, place / f"{name}.csv") for name, table in sorted(make(study, finished).items())]

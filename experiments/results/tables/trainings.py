@@ -1,0 +1,59 @@
+"""Tables of trainings of any kind: what every run reached, and its curves."""
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from experiments.results.tables.common import Tables, identity, in_rows
+
+if TYPE_CHECKING:
+    from experiments.runs.finished import FinishedRun
+
+
+def trainings(finished: Sequence["FinishedRun"]) -> Tables:
+    """runs: one row per run; curves: one per evaluation."""
+    order = ["problem", "method", "setting", "seed"]
+    curves = pd.concat([curve(run) for run in finished], ignore_index=True)
+    return {
+        "runs": in_rows(pd.DataFrame([run_row(run) for run in finished]), order),
+        "curves": in_rows(curves, [*order, "step"]),
+    }
+
+
+def run_row(run: "FinishedRun") -> dict[str, Any]:
+    """What a run reached.
+
+    median_step: distance in weight space; parabola_share: steps in the normal case, both for line searches only.
+    """
+    names = [
+        "status",
+        "final_train_loss",
+        "min_train_loss",
+        "final_val_accuracy",
+        "best_val_accuracy",
+        "test_accuracy",
+    ]
+    return (
+        identity(run)
+        | {name: getattr(run.config, name) for name in ("optimizer", "schedule", "batch_size")}
+        | {name: run.result[name] for name in names}
+        | {"median_step": _of_finite(np.median, run.trace["step"])}
+        | {"parabola_share": _of_finite(lambda cases: np.mean(cases == 0), run.trace["case"])}
+    )
+
+
+def _of_finite(statistic: Callable[[np.ndarray], Any], values: np.ndarray) -> float | None:
+    """None if no value is finite: an optimizer that searches no line has none of its numbers."""
+    known = values[np.isfinite(values)]
+    return float(statistic(known)) if len(known) else None
+
+
+def curve(run: "FinishedRun") -> pd.DataFrame:
+    """A run at its evaluations: mean training loss and learning rate since the one before, validation accuracy."""
+    columns = {
+        name: run.trace[f"evaluations/{name}"] for name in ("train_loss", "val_accuracy", "learning_rate")
+    }
+    steps = run.trace["evaluations/evaluation_step"].astype(int)
+    return pd.DataFrame(identity(run) | {"step": steps} | columns)

@@ -1,0 +1,1 @@
+"""Run configurations -> runs/<key>/."""

@@ -1,0 +1,279 @@
+"""Many runs in N slots: one persistent worker process per slot, so that torch is imported once, not once per run.
+
+State lives in the run directories. A worker ends when the launcher does (its standard input closes), and whatever
+happens, the same call continues where this one stopped.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import traceback
+from collections import deque
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from experiments.common.paths import REPOSITORY
+from experiments.runs import run_directory
+from experiments.runs.finished import find_finished
+from experiments.runs.key import run_key
+from experiments.training.config import RunConfig, device_of
+
+ATTEMPTS = 2
+"""How often a run is started if its worker is killed."""
+
+GRACE = 60.0
+"""Seconds that a worker has at the time limit to save a checkpoint: one step and one evaluation."""
+
+TAIL = 4000
+"""Characters of a dead worker's last words that are kept."""
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A run that did not finish, why, and where its captured output is."""
+
+    name: str
+    reason: str
+    log: Path
+
+
+@dataclass
+class Board:
+    """What the slots share; taking from and adding to its collections is atomic.
+
+    Attributes:
+        total: Number of runs.
+        waiting: Runs that no slot has taken.
+        finished: Runs that are done, also those that were before.
+        failures: Runs that failed.
+        under_way: Which part of its run a slot has done, by the slot's number.
+    """
+
+    total: int
+    waiting: deque[RunConfig]
+    finished: list[RunConfig]
+    failures: list[Failure] = field(default_factory=list)
+    under_way: dict[int, float] = field(default_factory=dict)
+
+    @property
+    def done(self) -> float:
+        """Number of runs that have ended, and the parts of the others."""
+        return len(self.finished) + len(self.failures) + sum(list(self.under_way.values()))
+
+
+def prepare(configs: Sequence[RunConfig]) -> None:
+    """Look for the devices and load the data of all runs once, fetching what is missing.
+
+    Raises:
+        UserError: For what cannot be had, before anything has started.
+    """
+    for config in configs:
+        device_of(config)
+    load_data(configs)
+
+
+def load_data(configs: Sequence[RunConfig]) -> None:
+    """The data alone, for runs that another machine will execute; raises UserError for what cannot be had."""
+    tasks = {
+        (config.problem, config.train_size, config.batch_size): config.resolved_problem for config in configs
+    }
+    for task in tasks.values():
+        task.loader(task.load().train, 0, 0)
+
+
+def launch(
+    configs: Sequence[RunConfig],
+    slots: int,
+    threads: int = 1,
+    show: Callable[[Board], None] = lambda _: None,
+    stop: Callable[[], bool] = lambda: False,
+) -> list[Failure]:
+    """Execute all runs that are not finished yet, `slots` at a time; failures stop nothing else.
+
+    Args:
+        configs: The runs, in the order in which they start.
+        slots: Worker processes.
+        threads: CPU threads of each.
+        show: Called about five times a second with what is done and what is not.
+        stop: Asked as often; when true, the runs save a checkpoint and end, and no others are started.
+
+    Raises:
+        UserError: If data of a run that is not finished cannot be had.
+    """
+    finished = [run.config for run in find_finished(configs)]
+    keys = {run_key(config) for config in finished}
+    waiting = deque(config for config in configs if run_key(config) not in keys)
+    board = Board(len(configs), waiting, finished)
+    workers = [Slot(number, threads, board) for number in range(min(slots, len(waiting)))]
+    try:
+        prepare(list(waiting))  # while the workers import torch
+        for worker in workers:
+            worker.thread.start()
+        while any(worker.thread.is_alive() for worker in workers):
+            show(board)
+            time.sleep(0.2)
+            if stop():
+                halt(workers)
+                break
+    finally:
+        for worker in workers:
+            worker.stop()
+    show(board)
+    return board.failures
+
+
+def halt(workers: Sequence["Slot"]) -> None:
+    """Have all runs under way end at a checkpoint; returns when they have, or after GRACE seconds."""
+    end = time.monotonic() + GRACE
+    while any(worker.thread.is_alive() for worker in workers) and time.monotonic() < end:
+        for worker in workers:
+            worker.ask_to_end()  # again and again: it may have been about to start a worker
+        time.sleep(0.1)
+
+
+class Slot:
+    """One worker process and the thread that feeds it, once that is started.
+
+    Args:
+        number: Of the slot; decides its GPU.
+        threads: CPU threads of the worker.
+        board: Shared by all slots.
+    """
+
+    def __init__(self, number: int, threads: int, board: Board) -> None:
+        self._number = number
+        self._environment = _environment(number, threads)
+        self._board = board
+        self._errors = tempfile.TemporaryFile("w+", errors="replace")  # noqa: SIM115  (closed by stop)
+        self._stopping = False
+        self.thread = threading.Thread(target=self._feed, daemon=True)
+        self._process: subprocess.Popen[str] | None = self._start()
+
+    def ask_to_end(self) -> None:
+        """Have the worker save a checkpoint of its run and end; the slot takes no further run."""
+        self._stopping = True
+        process = self._process
+        if process is not None:
+            process.send_signal(signal.SIGTERM)
+
+    def stop(self) -> None:
+        """End the worker, also in the middle of a run."""
+        self._stopping = True
+        while self.thread.is_alive():  # it may have been about to start a worker
+            self._end()
+            self.thread.join(0.1)
+        self._end()
+        self._errors.close()
+
+    def _feed(self) -> None:
+        while not self._stopping:
+            try:
+                config = self._board.waiting.popleft()
+            except IndexError:
+                return
+            failure = self._run(config)
+            self._board.under_way.pop(self._number, None)
+            if self._stopping:
+                return
+            if failure is None:
+                self._board.finished.append(config)
+            else:
+                self._board.failures.append(failure)
+
+    def _run(self, config: RunConfig) -> Failure | None:
+        """What became of a run; an error of the slot, such as no memory for a worker, is this run's failure alone."""
+        try:
+            return self._attempts(config)
+        except Exception as error:
+            self._end()
+            if not self._stopping:
+                with suppress(OSError):  # it may be what went wrong: a full disk holds no log
+                    run_directory.failed(config, traceback.format_exc())
+            return Failure(config.name, f"{type(error).__name__}: {error}", run_directory.log(config))
+
+    def _attempts(self, config: RunConfig) -> Failure | None:
+        """Have the worker execute one run, anew if the worker dies of it."""
+        for _ in range(ATTEMPTS):
+            answer = self._ask(config)
+            if self._stopping:
+                return None
+            if answer is not None:
+                return self._judge(config, answer["failure"])
+        reason = f"its worker ended {ATTEMPTS} times without an answer (killed, or out of memory)"
+        return Failure(config.name, reason, run_directory.failed(config, f"{reason}\n{self._last_words()}"))
+
+    def _judge(self, config: RunConfig, reason: str | None) -> Failure | None:
+        if reason is None:
+            return None
+        self._end()  # what broke this run, such as a lost GPU context, must not break the next
+        return Failure(config.name, reason, run_directory.log(config))
+
+    def _ask(self, config: RunConfig) -> dict[str, Any] | None:
+        """The worker's answer; None if it died. What it says before is how far the run is."""
+        process = self._process or self._start()
+        assert process.stdin is not None
+        assert process.stdout is not None
+        try:
+            process.stdin.write(config.model_dump_json() + "\n")
+            process.stdin.flush()
+            for line in process.stdout:
+                if not line.endswith("\n"):
+                    break
+                answer = json.loads(line)
+                if "failure" in answer:
+                    return answer
+                self._board.under_way[self._number] = answer["part"]
+        except (BrokenPipeError, ValueError):
+            pass
+        self._end()
+        return None
+
+    def _start(self) -> subprocess.Popen[str]:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "experiments", "worker"],
+            cwd=REPOSITORY,
+            env=self._environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._errors,
+            text=True,
+            start_new_session=True,  # Ctrl-C is the launcher's to handle
+        )
+        return self._process
+
+    def _end(self) -> None:
+        process, self._process = self._process, None
+        if process is not None:
+            process.kill()
+            # Leaving waits, and closes the pipes; nobody reads any more what one may still hold.
+            with suppress(OSError), process:
+                pass
+
+    def _last_words(self) -> str:
+        """The end of what the worker wrote to its standard error."""
+        self._errors.seek(0)
+        return self._errors.read()[-TAIL:]
+
+
+def _environment(slot: int, threads: int) -> dict[str, str]:
+    """Variables that must be there before the worker starts."""
+    variables = dict(os.environ, OMP_NUM_THREADS=str(threads), MKL_NUM_THREADS=str(threads))
+    variables["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"  # deterministic matrix products
+    # Activations are freed and asked for again in every step: glibc would give their pages back each time.
+    variables |= {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**40)}
+    if torch.cuda.is_available():
+        visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+        every = [str(index) for index in range(torch.cuda.device_count())]
+        devices = visible.split(",") if visible else every
+        variables["CUDA_VISIBLE_DEVICES"] = devices[slot % len(devices)]
+    return variables

@@ -1,0 +1,260 @@
+"""The run directory: Sacred writes it, a rename finishes it.
+
+runs/<key>/            a finished run: Sacred's config.json, run.json, info.json, metrics.json, cout.txt, and trace.npz
+runs/.partial/<key>/   an unfinished one: `record/` of the present attempt, and the checkpoint
+runs/.failed/<key>/    the record of the last failed attempt; its cout.txt ends with the reason
+runs/.deleted/<key>/   a finished run that is being deleted
+"""
+
+import fcntl
+import logging
+import math
+import os
+import shutil
+import time
+import traceback
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from experiments.common.paths import runs_root
+from experiments.runs.key import run_key
+from experiments.runs.provenance import provenance
+from experiments.training.config import RunConfig
+from experiments.training.record import State
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # Sacred 0.8.7 imports pkg_resources
+    from sacred import SETTINGS, Experiment
+    from sacred.observers import FileStorageObserver
+
+settings: Any = SETTINGS
+settings.CAPTURE_MODE = "sys"
+settings.DISCOVER_SOURCES = "none"  # the commit and the digest in the key say it better
+settings.DISCOVER_DEPENDENCIES = "none"
+settings.HOST_INFO.INCLUDE_GPU_INFO = False  # it calls nvidia-smi; provenance() asks torch
+settings.HOST_INFO.INCLUDE_CPU_INFO = False
+
+CHECKPOINT_SECONDS = 30.0
+
+
+class Stopped(KeyboardInterrupt):
+    """A run was asked to end and has saved a checkpoint; for Sacred the same as Ctrl-C."""
+
+
+Body = Callable[[RunConfig, "Record"], dict[str, Any]]
+OnProgress = Callable[[int, str], None]
+
+
+class Record:
+    """Where a run leaves what it found.
+
+    Args:
+        run: Sacred's run, which takes metrics.
+        checkpoint: File of the checkpoint.
+        checkpoint_seconds: Time between checkpoints.
+        on_progress: Told how far the run is.
+        stop: Whether the run is to end at a checkpoint, as soon as it can save one.
+    """
+
+    def __init__(
+        self,
+        run: Any,
+        checkpoint: Path,
+        checkpoint_seconds: float,
+        on_progress: OnProgress,
+        stop: Callable[[], bool],
+    ) -> None:
+        self.arrays: dict[str, np.ndarray] = {}
+        self._on_progress = on_progress
+        self._run = run
+        self._checkpoint = checkpoint
+        self._checkpoint_seconds = checkpoint_seconds
+        self._stop = stop
+        self._before, self._started, self._saved_at = 0.0, time.perf_counter(), time.monotonic()
+
+    @property
+    def seconds(self) -> float:
+        """What the run has taken so far, earlier attempts up to their last checkpoint included."""
+        return self._before + time.perf_counter() - self._started
+
+    def metric(self, name: str, value: float, step: int) -> None:
+        """One number at one step; raises ValueError if it is not finite, since viewers draw NaN as 0."""
+        if not math.isfinite(value):
+            raise ValueError(f"metric {name!r} is {value} at step {step}; only finite numbers are recorded")
+        self._run.log_scalar(name, value, step)
+
+    def array(self, name: str, values: np.ndarray) -> None:
+        """One array of the trace."""
+        self.arrays[name] = values
+
+    def load_checkpoint(self) -> State | None:
+        """What an interrupted attempt saved last, on the CPU; or None."""
+        if not self._checkpoint.exists():
+            return None
+        state = torch.load(self._checkpoint, map_location="cpu", weights_only=True)
+        self._before = state.pop("seconds", 0.0)
+        return state
+
+    def progress(self, step: int, words: str) -> None:
+        """How far the run is."""
+        self._on_progress(step, words)
+
+    def after_step(self, state: Callable[[], State], /) -> None:
+        """Save a checkpoint if one is due, or if the run is to stop; raises Stopped afterwards if it is to stop."""
+        stop = self._stop()
+        if stop or time.monotonic() - self._saved_at > self._checkpoint_seconds:
+            self._save(state())
+            self._saved_at = time.monotonic()
+        if stop:
+            raise Stopped
+
+    def _save(self, state: State) -> None:
+        """Replace the checkpoint, whole or not at all."""
+        fresh = self._checkpoint.with_suffix(".new")
+        with fresh.open("wb") as file:
+            torch.save(state | {"seconds": self.seconds}, file)
+        _to_disk(fresh)
+        fresh.replace(self._checkpoint)
+
+
+def execute(
+    config: RunConfig,
+    body: Body,
+    checkpoint_seconds: float = CHECKPOINT_SECONDS,
+    on_progress: OnProgress = lambda *_: None,
+    stop: Callable[[], bool] = lambda: False,
+) -> Path:
+    """Run `body` under Sacred and return the finished run's directory; a finished run is not run again.
+
+    Raises:
+        Exception: Whatever the body raised; its captured output and traceback are then in runs/.failed/<key>/.
+        Stopped: If `stop` said so and the run has saved a checkpoint.
+    """
+    key = run_key(config)
+    finished = runs_root() / key
+    with _lock(key) as partial:
+        if not finished.exists():
+            _attempt(
+                config,
+                partial,
+                body,
+                lambda run: Record(run, partial / "checkpoint.pt", checkpoint_seconds, on_progress, stop),
+            )
+            _all_to_disk(partial / "record")
+            (partial / "record").replace(finished)
+            shutil.rmtree(runs_root() / ".failed" / key, ignore_errors=True)
+        # On NFS the lock, still open, stays as another file: no reason to fail, nor is whoever waits for it just now.
+        shutil.rmtree(partial, ignore_errors=True)
+    return finished
+
+
+def _all_to_disk(folder: Path) -> None:
+    """Have what is in a folder written: after a power loss, files under their final name must not be empty."""
+    for path in folder.iterdir():
+        _to_disk(path)
+    with suppress(OSError):  # some network file systems take this for files only
+        _to_disk(folder)
+
+
+def _to_disk(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def failed(config: RunConfig, reason: str) -> Path:
+    """Record that the process of a run died without a word; returns the log that says so."""
+    key = run_key(config)
+    with _lock(key) as partial:
+        return _keep_failed(key, partial, reason)
+
+
+def log(config: RunConfig) -> Path:
+    """Captured output of the last failed attempt, with the reason at its end."""
+    return runs_root() / ".failed" / run_key(config) / "cout.txt"
+
+
+@contextmanager
+def _lock(key: str) -> Iterator[Path]:
+    """The folder of an unfinished run, held by one process at a time; the system frees it when the process ends."""
+    partial = runs_root() / ".partial" / key
+    while True:
+        partial.mkdir(parents=True, exist_ok=True)
+        try:
+            file = (partial / "lock").open("w")
+        except FileNotFoundError:  # whoever finished the run just now has removed the folder
+            continue
+        with file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            if not _is_at(file.fileno(), partial / "lock"):
+                continue
+            yield partial
+            return
+
+
+def _is_at(descriptor: int, path: Path) -> bool:
+    """Whether an open file is still the one at `path`."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+def _attempt(config: RunConfig, partial: Path, body: Body, recorder: Callable[[Any], Record]) -> None:
+    """Fill partial/record, or move what there is of it to the failed runs."""
+    shutil.rmtree(partial / "record", ignore_errors=True)
+
+    def main(run: Any) -> dict[str, Any]:
+        run.info["provenance"] = provenance(config)
+        record = recorder(run)
+        try:
+            result = body(config, record)
+        except BaseException:
+            run._get_captured_output()  # Sacred keeps the output of failed runs only up to the last heartbeat
+            raise
+        run.info["seconds"] = record.seconds
+        np.savez_compressed(partial / "record" / "trace.npz", **record.arrays)  # pyright: ignore[reportArgumentType]
+        return result
+
+    try:
+        _observe(config, partial, main)
+    except Exception:
+        _keep_failed(run_key(config), partial, traceback.format_exc())
+        raise
+
+
+def _observe(config: RunConfig, partial: Path, main: Callable[[Any], dict[str, Any]]) -> None:
+    """Run `main` with Sacred's run, which writes into partial/record."""
+    experiment: Any = Experiment(f"{config.study}/{config.problem}/{config.method}", save_git_info=False)
+    experiment.logger = _quiet_logger()
+    experiment.add_config(config.model_dump() | {"key": run_key(config)})
+    experiment.observers.append(FileStorageObserver(partial, copy_sources=False))
+    experiment.main(lambda _run: main(_run))
+    experiment.run(options={"--id": "record"})
+
+
+def _keep_failed(key: str, partial: Path, reason: str) -> Path:
+    """Move the attempt's record to where a person will look for the reason; the checkpoint stays."""
+    place = runs_root() / ".failed" / key
+    shutil.rmtree(place, ignore_errors=True)
+    place.parent.mkdir(exist_ok=True)
+    (partial / "record").mkdir(exist_ok=True)
+    (partial / "record").replace(place)
+    with (place / "cout.txt").open("a") as file:
+        file.write(f"\n{reason}\n")
+    return place / "cout.txt"
+
+
+def _quiet_logger() -> logging.Logger:
+    """Sacred announces start and end of every run; only its warnings are of interest."""
+    logger = logging.getLogger("experiments.sacred")
+    logger.setLevel(logging.WARNING)
+    return logger

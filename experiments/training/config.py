@@ -1,0 +1,174 @@
+"""What one run is: a flat record with every field resolved."""
+
+import math
+import reprlib
+from dataclasses import replace
+from typing import Annotated, Any, Literal, Self
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from experiments import optimizers
+from experiments.common.errors import UserError, nearest
+from experiments.optimizers import OPTIMIZERS
+from experiments.problems.problem import Problem
+from experiments.problems.registry import PROBLEMS
+
+Count = Annotated[int, Field(ge=1)]
+
+
+class Strict(BaseModel):
+    """A section of a configuration: unknown keys and wrong types are mistakes, said in one sentence."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+    @classmethod
+    def read(cls, values: Any, where: str) -> Self:
+        """The section made of `values`; raises UserError naming `where`, the key, the value and what is allowed."""
+        try:
+            return cls.model_validate(values)
+        except ValidationError as error:
+            raise UserError(f"{where}: {_sentence(cls, error)}") from None
+
+
+def _sentence(model: type[BaseModel], error: ValidationError) -> str:
+    """The most telling mistake of a validation, as one sentence."""
+    # A misspelt key makes two mistakes; that it is unknown says more than that another is missing.
+    first = min(error.errors(), key=lambda mistake: mistake["type"] != "extra_forbidden")
+    path = ".".join(str(part) for part in first["loc"])
+    if not path:
+        return (
+            f"{reprlib.repr(first['input'])} is no set of fields; known are {', '.join(_fields(model, ()))}"
+        )
+    if first["type"] == "extra_forbidden":
+        known = _fields(model, first["loc"][:-1])
+        return f"there is no key {path!r}; {nearest(str(first['loc'][-1]), known)}"
+    if first["type"] == "missing":
+        return f"the key {path!r} is missing"
+    return f"{path} is {reprlib.repr(first['input'])}; {first['msg'].replace('Input', 'it')}"
+
+
+def _fields(model: type[BaseModel], path: tuple[int | str, ...]) -> list[str]:
+    """Names known at a place inside a model: follows field annotations as far as they are models."""
+    for part in path:
+        field = model.model_fields.get(str(part))
+        if field is not None:
+            model = next((kind for kind in _kinds(field.annotation) if issubclass(kind, BaseModel)), model)
+    return list(model.model_fields)
+
+
+def _kinds(annotation: Any) -> list[type]:
+    if isinstance(annotation, type) and not getattr(annotation, "__args__", ()):
+        return [annotation]
+    return [kind for argument in getattr(annotation, "__args__", ()) for kind in _kinds(argument)]
+
+
+class RunConfig(Strict):
+    """One run. Same config and same code: same key, same results.
+
+    Attributes:
+        study: The question it belongs to.
+        problem: Data set and network.
+        method: Under which name a comparison shows it, such as "sgd-step".
+        optimizer: Name in `experiments.optimizers`.
+        settings: All settings of the optimizer.
+        schedule: How its learning rate changes.
+        steps: Length.
+        batch_size: Examples per step.
+        l2: lambda of lambda / 2 ||theta||^2 in the loss.
+        train_size: Only the first so many training examples.
+        evaluate_every: Steps between evaluations on the validation data.
+        seed: Decides everything random.
+        device: "auto" takes a GPU where there is one.
+        dtype: What the forward pass computes in; bfloat16 by autocast.
+        deterministic: Whether the same run gives the same bits on the same machine.
+        measure: What the study measures besides, if anything.
+    """
+
+    study: str
+    problem: str
+    method: str
+    optimizer: str
+    settings: dict[str, Any]
+    schedule: Literal["none", "step", "cosine"]
+    steps: Count
+    batch_size: Count
+    l2: Annotated[float, Field(ge=0)]
+    train_size: Count | None
+    evaluate_every: Count
+    seed: Annotated[int, Field(ge=0)]
+    device: Literal["auto", "cpu", "cuda"]
+    dtype: Literal["float32", "bfloat16"]
+    deterministic: bool
+    measure: dict[str, Any] | None
+
+    @property
+    def resolved_problem(self) -> Problem:
+        """The problem with this run's changes."""
+        return replace(
+            PROBLEMS[self.problem],
+            batch_size=self.batch_size,
+            l2=self.l2,
+            train_size=self.train_size,
+            steps=self.steps,
+        )
+
+    @property
+    def name(self) -> str:
+        """For people: problem, method, its settings and the seed."""
+        settings = " ".join(f"{key}={value:g}" for key, value in self.settings.items() if _is_number(value))
+        return f"{self.problem} {self.method} {settings} seed={self.seed}"
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float)
+
+
+def resolve(study: str, **given: Any) -> RunConfig:
+    """A run with everything that is not given taken from the problem and the optimizer.
+
+    Raises:
+        UserError: For unknown names and values that are not allowed, before anything runs.
+    """
+    for name in ("problem", "optimizer"):
+        if not isinstance(given.get(name), str):
+            known = {"problem": PROBLEMS, "optimizer": OPTIMIZERS}[name]
+            raise UserError(f"run: {name} must be one of {', '.join(known)}, not {given.get(name)!r}")
+    problem = PROBLEMS[given["problem"]]
+    settings = given.get("settings", {})
+    if not isinstance(settings, dict):
+        raise UserError(f"run: settings is {settings!r}; it must hold fields such as settings.mu=0.1")
+    given["settings"] = optimizers.resolve(given["optimizer"], settings)
+    config = RunConfig.read(_defaults(study, problem, given["optimizer"]) | given, "run")
+    optimizers.check(config.optimizer, config.settings, config.schedule)
+    if "evaluate_every" in given:
+        return config
+    return config.model_copy(
+        update={"evaluate_every": math.ceil(config.resolved_problem.examples[0] / config.batch_size)}
+    )
+
+
+def _defaults(study: str, problem: Problem, optimizer: str) -> dict[str, Any]:
+    return {
+        "study": study,
+        "method": optimizer,
+        "schedule": "none",
+        "steps": problem.steps,
+        "batch_size": problem.batch_size,
+        "l2": problem.l2,
+        "train_size": problem.train_size,
+        "evaluate_every": 1,
+        "seed": 0,
+        "device": "auto",
+        "dtype": "float32",
+        "deterministic": True,
+        "measure": None,
+    }
+
+
+def device_of(config: RunConfig) -> torch.device:
+    """The device a run uses; raises UserError for a GPU that is not there."""
+    if config.device == "cuda" and not torch.cuda.is_available():
+        raise UserError("device is 'cuda', but torch finds no CUDA device; use 'cpu' or 'auto'")
+    name = "cuda" if config.device != "cpu" and torch.cuda.is_available() else "cpu"
+    return torch.device(name)

@@ -1,0 +1,115 @@
+"""The mean loss over batches as a function of the weights: of a whole epoch the full-batch loss, or of one batch.
+
+The full-batch loss is the mean over the batches of a training's first epoch, in training mode (see
+`studies.fullbatch` for the reasons); that of a single batch is what a step on it minimises.
+"""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from experiments.common.errors import UserError
+from experiments.training.batch_line import dot
+from experiments.training.config import RunConfig
+from experiments.training.trainer import Trainer, l2_term
+from pal.randomness import Randomness
+from pal.search import LineMinimum, search
+
+Batch = tuple[Tensor, Tensor]
+
+LIMIT = 20.0
+"""The largest distance at which a minimum is looked for: that of the exact line search."""
+
+
+class MeanLoss:
+    """Mean over batches of one size, and the L2 term.
+
+    Every evaluation draws the same random numbers, those that come next when this object is made.
+
+    Args:
+        loss: Mean loss of a batch at the present weights.
+        batches: All of them, resident.
+        params: The weights.
+        l2: lambda of lambda / 2 ||theta||^2.
+    """
+
+    def __init__(
+        self,
+        loss: Callable[[Tensor, Tensor], Tensor],
+        batches: Sequence[Batch],
+        params: Sequence[Tensor],
+        l2: float,
+    ) -> None:
+        self._loss, self._batches, self._params, self._l2 = loss, batches, params, l2
+        self._moment = Randomness()
+
+    @torch.no_grad()
+    def __call__(self) -> Tensor:
+        """The loss, 0-dim, float64."""
+        self._moment.restore()
+        loss = torch.stack([self._loss(*batch) for batch in self._batches]).double().mean()
+        return loss + l2_term(self._params, self._l2).double() if self._l2 else loss
+
+    def gradient(self) -> list[Tensor]:
+        """One tensor for each of the weights; one batch's activations are held at a time."""
+        self._moment.restore()
+        total = [torch.zeros_like(param) for param in self._params]
+        for batch in self._batches:
+            torch._foreach_add_(total, self._gradient_of(self._loss(*batch)), alpha=1 / len(self._batches))
+        if self._l2:
+            torch._foreach_add_(total, self._gradient_of(l2_term(self._params, self._l2)))
+        return total
+
+    def slope(self, direction: Sequence[Tensor], norm: float) -> float:
+        """Derivative along d / ||d||, loss per distance; one batch's activations are held at a time."""
+        self._moment.restore()
+        total = sum(
+            self._along(direction, self._loss(*batch)) / len(self._batches) for batch in self._batches
+        )
+        if self._l2:
+            total += self._along(direction, l2_term(self._params, self._l2))
+        return total / norm if norm > 0 else 0.0
+
+    def _along(self, direction: Sequence[Tensor], loss: Tensor) -> float:
+        return dot(self._gradient_of(loss), direction)
+
+    def _gradient_of(self, loss: Tensor) -> tuple[Tensor, ...]:
+        return torch.autograd.grad(loss, self._params)
+
+
+def mean_loss(trainer: Trainer, batches: Sequence[Batch]) -> MeanLoss:
+    """The mean loss of a training's network over batches."""
+    problem, model = trainer.problem, trainer.model
+    return MeanLoss(
+        lambda x, y: problem.loss(model, x, y), batches, list(model.parameters()), trainer.config.l2
+    )
+
+
+def first_epoch(trainer: Trainer) -> list[Batch]:
+    """The batches of a training's first epoch, as the training saw them."""
+    return [trainer.loader.batch(number) for number in range(trainer.loader.steps_per_epoch)]
+
+
+def minimum(loss: Callable[[float], float], loss0: float, slope: float, mu: float) -> LineMinimum:
+    """The exact minimum on a line, within `LIMIT`; behind the weights if the loss rises ahead.
+
+    Args:
+        loss: l(s).
+        loss0: l(0).
+        slope: l'(0), loss per distance.
+        mu: The first distance to measure.
+    """
+    side = -1.0 if slope > 0 else 1.0
+    found = search(lambda distance: loss(side * distance), loss0, side * slope, mu, LIMIT)
+    return found._replace(distance=side * found.distance)
+
+
+def check_epoch(config: RunConfig) -> None:
+    """Raise UserError if an epoch has no whole number of batches: the full-batch loss would count examples twice."""
+    examples = config.resolved_problem.examples[0]
+    if examples % config.batch_size:
+        raise UserError(
+            f"{config.problem} has {examples} training examples; train_size must be a multiple of the batch size, "
+            f"{config.batch_size}, so that every example counts once"
+        )

@@ -1,0 +1,193 @@
+"""The state of one training run, and how it takes a step and is evaluated."""
+
+import gc
+import math
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from experiments import optimizers
+from experiments.training.config import RunConfig, device_of
+from experiments.training.cuda_graphs import Captured, graphs_of
+from experiments.training.seeds import split
+
+STEP_SERIES = ("train_loss", "step", "learning_rate", "case")
+"""Of every step: l(0) with the L2 term, distance, step / ||d||, case of the line; NaN where there is none."""
+
+
+class Trainer:
+    """The state of one training run.
+
+    Args:
+        config: The run.
+        capture: Whether to capture its steps in a graph where the device can.
+
+    Attributes:
+        model: The network on its device.
+        optimizer: Its optimizer, with its schedule.
+        splits: The data.
+        step: Number of steps taken.
+        notes: What a study found on the way: numbers and lists, part of the checkpoint.
+    """
+
+    def __init__(self, config: RunConfig, capture: bool = True) -> None:
+        seeds = split(config.seed)
+        self.config = config
+        self.problem = config.resolved_problem
+        self.device = device_of(config)
+        if self.device.type == "cuda":
+            gc.collect()  # a run of the same worker leaves cycles, and with them its memory of the device
+        _seed_everything(seeds.noise, config.deterministic)
+        self.splits = self.problem.load(self.device)
+        self.loader = self.problem.loader(self.splits.train, seeds.data, seeds.augmentation)
+        self.model = self.problem.build(seeds.initialisation).to(self.device)
+        self.optimizer = optimizers.build(
+            config.optimizer,
+            self.model.parameters(),
+            config.settings,
+            config.schedule,
+            config.steps,
+            self.problem.milestones,
+        )
+        self.step = 0
+        self.trace = {name: torch.full((config.steps,), math.nan, device=self.device) for name in STEP_SERIES}
+        self.history: dict[str, list[float]] = {}
+        self.notes: list[dict[str, Any]] = []
+        self._params = list(self.model.parameters())
+        self._precision = precision_of(config.dtype, self.device)
+        self._batch = self.loader.batch(0)
+        graphs = graphs_of(self.device) if capture else None
+        self._captured = (
+            None
+            if graphs is None
+            else Captured(self.optimizer, self.model, graphs, exact=config.deterministic)
+        )
+
+    @property
+    def loss_fn(self) -> Callable[[], Tensor]:
+        """The loss of the present batch in training mode, with the L2 term lambda / 2 ||theta||^2.
+
+        A function that holds what the loss needs and no more: PAL looks at all that its closure can reach, every step.
+        """
+        problem, model, batch, params = self.problem, self.model, self._batch, self._params
+        precision, l2 = self._precision, self.config.l2
+
+        def loss_fn() -> Tensor:
+            with precision():
+                loss = problem.loss(model, *batch)
+            return loss + l2_term(params, l2) if l2 else loss
+
+        return loss_fn
+
+    def draw(self) -> None:
+        """Make the batch of the present step the present batch."""
+        batch = self.loader.batch(self.step)
+        if self._captured is None:
+            self._batch = batch
+            return
+        for place, part in zip(self._batch, batch, strict=True):
+            place.copy_(part)  # where a captured step looks for it
+
+    def advance(self) -> None:
+        """One optimizer step on the present batch, noted in the trace."""
+        loss = self.optimizer.step(self.loss_fn)
+        at, line = self.step, self.optimizer.line
+        self.trace["train_loss"][at] = loss
+        # A slice: before torch 2.15, one element that gets a number of the host waits for the device.
+        self.trace["learning_rate"][at : at + 1] = self.optimizer.learning_rate
+        if line is not None:
+            self.trace["step"][at] = line.step
+            self.trace["case"][at] = line.case
+        self.step += 1
+
+    def evaluate(self) -> dict[str, float]:
+        """Mean training loss and learning rate since the last evaluation, and the validation score."""
+        since = int(self.history["evaluation_step"][-1]) if self.history else 0
+        self.optimizer.eval()
+        with self._precision():
+            score = self.problem.evaluate(self.model, self.splits.validation)
+        self.optimizer.train()
+        values = {
+            "evaluation_step": float(self.step),
+            "train_loss": _mean(self.trace["train_loss"][since : self.step]),
+            "learning_rate": _mean(self.trace["learning_rate"][since : self.step]),
+            "val_loss": score.loss,
+            "val_accuracy": math.nan if score.accuracy is None else score.accuracy,
+        }
+        for name, value in values.items():
+            self.history.setdefault(name, []).append(value)
+        return values
+
+    def test_score(self) -> tuple[float, float | None]:
+        """Loss and accuracy on the test data: called once, after the last step."""
+        self.optimizer.eval()
+        with self._precision():
+            return self.problem.evaluate(self.model, self.splits.test)
+
+    def state(self) -> dict[str, Any]:
+        """Everything the rest of the run depends on."""
+        cuda = torch.cuda.get_rng_state_all() if self.device.type == "cuda" else []
+        return {
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "random": (torch.get_rng_state(), cuda),
+            "step": self.step,
+            "trace": self.trace,
+            "history": self.history,
+            "notes": self.notes,
+        }
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Continue from `state`, bit by bit."""
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        if self._captured is not None:
+            self._captured.forget()
+        cpu, cuda = state["random"]
+        torch.set_rng_state(cpu.cpu())
+        if cuda:
+            torch.cuda.set_rng_state_all([one.cpu() for one in cuda])
+        self.step = state["step"]
+        self.trace = {name: values.to(self.device) for name, values in state["trace"].items()}
+        self.history = state["history"]
+        self.notes = state["notes"]
+
+
+class _HalfSquaredNorm(torch.autograd.Function):
+    """1/2 ||theta||^2 over many tensors as one node of the graph; its gradient is theta itself."""
+
+    @staticmethod
+    def forward(ctx: Any, factor: float, *params: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """The factor times half the sum of squares."""
+        ctx.factor = factor
+        ctx.save_for_backward(*params)
+        return torch.stack(torch._foreach_norm(params)).square().sum() * (factor / 2)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """The factor times theta."""
+        return None, *torch._foreach_mul(ctx.saved_tensors, gradient * ctx.factor)
+
+
+def l2_term(params: Sequence[Tensor], factor: float) -> Tensor:
+    """factor / 2 ||theta||^2 over all parameters, 0-dim."""
+    return _HalfSquaredNorm.apply(factor, *params)  # pyright: ignore[reportReturnType]
+
+
+def precision_of(dtype: str, device: torch.device) -> Callable[[], AbstractContextManager[Any]]:
+    """What a loss is computed under: autocast for bfloat16, nothing for float32."""
+    return nullcontext if dtype == "float32" else partial(torch.autocast, device.type, dtype=torch.bfloat16)
+
+
+def _mean(values: Tensor) -> float:
+    return values.double().mean().item()
+
+
+def _seed_everything(seed: int, deterministic: bool) -> None:
+    torch.manual_seed(seed)
+    torch.use_deterministic_algorithms(deterministic)
+    torch.backends.cudnn.benchmark = not deterministic

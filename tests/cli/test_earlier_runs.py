@@ -1,0 +1,92 @@
+"""Which runs of earlier code `verify` repeats and keeps, where there are several generations of them."""
+
+import itertools
+import json
+
+import numpy as np
+import pytest
+import yaml
+
+from experiments import planning
+from experiments.cli import verify
+from experiments.common.paths import runs_root
+from experiments.results import tables
+from experiments.runs import run_directory
+from experiments.runs.key import run_key
+
+SECTION = {"problems": ["digits-mlp"], "steps": 2, "seeds": [0, 1, 2], "optimizers": {"pal": {}, "sgd": {}}}
+
+
+@pytest.fixture
+def plan(tmp_path, monkeypatch):
+    """The runs of a profile `tiny`; nothing is written of it, and DVC is told nothing."""
+    monkeypatch.setattr(planning, "FOLDER", tmp_path)
+    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump({"benchmark": SECTION}))
+    monkeypatch.setattr(tables, "write", lambda *_: None)
+    monkeypatch.setattr(verify, "_commit", lambda *_: None)
+    return planning.plan("tiny", "benchmark").runs
+
+
+@pytest.fixture
+def compared(monkeypatch):
+    """The runs that are repeated, all of which agree."""
+    seen = []
+    monkeypatch.setattr(verify, "difference", seen.append)
+    return seen
+
+
+numbers = itertools.count()
+
+
+def made(config, commit, key=None, started=""):
+    """Make a run, as code of a commit did that gave it another key; `key` begins with where its hash puts it."""
+    folder = run_directory.execute(config, training)
+    change(folder / "info.json", lambda info: info["provenance"].update(commit=commit))
+    change(folder / "run.json", lambda run: run.update(start_time=started))
+    if key is not None:
+        folder.rename(folder.with_name(f"{key}{next(numbers)}"))
+
+
+def training(config, record):
+    record.array("train_loss", np.ones(2))
+    return {"steps": 2}
+
+
+def change(path, how):
+    values = json.loads(path.read_text())
+    how(values)
+    path.write_text(json.dumps(values))
+
+
+def adopted(config):
+    """Which commit made what now has the run's key of today."""
+    info = json.loads((runs_root() / run_key(config) / "info.json").read_text())
+    return info["provenance"]["commit"]
+
+
+def test_of_several_generations_the_newest_is_repeated_and_kept(plan, compared):
+    for number, config in enumerate(plan):
+        old, new = ("a", "f") if number % 2 else ("f", "a")
+        made(config, "old", old, "2026-01-31T10:00:00")
+        made(config, "new", new, "2026-01-31T10:00:00.500000")
+    assert verify.main("tiny", 5) == 0
+    assert {one.commit for one in compared} == {"new"}
+    assert {adopted(config) for config in plan} == {"new"}
+
+
+def test_runs_of_todays_code_vouch_for_none_of_earlier_code(plan, compared):
+    *todays, one = plan
+    for config in todays:
+        made(config, "today")
+    made(one, "before", "a")
+    assert verify.main("tiny", 1) == 0
+    assert [each.config for each in compared] == [one]
+    assert adopted(one) == "before"
+
+
+def test_one_run_of_every_optimizer_and_commit_is_repeated(plan, compared):
+    for config in plan:
+        made(config, f"commit {config.seed}", "a")
+    assert verify.main("tiny", 1) == 0
+    pairs = {(one.config.optimizer, one.commit) for one in compared}
+    assert len(pairs) == len(compared) == len(plan) == 6

@@ -1,0 +1,151 @@
+"""The list of runs: what it finds, how it filters and sorts, and that it is quick."""
+
+import csv
+import io
+import json
+from pathlib import PurePath
+
+import pytest
+
+from experiments.cli import list_runs
+from experiments.cli import main as cli
+from experiments.common.errors import UserError
+
+
+@pytest.fixture
+def write(tmp_path, monkeypatch):
+    """Write the files of a run that the list reads."""
+    monkeypatch.setenv("PAL_RUNS", str(tmp_path))
+
+    def write(key, method="pal", accuracy=0.9, failed=False, **config):
+        folder = tmp_path / ".failed" / key if failed else tmp_path / key
+        folder.mkdir(parents=True)
+        known = {"study": "benchmark", "problem": "digits-cnn", "method": method, "seed": 0, "key": key}
+        settings = {"mu": 0.1} if method == "pal" else {"lr": 0.1}
+        result = (
+            None
+            if failed
+            else {"status": "completed", "final_val_accuracy": accuracy, "final_train_loss": 0.1}
+        )
+        (folder / "config.json").write_text(json.dumps(known | {"settings": settings} | config))
+        (folder / "run.json").write_text(json.dumps({"result": result, "start_time": f"2026-01-01T{key}"}))
+        if not failed:
+            (folder / "info.json").write_text(json.dumps({"seconds": 2.5}))
+
+    return write
+
+
+def keys(table):
+    return [row["key"] for row in table]
+
+
+def test_finished_and_failed_runs_are_listed(write):
+    write("aa")
+    write("bb", failed=True)
+    found = {row["key"]: row["status"] for row in list_runs.rows()}
+    assert found == {"aa": "completed", "bb": "failed"}
+
+
+def test_a_run_that_failed_once_and_finished_later_is_listed_once(write):
+    write("aa")
+    write("aa", failed=True)
+    assert [row["status"] for row in list_runs.rows()] == ["completed"]
+
+
+def test_what_a_dying_attempt_left_half_written_is_listed_as_far_as_it_goes(write, tmp_path):
+    for key in ("aa", "bb", "cc"):
+        write(key, failed=True)
+    write("dd")
+    (tmp_path / ".failed" / "aa" / "config.json").write_text('{"study": "bench')
+    (tmp_path / ".failed" / "bb" / "run.json").write_text("")
+    (tmp_path / ".failed" / "cc" / "info.json").write_text('{"seconds"')
+    (tmp_path / "benchmark.csv").write_text("no run")
+    found = {row["key"]: (row["status"], row["seconds"]) for row in list_runs.rows()}
+    assert found == {"bb": ("failed", None), "cc": ("failed", None), "dd": ("completed", 2.5)}
+
+
+def test_no_run_is_looked_for_among_the_failed_ones(write, monkeypatch):
+    for number in range(10):
+        write(f"a{number}")
+        write(f"b{number}", failed=True)
+    compared, equal = [], PurePath.__eq__
+    monkeypatch.setattr(PurePath, "__eq__", lambda *pair: compared.append(1) or equal(*pair))
+    assert len(list_runs.rows()) == 20
+    assert len(compared) < 20
+
+
+def test_numbers_are_compared_as_numbers_and_patterns_as_text(write):
+    write("aa", settings={"eps": 1e-8}, steps=1000)
+    write("ab", settings={"eps": 1.23456e-8}, steps=100)
+    write("ac", settings={"eps": "1e-8"}, steps=100)
+    table = list_runs.rows()
+    assert keys(list_runs.choose(table, ["settings.eps=1e-8"])) == ["aa", "ac"]
+    assert keys(list_runs.choose(table, ["settings.eps=0.00000001"])) == ["aa"]
+    assert keys(list_runs.choose(table, ["settings.eps=1.23456e-8"])) == ["ab"]
+    assert keys(list_runs.choose(table, ["settings.eps=1.235e-08"])) == ["ab"]
+    assert keys(list_runs.choose(table, ["steps=1e3"])) == ["aa"]
+    assert keys(list_runs.choose(table, ["settings.eps=1e-0*", "key=a*"])) == ["aa"]
+
+
+def test_conditions_take_patterns_and_all_of_them_count(write):
+    write("aa", seed=1)
+    write("ab", method="sgd", seed=1)
+    write("ba", seed=2)
+    table = list_runs.rows()
+    assert keys(list_runs.choose(table, ["key=a*"])) == ["aa", "ab"]
+    assert keys(list_runs.choose(table, ["seed=1", "settings.mu=0.1"])) == ["aa"]
+    assert keys(list_runs.choose(table, ["method=none"])) == []
+
+
+def test_accuracies_are_sorted_from_the_top_and_runs_without_one_come_last(write):
+    for key, accuracy in (("aa", 0.5), ("bb", 0.9), ("cc", 0.7)):
+        write(key, accuracy=accuracy)
+    write("dd", failed=True)
+    assert keys(list_runs.arrange(list_runs.rows(), "val_accuracy")) == ["bb", "cc", "aa", "dd"]
+    assert keys(list_runs.arrange(list_runs.rows(), "key")) == ["aa", "bb", "cc", "dd"]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["method"], "FIELD=VALUE"),
+        (["metod=pal"], "did you mean 'method'"),
+        (["--sort", "val_acuracy"], "val_accuracy"),
+    ],
+)
+def test_a_mistake_is_one_sentence(write, capsys, words, message):
+    write("aa")
+    assert cli.main(["runs", *words]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+
+
+def test_the_table_shows_what_differs_and_not_what_is_the_same(write, capsys):
+    write("aa", batch_size=32, steps=7)
+    write("bb", batch_size=64, steps=7)
+    assert cli.main(["runs", "--sort", "val_accuracy"]) == 0
+    shown = capsys.readouterr().out
+    assert "batch_size" in shown
+    assert "steps" not in shown
+    assert "2 of 2 runs" in shown
+
+
+def test_csv_has_every_field_of_every_run(write, capsys):
+    write("aa")
+    write("bb", method="sgd")
+    assert cli.main(["runs", "--study", "benchmark", "--csv", "--limit", "1"]) == 0
+    rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    assert [row["key"] for row in rows] == ["aa", "bb"]
+    assert [row["settings.lr"] for row in rows] == ["", "0.1"]
+
+
+def test_no_runs_at_all_is_an_empty_table(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("PAL_RUNS", str(tmp_path / "none"))
+    assert cli.main(["runs"]) == 0
+    assert "0 of 0 runs" in capsys.readouterr().out
+
+
+def test_an_unknown_field_has_no_nearest_without_runs():
+    with pytest.raises(UserError, match="nothing"):
+        list_runs.named([{"key": "a"}], "nothing")

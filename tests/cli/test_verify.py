@@ -1,0 +1,140 @@
+"""Results outlive changes of code that change no result, and no others."""
+
+import os
+import shutil
+import subprocess
+import sys
+
+import pandas as pd
+import pytest
+from copies import repository_copy
+
+PROFILE = """\
+benchmark:
+  problems: [digits-mlp]
+  steps: 12
+  seeds: [0, 1]
+  optimizers:
+    pal: {grid: {mu: [0.1, 0.03]}}
+    sgd: {grid: {lr: [0.1]}}
+lines:
+  problems: [digits-mlp]
+  steps: 12
+  seeds: [0]
+  measure: {first: 3, every: 5, points: 9}
+"""
+PIPELINE = "results/tiny/dvc.yaml"
+STUDIES = ("benchmark", "lines")
+
+
+class Copy:
+    """A copy of the repository with a profile whose results are finished."""
+
+    def __init__(self, root):
+        self.root = repository_copy(root)
+        (root / "profiles" / "tiny.yaml").write_text(PROFILE)
+        self.execute("git", "init", "--quiet")
+        self.execute("make", PIPELINE)
+        for study in STUDIES:
+            self.dvc("repro", "--quiet", f"{PIPELINE}:study@{study}")
+        shutil.copytree(root / "runs", root / "kept")
+
+    def execute(self, *command, code=0):
+        environment = dict(os.environ, OMP_NUM_THREADS="1", PYTHONPATH=str(self.root))
+        environment.pop("PAL_RUNS", None)
+        done = subprocess.run(
+            command, cwd=self.root, env=environment, capture_output=True, text=True, timeout=240
+        )
+        assert done.returncode == code, done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+    def dvc(self, *words):
+        return self.execute(sys.executable, "-m", "dvc", *words)
+
+    def verify(self, code=0):
+        command = ("-m", "experiments", "verify", "--profile", "tiny", "--sample", "2")
+        return self.execute(sys.executable, *command, code=code)
+
+    def outdated(self):
+        status = self.dvc("status", PIPELINE)
+        return {study for study in STUDIES if f"study@{study}" in status}
+
+    def change(self, name, old, new):
+        """Replace text of a file; returns what undoes it."""
+        file = self.root / name
+        text = file.read_text()
+        assert old in text
+        file.write_text(text.replace(old, new))
+        return lambda: file.write_text(text)
+
+    def forget_runs(self):
+        shutil.rmtree(self.root / "runs")
+
+    def bring_back_runs(self):
+        shutil.rmtree(self.root / "runs", ignore_errors=True)
+        shutil.copytree(self.root / "kept", self.root / "runs")
+
+
+@pytest.fixture(scope="module")
+def copy(tmp_path_factory):
+    return Copy(tmp_path_factory.mktemp("copy"))
+
+
+STEP = "vertex = -alpha * slope / select"
+
+
+def test_the_traces_beside_the_tables_are_small_and_of_every_setting(copy):
+    traces = pd.read_csv(copy.root / "results" / "tiny" / "benchmark" / "traces.csv")
+    assert len(traces) == 3
+    assert all('"seed":0' in config for config in traces["config"])
+
+
+def test_without_runs_a_comment_is_accepted_and_a_changed_formula_is_refused(copy):
+    copy.forget_runs()
+    copy.change("pal/parabola.py", STEP, f"# Minimum of the parabola.\n    {STEP}")
+    assert copy.outdated() == set(STUDIES)
+    copy.verify()
+    assert copy.outdated() == set()
+    undo = copy.change("pal/parabola.py", STEP, "vertex = -1.01 * alpha * slope / select")
+    words = copy.verify(code=1)
+    assert "benchmark: digits-mlp pal" in words
+    assert "with today's code it is" in words
+    assert copy.outdated() == set(STUDIES)
+    undo()
+
+
+def test_runs_of_earlier_code_get_the_keys_of_todays_and_their_tables_do_not_change(copy):
+    copy.bring_back_runs()
+    folder = copy.root / "results" / "tiny" / "benchmark"
+    table, times = folder / "runs.csv", folder / "times.csv"
+    before, keys = table.read_bytes(), pd.read_csv(times)
+    undo = copy.change("pal/parabola.py", "vertex", "minimum_of_parabola")
+    copy.verify()
+    assert copy.outdated() == set()
+    assert table.read_bytes() == before
+    after = pd.read_csv(times)
+    assert (after["key"] != keys["key"])[keys["method"] == "pal"].all()
+    assert {path.name for path in (copy.root / "runs").glob("[0-9a-f]*")} >= set(after["key"])
+    undo()
+
+
+def test_results_that_are_not_complete_are_not_called_kept(copy):
+    copy.bring_back_runs()
+    times = copy.root / "results" / "tiny" / "benchmark" / "times.csv"
+    rows = pd.read_csv(times)
+    folders = (copy.root / "runs").glob("[0-9a-f]*")
+    shutil.rmtree(next(folder for folder in folders if '"benchmark"' in (folder / "config.json").read_text()))
+    rows[1:].to_csv(times, index=False)
+    words = copy.verify(code=75)
+    assert "benchmark: agrees, but is not kept: 5 of 6 runs are there" in words
+
+
+def test_a_changed_measurement_of_lines_is_refused(copy):
+    copy.bring_back_runs()
+    losses = "self.line.losses(self._again, "
+    copy.change(
+        "experiments/training/batch_line.py", f"{losses}distances)", f"{losses}[1.01 * s for s in distances])"
+    )
+    words = copy.verify(code=1)
+    assert "lines: digits-mlp pal" in words
+    assert "benchmark: agrees" in words

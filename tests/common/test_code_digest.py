@@ -1,0 +1,162 @@
+"""Which code a run depends on: everything it imports, and nothing that does not run."""
+
+from textwrap import dedent
+
+import pytest
+
+from experiments.common import code_digest
+
+FILES = {
+    "project/__init__.py": '"""A package."""',
+    "project/study.py": """
+        import os
+        from project import helper
+        from project.deep.inner import value
+
+        def run(x):
+            return helper.double(x) + value
+        """,
+    "project/helper.py": """
+        from .deep import other
+
+        def double(x):
+            return 2 * x
+        """,
+    "project/deep/__init__.py": "",
+    "project/deep/inner.py": "value = 1",
+    "project/deep/other.py": "from ..register import NAMES",
+    "project/register.py": "from project import only_there\nNAMES = ['a']",
+    "project/only_there.py": "",
+    "project/unrelated.py": "value = 2",
+}
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    """A small project in place of this one; gives a function that changes a file and returns the digest."""
+    monkeypatch.setattr(code_digest, "REPOSITORY", tmp_path)
+    monkeypatch.setattr(code_digest, "PACKAGES", ("project",))
+    forget()
+    for name in FILES:
+        write(tmp_path, name, FILES[name])
+
+    def change(name=None, text="", without=(), start="project.study"):
+        if name is not None:
+            write(tmp_path, name, text)
+        forget()
+        return code_digest.digest(start, without=without)
+
+    yield change
+    forget()
+
+
+def write(root, name, text):
+    path = root / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(dedent(text))
+
+
+def forget():
+    code_digest._read.clear()
+    for function in (
+        code_digest.digest,
+        code_digest.files,
+        code_digest._imports,
+        code_digest._code,
+        code_digest._code_alone,
+    ):
+        function.cache_clear()
+
+
+def test_everything_that_is_imported_directly_or_not_is_found(project, tmp_path):
+    found = [str(path.relative_to(tmp_path)) for path in code_digest.files("project.study").values()]
+    assert sorted(found) == sorted(set(FILES) - {"project/unrelated.py"})
+
+
+def test_comments_docstrings_and_layout_do_not_count(project):
+    before = project()
+    after = project(
+        "project/helper.py",
+        '''
+        """Says more now."""
+
+        from .deep import other  # why
+
+
+        def double(
+            x,
+        ):
+            """Twice."""
+            return (2 * x)
+        ''',
+    )
+    assert after == before
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("project/helper.py", "def double(x):\n    return 2.02 * x"),
+        ("project/deep/inner.py", "value = 1.0"),
+        ("project/deep/other.py", "from ..register import NAMES\nmore = 1"),
+        ("project/deep/__init__.py", "import os"),
+        ("project/__init__.py", "x = 'text that is no docstring'"),
+    ],
+)
+def test_code_counts_wherever_it_is(project, name, text):
+    assert project(name, text) != project(name, FILES[name])
+
+
+def test_code_that_is_not_imported_does_not_count(project):
+    assert project("project/unrelated.py", "value = 3") == project()
+
+
+def test_a_module_left_out_does_not_count_nor_what_only_it_imports(project, tmp_path):
+    without = ("project.register",)
+    before = project(without=without)
+    assert project("project/register.py", "NAMES = ['a', 'b']", without=without) == before
+    assert project("project/only_there.py", "x = 1", without=without) == before
+    assert project("project/helper.py", "x = 1", without=without) != before
+
+
+def test_what_only_type_checkers_import_does_not_count(project):
+    study = FILES["project/study.py"]
+    typed = "from typing import TYPE_CHECKING\n\nif TYPE_CHECKING:\n    from project.unrelated import value as other\n"
+    before = project("project/study.py", typed + dedent(study))
+    assert project("project/unrelated.py", "value = 4") == before
+
+
+MOVES = {
+    "project/helper.py": ("project/sums/doubling.py", "from project.deep import other"),
+    "project/deep/inner.py": ("project/constant.py", ""),
+}
+
+
+def test_moving_and_renaming_modules_does_not_count(project, tmp_path):
+    """Imports say where a module stands now and are in another order; code says the same."""
+    before = project()
+    for old, (new, imports) in MOVES.items():
+        text = dedent(FILES[old]).replace("from .deep import other", imports)
+        (tmp_path / old).unlink()
+        write(tmp_path, new, text)
+    write(tmp_path, "project/sums/__init__.py", "")
+    study = dedent(FILES["project/study.py"]).replace("helper.double", "doubling.double")
+    study = study.replace("from project import helper\n", "")
+    study = study.replace("from project.deep.inner import value", "from project.constant import value")
+    study = study.replace("import os\n", "import os\nfrom project.sums import doubling\n")
+    assert project("project/study.py", study) == before
+    assert project("project/sums/doubling.py", "def double(x):\n    return 2.02 * x") != before
+
+
+def test_the_same_name_from_another_module_counts(project, tmp_path):
+    write(tmp_path, "project/deep/same.py", "value = 1\nfurther = 2")
+    study = dedent(FILES["project/study.py"]) + "\nfrom project.deep import same"
+    before = project("project/study.py", study)
+    assert project("project/study.py", study.replace("deep.inner import", "deep.same import")) != before
+
+
+def test_a_change_under_way_is_noticed(project, tmp_path):
+    project()
+    assert not code_digest.changed()
+    write(tmp_path, "project/helper.py", "def double(x):\n    return x + x")
+    assert code_digest.changed()

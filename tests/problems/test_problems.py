@@ -1,0 +1,206 @@
+"""Problems: names, seeds, losses and scores."""
+
+import copy
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.console import Console
+from torch.nn import functional
+
+from experiments import data, models
+from experiments.common.errors import UserError, nearest
+from experiments.data import DATASETS, Split, Splits
+from experiments.data.integrity import splits_sha256
+from experiments.problems import PROBLEMS
+from experiments.problems.listing import rows, table
+from experiments.problems.objectives import OBJECTIVES
+
+DIGITS = PROBLEMS["digits-cnn"]
+
+
+def weights(model):
+    return torch.cat([parameter.flatten() for parameter in model.parameters()])
+
+
+def test_same_seed_same_weights_whatever_came_before():
+    torch.manual_seed(1)
+    first = weights(DIGITS.build(5))
+    state = torch.get_rng_state()
+    assert torch.equal(first, weights(DIGITS.build(5)))
+    assert torch.equal(state, torch.get_rng_state())
+    assert not torch.equal(first, weights(DIGITS.build(6)))
+
+
+def test_same_seeds_same_batches_and_splits():
+    def batches():
+        problem = replace(DIGITS, augment=True)
+        loader = problem.loader(problem.load().train, 3, 4)
+        return [loader.batch(step) for step in range(12)]
+
+    for (inputs, targets), (again_inputs, again_targets) in zip(batches(), batches(), strict=True):
+        assert torch.equal(inputs, again_inputs)
+        assert torch.equal(targets, again_targets)
+    assert splits_sha256(data.get("digits").load()) == DIGITS.data_sha256()
+
+
+def test_data_hash_sees_a_single_value_and_the_subset():
+    splits = data.get("digits").load()
+    inputs = splits.train.inputs.clone()
+    inputs[700, 0, 3, 3] += 1
+    changed = Splits(Split(inputs, splits.train.targets), splits.validation, splits.test)
+    subset = replace(DIGITS, train_size=100)
+    hashes = {DIGITS.data_sha256(), splits_sha256(changed), subset.data_sha256()}
+    assert len(hashes) == 3
+
+
+def test_train_size_takes_the_first_examples():
+    subset = replace(DIGITS, train_size=100).load()
+    assert subset.sizes == (100, 270, 270)
+    assert torch.equal(subset.train.inputs, DIGITS.load().train.inputs[:100])
+    assert subset.train.inputs.data_ptr() == DIGITS.load().train.inputs.data_ptr()
+
+
+@pytest.mark.parametrize("train_size", [0, -1, 1258])
+def test_train_size_must_be_possible(train_size):
+    with pytest.raises(UserError, match=rf"train_size is {train_size}; allowed are 1 to 1257"):
+        replace(DIGITS, train_size=train_size).load()
+
+
+def test_loss_is_without_l2_and_differentiable():
+    model = DIGITS.build(0).eval()
+    inputs, targets = DIGITS.loader(DIGITS.load().train, 1, 2).batch(0)
+    loss = DIGITS.loss(model, inputs, targets)
+    torch.testing.assert_close(loss, functional.cross_entropy(model(inputs), targets))
+    loss.backward()
+    assert all(parameter.grad is not None for parameter in model.parameters())
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_evaluate_leaves_the_model_as_it_was(training):
+    model = DIGITS.build(0).train(training)
+    before = copy.deepcopy(model.state_dict())
+    random_state = torch.get_rng_state()
+    score = DIGITS.evaluate(model, DIGITS.load().validation)
+    assert model.training is training
+    assert torch.equal(random_state, torch.get_rng_state())
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, before[name])
+    assert DIGITS.evaluate(model, DIGITS.load().validation) == score
+
+
+def test_evaluate_is_the_mean_over_all_examples():
+    problem = PROBLEMS["digits-mlp"]
+    model = problem.build(0)
+    split = problem.load().train  # 1,257 examples: two batches of different size
+    logits = model(problem.data.transform.plain(split.inputs))
+    score = problem.evaluate(model, split)
+    assert score.loss == pytest.approx(functional.cross_entropy(logits, split.targets).item(), rel=1e-6)
+    assert score.accuracy == pytest.approx((logits.argmax(1) == split.targets).double().mean().item())
+
+
+def test_double_precision_follows_the_model():
+    model = DIGITS.build(0).double()
+    inputs, targets = DIGITS.loader(DIGITS.load().train, 1, 2).batch(0)
+    assert DIGITS.loss(model, inputs, targets).dtype == torch.float64
+    assert math.isfinite(DIGITS.evaluate(model, DIGITS.load().test).loss)
+
+
+def test_score_of_real_values_has_no_accuracy():
+    problem = PROBLEMS["sls-factorisation-linear"]
+    splits = problem.load()
+    model = problem.build(0)
+    loss, accuracy = problem.evaluate(model, splits.validation)
+    predicted = splits.validation.inputs.float() @ model.weight.T
+    assert loss == pytest.approx(((predicted - splits.validation.targets) ** 2).mean().item(), rel=1e-5)
+    assert accuracy is None
+
+
+@given(st.lists(st.tuples(st.floats(-50, 50), st.booleans()), min_size=1, max_size=20))
+def test_logistic_loss(pairs):
+    outputs = torch.tensor([[output] for output, _ in pairs], dtype=torch.float64)
+    targets = torch.tensor([int(target) for _, target in pairs])
+    signs = np.where([target for _, target in pairs], 1, -1)
+    expected = np.logaddexp(0, -signs * outputs.squeeze(1).numpy()).mean()
+    objective = OBJECTIVES["binary"]
+    assert objective.loss(outputs, targets).item() == pytest.approx(expected, rel=1e-9)
+    right = [(output > 0) == target for output, target in pairs]
+    assert objective.accuracy(outputs, targets).item() == pytest.approx(np.mean(right))
+
+
+def test_character_loss_is_the_mean_over_characters():
+    outputs, targets = torch.randn(3, 7, 5), torch.randint(0, 5, (3, 7))
+    rows_of = zip(outputs.flatten(0, 1), targets.flatten(), strict=True)
+    losses = [torch.logsumexp(logits, 0) - logits[target] for logits, target in rows_of]
+    torch.testing.assert_close(OBJECTIVES["characters"].loss(outputs, targets), torch.stack(losses).mean())
+
+
+def test_every_problem_is_whole():
+    for name in list(PROBLEMS):
+        problem = PROBLEMS[name]
+        assert problem.name == name
+        assert problem.dataset in DATASETS
+        assert problem.network in models.NETWORKS
+        assert problem.steps > 0
+        assert problem.milestones == (0.5, 0.75)
+        assert problem.source
+
+
+def test_the_papers_problems():
+    for dataset in ("cifar10", "cifar100"):
+        for network in ("resnet32", "densenet40", "mobilenetv2", "efficientnetb0"):
+            problem = PROBLEMS[f"{dataset}-{network}"]
+            choices = (problem.batch_size, problem.l2, problem.steps, problem.augment, problem.shuffle)
+            assert choices == (128, 1e-4, 150_000, True, True)
+            published = PROBLEMS[f"{dataset}-{network}-published"]
+            assert published.shuffle is (dataset == "cifar100")
+    assert PROBLEMS["cifar100-densenet40-published"].network == "densenet40-bottleneck"
+    assert PROBLEMS["sls-cifar10-resnet34"].steps == 200 * 391
+    assert PROBLEMS["sls-mushrooms-linear"].l2 == 0
+
+
+def test_table_has_a_row_for_every_problem():
+    by_name = {row.problem: row for row in rows()}
+    assert list(by_name) == list(PROBLEMS)
+    resnet, lstm = by_name["cifar10-resnet32"], by_name["tolstoi-lstm"]
+    assert resnet.examples == (45_000, 5_000, 10_000)
+    assert resnet.parameters == 466_970
+    # Two for a multiply-add; stem, three stages of five blocks (ten convolutions), projections, dense.
+    stages = (
+        2 * 32 * 32 * 9 * 16 * (10 * 16),
+        2 * 16 * 16 * 9 * 32 * (16 + 9 * 32),
+        2 * 8 * 8 * 9 * 64 * (32 + 9 * 64),
+    )
+    projections = 2 * 32 * 32 * 16 * 16 + 2 * 16 * 16 * 16 * 32 + 2 * 8 * 8 * 32 * 64
+    assert resnet.flops == 2 * 32 * 32 * 27 * 16 + sum(stages) + projections + 2 * 64 * 10
+    assert lstm.flops == 50 * (2 * 2 * 4 * 128 * 256 + 2 * 128 * 83)
+    assert by_name["sls-cifar10-resnet34"].examples == (50_000, 10_000, 10_000)
+    assert by_name["sls-mushrooms-linear"].examples == (6_499, 1_625, 1_625)
+    assert by_name["cifar10-resnet8-5k"].examples == (5_000, 5_000, 10_000)
+    console = Console(width=170)
+    with console.capture() as printed:
+        console.print(table())
+    text = printed.get()
+    assert all(name in text for name in list(PROBLEMS))
+
+
+@pytest.mark.parametrize(
+    ("call", "sentence"),
+    [
+        (lambda: PROBLEMS["cifar10-resnet23"], r"there is no problem 'cifar10-resnet23'; did you mean"),
+        (lambda: data.get("cifar11"), r"there is no data set 'cifar11'; did you mean"),
+        (lambda: data.get("speech"), r"there is no data set 'speech'; known are digits, "),
+    ],
+)
+def test_unknown_names(call, sentence):
+    with pytest.raises(UserError, match=sentence):
+        call()
+
+
+def test_nearest():
+    assert nearest("sgdd", ["pal", "sgd"]) == "did you mean 'sgd'?"
+    assert nearest("xyz", ["pal", "sgd"]) == "known are pal, sgd"

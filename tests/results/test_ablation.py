@@ -1,0 +1,225 @@
+"""Tables, verdicts and figures of PAL with one thing changed at a time."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from experiments import figures
+from experiments.results import tables
+from experiments.results.claims import ablation as claims
+from experiments.results.claims.verdict import Evidence, judge
+from experiments.results.tables.ablation import ablation
+from experiments.runs.finished import FinishedRun
+from experiments.runs.key import run_key
+from experiments.studies.ablation import Part, Settings, plan
+from experiments.training.config import resolve
+
+VARIANTS = ["pal-counted-twice", "pal-new-masks", "pal-l2-beside", "pal-safeguard"]
+PART = {"problems": ["digits-cnn"], "seeds": [0, 1], "steps": 5, "variants": VARIANTS}
+
+
+def test_the_reference_is_planned_once_and_l2_moves_over_to_the_optimizer():
+    part = Part(**PART, mus=[0.01, 0.1], dtypes=["float32", "bfloat16"])
+    configs = plan(Settings(parts=[part]))
+    assert len({run_key(config) for config in configs}) == len(configs) == 2 * (4 + len(VARIANTS))
+    plain = [config for config in configs if config.optimizer == "pal" and config.dtype == "float32"]
+    assert {(config.settings["mu"], config.l2) for config in plain} == {(0.01, 1e-4), (0.1, 1e-4)}
+    (beside,) = {
+        (config.settings["weight_decay"], config.l2)
+        for config in configs
+        if config.optimizer == "pal-l2-beside"
+    }
+    assert beside == (1e-4, 0.0)
+    assert {config.method for config in configs if config.dtype == "bfloat16"} == {"pal-bfloat16"}
+
+
+def test_errors_of_the_published_code_differ_in_one_thing_from_their_reference():
+    alig = {"max_lr": 1.0, "momentum": 0.9}
+    part = Part(**PART | {"seeds": [0], "variants": ["pal-unshuffled", "alig-numerator"]}, alig=alig)
+    plain, unshuffled, reference, numerator = plan(Settings(parts=[part]))
+    assert unshuffled == plain.model_copy(
+        update={"method": "pal-unshuffled", "problem": "digits-cnn-unshuffled"}
+    )
+    assert (plain.resolved_problem.shuffle, unshuffled.resolved_problem.shuffle) == (True, False)
+    assert reference.settings | {"numerator": 1.0} == numerator.settings
+    assert reference.settings.items() >= alig.items()
+    assert numerator == reference.model_copy(
+        update={"method": "alig-numerator", "settings": numerator.settings}
+    )
+
+
+def finished(folder, result, optimizer="pal", seed=0, *, changes=None, **arrays):
+    """A finished run of five steps on disk."""
+    folder.mkdir()
+    fields = {"problem": "digits-cnn", "optimizer": optimizer, "seed": seed, "steps": 5} | (changes or {})
+    config = resolve("ablation", **fields)
+    names = ("final_train_loss", "final_val_loss", "final_val_accuracy", "test_accuracy")
+    whole = dict(zip(names, result, strict=True)) | {"status": "completed" if result[0] else "diverged"}
+    whole |= {"min_train_loss": result[0], "best_val_accuracy": result[2]}
+    series = {"case": np.zeros(5), "step": np.arange(5.0), "learning_rate": np.arange(5.0)}
+    series["evaluations/evaluation_step"] = np.array([3.0, 5.0])
+    series |= {name.replace("__", "/"): np.array(values, dtype=float) for name, values in arrays.items()}
+    np.savez(folder / "trace.npz", **series)
+    (folder / "run.json").write_text(json.dumps({"result": whole}))
+    return FinishedRun(folder.name, config, folder)
+
+
+def test_a_variant_is_compared_with_the_reference_of_its_seed(tmp_path):
+    runs = [
+        finished(tmp_path / "a", (0.1, 0.2, 0.9, 0.9)),
+        finished(tmp_path / "b", (0.2, 0.2, 0.8, 0.8), seed=1),
+        finished(tmp_path / "c", (1.0, 0.3, 0.8, 0.9), "pal-safeguard", case=[0, 0, 4, 5, 3]),
+        finished(tmp_path / "d", (None, None, 0.1, None), "pal-safeguard", seed=1),
+    ]
+    made = ablation(runs)
+    rows = made["runs"].set_index(["variant", "seed"])
+    assert rows.loc[("pal-safeguard", 0), ["refused_share", "parabola_share", "median_step"]].tolist() == [
+        0.4,
+        0.4,
+        2,
+    ]
+    differences = made["differences"].set_index(["quantity", "seed"])["difference"]
+    assert differences["val_accuracy"].tolist() == pytest.approx([-0.1, -0.8])
+    assert differences["log10_train_loss"].tolist() == pytest.approx([1.0, np.nan], nan_ok=True)
+    effects = made["effects"].set_index("quantity")
+    # 0.35: the standard error of two values 0.7 apart; 12.706: Student's quantile for two.
+    assert effects.loc["val_accuracy", ["mean", "low", "high", "n"]].tolist() == pytest.approx(
+        [-0.45, -0.45 - 0.35 * 12.706, -0.45 + 0.35 * 12.706, 2], abs=1e-4
+    )
+    assert effects.loc["log10_train_loss", "n"] == 1
+
+
+def test_errors_are_compared_with_what_has_them_not(tmp_path):
+    unshuffled = {"method": "pal-unshuffled", "problem": "digits-cnn-unshuffled"}
+    numerator = {"method": "alig-numerator", "settings": {"numerator": 1.0}}
+    runs = [
+        finished(tmp_path / "a", (0.1, 0.2, 0.9, 0.9)),
+        finished(tmp_path / "b", (0.1, 0.2, 0.7, 0.9), changes=unshuffled),
+        finished(tmp_path / "c", (0.1, 0.2, 0.8, 0.8), "alig"),
+        finished(tmp_path / "d", (0.1, 0.2, 0.5, 0.9), "alig", changes=numerator),
+    ]
+    means = ablation(runs)["effects"].set_index(["quantity", "problem", "variant"])["mean"]
+    assert means.loc["val_accuracy"].to_dict() == {
+        ("digits-cnn", "pal-unshuffled"): pytest.approx(-0.2),
+        ("digits-cnn", "alig-numerator"): pytest.approx(-0.3),
+    }
+
+
+def test_a_loss_without_l2_term_gets_it_added(tmp_path):
+    line = {"lines__l2": [9, 9, 9, 0.1, 0.3], "lines__at": range(5)}
+    run = finished(tmp_path / "a", (1.0, 0.2, 0.9, 0.9), "pal-l2-beside", **line)
+    assert ablation([run])["runs"]["final_train_loss"].tolist() == [pytest.approx(1.2)]
+
+
+def swept(accuracies, dtype="float32", shares=(1.0, 1.0, 1.0)):
+    """Plain PAL with mu = 0.01, 0.1 and 1, three seeds; an accuracy of None has diverged."""
+    return [
+        {
+            "part": "mu",
+            "problem": "p",
+            "variant": "pal",
+            "dtype": dtype,
+            "mu": mu,
+            "seed": seed,
+            "status": "diverged" if accuracy is None else "completed",
+            "final_train_loss": 0.1,
+            "final_val_accuracy": 0.1 if accuracy is None else accuracy,
+            "parabola_share": share,
+            "refused_share": 0.0,
+        }
+        for mu, accuracy, share in zip((0.01, 0.1, 1.0), accuracies, shares, strict=True)
+        for seed in range(3)
+    ]
+
+
+def compared(differences, quantity="val_accuracy", variant="pal-safeguard"):
+    """One difference per seed."""
+    return [
+        {"problem": "p", "variant": variant, "quantity": quantity, "seed": seed, "difference": difference}
+        for seed, difference in enumerate(differences)
+    ]
+
+
+def evidence(root, runs, differences=()):
+    folder = tables.folder("quick", "ablation", root)
+    folder.mkdir(parents=True)
+    tables.replace(pd.DataFrame(runs), folder / "runs.csv")
+    tables.replace(pd.DataFrame(differences or compared([])), folder / "differences.csv")
+    tables.replace(pd.DataFrame([{"problem": "p", "runs": len(runs)}]), folder / "provenance.csv")
+    return Evidence("quick", root)
+
+
+def judged(name, known):
+    return judge(next(claim for claim in claims.CLAIMS if claim.id == name), known)
+
+
+@pytest.mark.parametrize(
+    ("accuracies", "measured", "verdict"),
+    [
+        ((0.5, 0.9, 0.91), -0.01, "supported"),
+        ((0.9, 0.9, 0.8), -0.1, "contradicted"),
+        ((0.9, 0.9, None), -0.9, "contradicted"),
+    ],
+)
+def test_mu_is_judged_where_it_is_recommended(tmp_path, accuracies, measured, verdict):
+    row = judged("mu-robust", evidence(tmp_path, swept(accuracies)))
+    assert (row["measured"], row["verdict"]) == (pytest.approx(measured), verdict)
+
+
+def test_number_types_are_compared_at_the_smallest_mu_and_at_the_recommended(tmp_path):
+    runs = swept((0.9, 0.9, 0.9)) + swept((0.5, 0.91, 0.9), "bfloat16", (0.6, 0.2, 1.0))
+    known = evidence(tmp_path, runs)
+    assert judged("bfloat16-cases", known)["measured"] == pytest.approx(0.4)
+    assert judged("bfloat16-accuracy", known)["measured"] == pytest.approx(-0.005)
+    assert judged("bfloat16-accuracy", known)["verdict"] == "supported"
+
+
+@pytest.mark.parametrize(
+    ("differences", "low", "high", "verdict"),
+    [
+        ((0.01, 0.01, 0.01), -0.01, -0.01, "supported"),
+        ((-0.03, -0.03, -0.03), -0.03, -0.03, "contradicted"),
+        ((0.1, -0.1, 0.0), -0.2484, 0.0, "undecided"),
+        ((0.01,), np.nan, np.nan, "undecided"),
+    ],
+)
+def test_no_difference_needs_the_whole_interval_within_the_margin(tmp_path, differences, low, high, verdict):
+    row = judged("safeguard", evidence(tmp_path, swept((0.9, 0.9, 0.9)), compared(differences)))
+    assert (row["low"], row["high"]) == pytest.approx((low, high), abs=1e-4, nan_ok=True)
+    assert row["verdict"] == verdict
+
+
+def test_what_was_not_run_is_not_measured(tmp_path):
+    known = evidence(tmp_path, swept((0.9, 0.9, 0.9))[3:6], compared([0.0, 0.0]))
+    verdicts = {claim.id: judge(claim, known)["verdict"] for claim in claims.CLAIMS}
+    assert {name for name, verdict in verdicts.items() if verdict != "not measured"} == {"safeguard"}
+
+
+def test_new_masks_and_the_safeguard_are_judged_by_their_steps(tmp_path):
+    runs = [row | {"variant": "pal-safeguard", "refused_share": 0.01} for row in swept((0.9, 0.9, 0.9))]
+    rows = compared([-0.1, -0.15, -0.1], "parabola_share", "pal-new-masks")
+    known = evidence(tmp_path, runs, rows)
+    assert judged("new-masks-cases", known)["verdict"] == "supported"
+    assert judged("safeguard-idle", known)["measured"] == pytest.approx(0.99)
+
+
+def test_figures_show_every_variant_and_what_diverged_and_name_every_axis():
+    runs = pd.DataFrame(swept((0.9, 0.9, None)) + swept((0.5, 0.9, 0.9), "bfloat16"))
+    sweep = figures.measuring_step(pd.concat([runs, runs.assign(problem="q")]))
+    assert [text.get_text() for text in sweep.legends[0].get_texts()] == ["float32", "bfloat16", "diverged"]
+    assert all(axes.get_ylabel() for axes in sweep.axes[::2])
+    rows = [
+        row
+        for quantity in ("val_accuracy", "log10_train_loss", "parabola_share")
+        for variant in VARIANTS
+        for row in compared([0.1, 0.2], quantity, variant)
+    ]
+    differences = pd.DataFrame(rows)
+    keys = ["quantity", "problem", "variant"]
+    means = differences.groupby(keys)["difference"].agg(mean="mean", low="min", high="max").reset_index()
+    effects = figures.variant_effects(differences, means)
+    for axes in effects.axes:
+        assert axes.get_xlabel()
+        assert len(axes.get_yticklabels()) == len(VARIANTS)

@@ -1,0 +1,189 @@
+"""Many runs in slots: what is killed continues, what fails is named, and nothing else is touched."""
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+import threading
+
+import pytest
+from small_runs import alive, children, record_folder, short, until
+
+from experiments.common.errors import UserError
+from experiments.common.paths import REPOSITORY
+from experiments.runs import launcher, run_directory
+from experiments.runs.finished import find_finished
+from experiments.runs.key import run_key
+from experiments.training.loop import train
+
+LAUNCH = """
+import sys
+from experiments.runs import launcher
+from experiments.training.config import RunConfig
+launcher.launch([RunConfig.model_validate_json(text) for text in sys.argv[1:]], slots=1)
+"""
+
+
+def worked_on(config):
+    """Whether a worker is in the middle of the run."""
+    return (record_folder(config) / "config.json").exists()
+
+
+def break_checkpoint(config):
+    """Make the run fail in the worker, though nothing is wrong with its config."""
+    folder = record_folder(config).parent
+    folder.mkdir(parents=True)
+    (folder / "checkpoint.pt").write_bytes(b"no checkpoint")
+
+
+def kill_worker(pid):
+    os.kill(pid, signal.SIGKILL)
+    until(lambda: not alive(pid))
+
+
+def kill_workers(config, times):
+    """Kill this process's worker each time it is in the middle of the run."""
+    for _ in range(times):
+        until(lambda: worked_on(config))
+        (worker,) = children(os.getpid())
+        kill_worker(worker)
+        (record_folder(config) / "config.json").unlink(missing_ok=True)
+
+
+def test_failed_and_killed_runs_are_named_with_their_logs_and_stop_nothing_else():
+    configs = broken, good, doomed = short(seed=0), short(seed=1), short(seed=2, steps=100_000)
+    break_checkpoint(broken)
+    killer = threading.Thread(target=kill_workers, args=(doomed, 2))
+    killer.start()
+    boards = []
+    failures = launcher.launch(configs, slots=1, show=boards.append)
+    killer.join()
+    assert [failure.name for failure in failures] == [broken.name, doomed.name]
+    assert "UnpicklingError" in failures[0].reason
+    assert "Traceback" in failures[0].log.read_text()
+    assert "killed" in failures[1].reason
+    assert failures[1].reason in failures[1].log.read_text()
+    assert [run.config for run in find_finished(configs)] == [good]
+    assert len(boards[-1].finished) + len(boards[-1].failures) == boards[-1].total == 3
+    assert not children(os.getpid())
+
+
+def test_workers_that_are_dead_before_they_are_asked_fail_their_runs_and_no_others(tmp_path, monkeypatch):
+    worker = tmp_path / "worker"
+    worker.write_text("#!/bin/sh\nprintf 'lost \\377 GPU' >&2\n")  # no UTF-8
+    worker.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(worker))
+    others = set(children(os.getpid()))
+
+    def all_dead(_):
+        until(lambda: not any(alive(pid) for pid in set(children(os.getpid())) - others))
+
+    monkeypatch.setattr(launcher, "prepare", all_dead)
+    configs = [short(seed=seed) for seed in range(2)]
+    failures = launcher.launch(configs, slots=1)
+    assert [failure.name for failure in failures] == [config.name for config in configs]
+    assert all("without an answer" in failure.reason for failure in failures)
+    assert all("lost \N{REPLACEMENT CHARACTER} GPU" in failure.log.read_text() for failure in failures)
+
+
+def test_an_error_of_the_slot_itself_is_the_failure_of_one_run(monkeypatch):
+    configs = unlucky, full, good = [short(seed=seed) for seed in range(3)]
+
+    def ask(slot, config):
+        if config == unlucky:
+            raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))  # no process can be started
+        return {"failure": None} if config == good else None
+
+    def no_space(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(launcher.Slot, "_start", lambda _: None)
+    monkeypatch.setattr(launcher.Slot, "_ask", ask)
+    monkeypatch.setattr(run_directory, "failed", no_space)
+    boards = []
+    failures = launcher.launch(configs, slots=1, show=boards.append)
+    assert [failure.name for failure in failures] == [unlucky.name, full.name]
+    assert "temporarily unavailable" in failures[0].reason
+    assert "No space left" in failures[1].reason
+    assert boards[-1].finished == [good]
+
+
+def test_a_killed_launcher_takes_its_worker_along_and_the_next_call_completes(tmp_path, monkeypatch):
+    configs = [short(seed=seed, steps=150) for seed in range(2)]
+    words = [config.model_dump_json() for config in configs]
+    process = subprocess.Popen([sys.executable, "-c", LAUNCH, *words], cwd=REPOSITORY)
+    until(lambda: worked_on(configs[0]))
+    (worker,) = children(process.pid)
+    process.kill()
+    process.wait()
+    until(lambda: not alive(worker), seconds=5)
+    assert not find_finished(configs)
+    assert not launcher.launch(configs, slots=1)
+    traces = [(run.directory / "trace.npz").read_bytes() for run in find_finished(configs)]
+    monkeypatch.setenv("PAL_RUNS", str(tmp_path / "others"))
+    assert traces == [(run_directory.execute(config, train) / "trace.npz").read_bytes() for config in configs]
+
+
+def test_at_the_time_limit_runs_save_a_checkpoint_and_the_next_call_continues_there(tmp_path, monkeypatch):
+    configs = begun, later = short(steps=400), short(seed=1, steps=400)
+    assert launcher.launch(configs, slots=1, stop=lambda: worked_on(begun)) == []
+    assert not find_finished(configs)
+    assert not run_directory.log(begun).exists()
+    assert not worked_on(later)
+    steps = []
+    run_directory.execute(begun, train, on_progress=lambda step, _: steps.append(step))
+    assert steps[0] > 0
+    continued = (find_finished([begun])[0].directory / "trace.npz").read_bytes()
+    monkeypatch.setenv("PAL_RUNS", str(tmp_path / "others"))
+    assert continued == (run_directory.execute(begun, train) / "trace.npz").read_bytes()
+
+
+def test_how_far_a_run_is_shows_before_it_ends():
+    config, done = short(steps=100_000), []
+    launcher.launch([config], slots=1, show=lambda board: done.append(board.done), stop=lambda: done[-1] > 0)
+    assert 0 < max(done) < 1
+
+
+def test_a_worker_ends_with_its_launcher_even_while_it_starts():
+    worker = subprocess.Popen(
+        [sys.executable, "-m", "experiments", "worker"], cwd=REPOSITORY, stdin=subprocess.PIPE
+    )
+    worker.stdin.close()
+    assert worker.wait(timeout=10) == 0
+
+
+def test_nothing_is_started_for_finished_runs(monkeypatch):
+    configs = [short(seed=seed) for seed in range(2)]
+    for config in configs:
+        run_directory.execute(config, lambda *_: {"steps": 1})
+    monkeypatch.setattr(subprocess, "Popen", lambda *_, **__: pytest.fail("a worker was started"))
+    assert launcher.launch(configs, slots=2) == []
+
+
+def test_missing_data_are_said_before_any_run_starts(monkeypatch, runs_root):
+    monkeypatch.setenv("PAL_DATA_MIRROR", str(runs_root))
+    monkeypatch.setenv("PAL_DATA", str(runs_root / "data"))
+    monkeypatch.setattr(launcher.Slot, "_run", lambda *_: pytest.fail("a run was started"))
+    before = set(children(os.getpid()))
+    with pytest.raises(UserError, match="imagenet"):
+        launcher.launch([short(problem="imagenet-resnet50", train_size=None)], slots=1)
+    assert not list(runs_root.iterdir())
+    assert set(children(os.getpid())) <= before
+
+
+@pytest.mark.parametrize(
+    ("changes", "word"),
+    [({"train_size": 10**6}, "train_size"), ({"train_size": 9, "batch_size": 10}, "batch_size")],
+)
+def test_more_examples_than_there_are_are_refused_before_anything_starts(changes, word, runs_root):
+    with pytest.raises(UserError, match=word):
+        launcher.launch([short(**changes)], slots=1)
+    assert not list(runs_root.iterdir())
+
+
+def test_a_thousand_finished_runs_are_recognised_at_once(runs_root):
+    configs = [short(seed=seed) for seed in range(1000)]
+    for config in configs:
+        (runs_root / run_key(config)).mkdir()
+    assert launcher.launch(configs, slots=1) == []

@@ -1,0 +1,176 @@
+"""Studies that look at lines: what they measure is true, and looking changes nothing."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from small_runs import Interrupted, Memory, same_arrays, short
+from torch import nn
+
+from experiments.studies.base import get_study
+from experiments.training import loop
+from experiments.training.batch_line import batch_line
+from experiments.training.loop import train
+from experiments.training.trainer import Trainer
+
+FIELDS = {
+    "fullbatch": {
+        "optimizer": "sgd-plain",
+        "settings": {"lr": 0.1, "momentum": 0.9},
+        "measure": {"every": 10, "reach": 0.4, "spacing": 0.2, "mu": 0.1},
+    },
+    "adaptation": {"settings": {"mu": 0.1, "alpha": 1.25, "beta": 0.0}, "measure": {"every": 10}},
+    "batchsize": {
+        "optimizer": "sgd-plain",
+        "settings": {"lr": 0.1},
+        "measure": {"every": 10, "sizes": [8, 256], "mu": 0.1},
+    },
+    "capacity": {"settings": {"mu": 0.1}, "measure": {"last": 14, "every": 5}},
+    "lines": {"settings": {"mu": 0.1}, "measure": {"first": 2, "every": 10, "points": 11}},
+}
+
+
+def study_run(study):
+    return short(study, **FIELDS[study])
+
+
+def executed(config, record=None):
+    record = record or Memory()
+    return get_study(config.study).run(config, record), record
+
+
+def everything(trainer):
+    model = trainer.model
+    tensors = [*model.parameters(), *model.buffers()]
+    tensors += [param.grad for param in model.parameters() if param.grad is not None]
+    for state in trainer.optimizer.optimizer.state.values():
+        tensors += [value for value in state.values() if isinstance(value, torch.Tensor)]
+    return [tensor.detach().clone() for tensor in tensors] + [torch.get_rng_state()]
+
+
+@pytest.mark.parametrize("optimizer", ["pal", "sgd"])
+def test_measuring_a_line_changes_no_bit(optimizer):
+    trainer = Trainer(short(optimizer=optimizer))
+    for _ in range(3):
+        trainer.draw()
+        trainer.advance()
+    before = everything(trainer)
+    with batch_line(trainer) as line:
+        line.losses([0.1, -0.2, 3.0])
+        line.angle(0.1)
+    after = everything(trainer)
+    assert len(before) == len(after)
+    assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
+
+
+@pytest.mark.parametrize("study", FIELDS)
+def test_a_measured_training_goes_the_way_of_one_that_is_left_alone(study):
+    config = study_run(study)
+    _, measured = executed(config)
+    alone = Memory()
+    train(config, alone)
+    more = set(measured.arrays) - set(alone.arrays)
+    assert more
+    assert all(name.startswith("lines/") for name in more)
+    kept = {name: values for name, values in measured.arrays.items() if name not in more}
+    assert same_arrays(kept, alone.arrays)
+
+
+@pytest.mark.parametrize("study", FIELDS)
+def test_an_interrupted_study_continues_with_the_same_lines(study, monkeypatch):
+    config = study_run(study)
+    result, whole = executed(config)
+    advance = Trainer.advance
+
+    def interrupted(trainer):
+        if trainer.step == 13:
+            raise Interrupted
+        advance(trainer)
+
+    first = Memory(checkpoint_seconds=0.0)
+    with monkeypatch.context() as patch:
+        patch.setattr(loop.Trainer, "advance", interrupted)
+        with pytest.raises(Interrupted):
+            executed(config, first)
+    again, second = executed(config, Memory(first.checkpoint))
+    assert again == result
+    assert same_arrays(second.arrays, whole.arrays)
+
+
+@pytest.mark.parametrize("study", ["adaptation", "batchsize", "capacity", "lines"])
+def test_a_study_interrupted_after_its_last_step_keeps_its_lines(study, monkeypatch):
+    config = study_run(study)
+    result, whole = executed(config)
+
+    def interrupted(_trainer):
+        raise Interrupted
+
+    first = Memory(checkpoint_seconds=0.0)
+    with monkeypatch.context() as patch:
+        patch.setattr(loop.Trainer, "test_score", interrupted)
+        with pytest.raises(Interrupted):
+            executed(config, first)
+    assert first.checkpoint["step"] == config.steps
+    again, second = executed(config, Memory(first.checkpoint))
+    assert again == result
+    assert same_arrays(second.arrays, whole.arrays)
+
+
+def double_trainer(l2=0.0):
+    """A trainer in float64, whose line can be compared with autograd."""
+    trainer = Trainer(short(problem="digits-mlp", l2=l2))
+    trainer.draw()
+    trainer.model.double()
+    x, y = trainer._batch
+    trainer._batch = x.double(), y
+    return trainer
+
+
+def test_slope_and_curvature_are_those_of_autograd_in_float64():
+    trainer = double_trainer()
+    for name, module in trainer.model.named_children():
+        if isinstance(module, nn.ReLU):
+            setattr(trainer.model, name, nn.Tanh())  # differences across the kinks of ReLU are no derivatives
+    params = list(trainer.model.parameters())
+    gradient = torch.autograd.grad(trainer.loss_fn(), params, create_graph=True)
+    norm = math.sqrt(sum(float(g.detach().square().sum()) for g in gradient))
+    product = sum((g * g.detach()).sum() for g in gradient)
+    hessian_vector = torch.autograd.grad(product, params)
+    curvature = (
+        sum(float((h * g.detach()).sum()) for h, g in zip(hessian_vector, gradient, strict=True)) / norm**2
+    )
+    h = 1e-4
+    with batch_line(trainer) as line:
+        behind, here, ahead = line.losses([-h, 0.0, h])
+    assert math.isclose(line.slope, -norm, rel_tol=1e-9)
+    assert math.isclose((ahead - behind) / (2 * h), -norm, rel_tol=1e-6)
+    assert math.isclose((behind - 2 * here + ahead) / h**2, curvature, rel_tol=1e-5)
+    assert here == line.loss0
+
+
+def test_the_slope_in_float32_agrees_with_float64():
+    trainer, double = Trainer(short(problem="digits-mlp", l2=1e-3)), double_trainer(1e-3)
+    trainer.draw()
+    with batch_line(trainer) as line, batch_line(double) as exact:
+        assert math.isclose(line.slope, exact.slope, rel_tol=1e-6)
+
+
+def test_the_angle_is_0_at_the_start_and_90_degrees_at_the_minimum():
+    from pal.search import search
+
+    with batch_line(double_trainer()) as line:
+        found = search(lambda distance: line.losses([distance])[0], line.loss0, line.slope)
+        assert line.angle(0.0) == pytest.approx(0, abs=1e-3)
+        assert line.angle(found.distance) == pytest.approx(90, abs=0.1)
+        assert line.angle(found.distance / 2) < 89 < 91 < line.angle(found.distance * 1.5)
+
+
+def test_adaptation_notes_steps_that_the_training_takes():
+    config = study_run("adaptation")
+    _, record = executed(config)
+    lines = {name.removeprefix("lines/"): values for name, values in record.arrays.items()}
+    assert lines["at"].tolist() == [0, 10, 20]
+    assert np.allclose(lines["step"][[1]], record.arrays["step"][[10]], rtol=1e-4)
+    assert (lines["loss_exact"] <= lines["loss0"]).all()
+    assert (lines["loss_exact"] <= lines["loss_step"] + 1e-6).all()
