@@ -332,7 +332,7 @@ def test_clipping_after_unscaling(way, limit):
     """The loss is that of scale 1, whatever clipping does to the gradient; and of clipping the check says a word."""
     model = perceptron()
     optimizer, scaler = PAL(model.parameters()), torch.amp.GradScaler("cpu", init_scale=2.0**10)
-    loss = lambda model: (model(X) - 9 * Y).square().sum()  # noqa: E731
+    loss = lambda model: (model(X) - 9 * Y).square().sum()
 
     def steps():
         for _ in range(3):

@@ -1,5 +1,4 @@
 """The first steps say if a closure is not one function of the weights or a gradient not its own, and only then."""
-# ruff: noqa: B023 - closures are called while their variables are what they were
 
 import copy
 import itertools

@@ -3,7 +3,6 @@
 A trace function raises KeyboardInterrupt at the n-th line that runs inside of pal, for every n (in `make test` a
 sample, in `make test-all` all of them), and the step that follows must be, bit by bit, the one that nobody interrupted.
 """
-# ruff: noqa: NPY002 - numpy's global generator is part of what is tested
 
 import copy
 import itertools

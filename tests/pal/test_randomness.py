@@ -1,5 +1,4 @@
 """Both evaluations of a step draw the same random numbers, wherever they come from, and use them up once."""
-# ruff: noqa: NPY002 - numpy's global generator is part of what is tested
 
 import random
 import sys

@@ -1,5 +1,4 @@
 """What PAL keeps between steps: checkpoints, copies, weights and groups that change, and settings at their limits."""
-# ruff: noqa: B023 - closures are called while their variables are what they were
 
 import copy
 import gc
