@@ -6,6 +6,7 @@ One pair of processes runs all checks, each in both; what they return must be th
 import contextlib
 import copy
 import datetime
+import importlib.util
 import logging
 import os
 import pickle
@@ -18,7 +19,7 @@ from typing import Any
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
+import torch.multiprocessing
 from by_hand import by_hand, perceptron
 from torch import nn
 from torch.nn import functional
@@ -481,11 +482,7 @@ def lightning_in_automatic_optimization(rank):
 
 
 def has_lightning() -> bool:
-    try:
-        import lightning  # noqa: F401
-    except ImportError:
-        return False
-    return True
+    return importlib.util.find_spec("lightning") is not None
 
 
 def process(rank: int, folder: str) -> None:
@@ -518,7 +515,8 @@ def process(rank: int, folder: str) -> None:
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory) -> list:
     folder = tmp_path_factory.mktemp("processes")
-    mp.spawn(process, (str(folder),), nprocs=2)
+    torch.multiprocessing.set_forkserver_preload(["lightning", __name__])  # imported once for both
+    torch.multiprocessing.start_processes(process, (str(folder),), nprocs=2, start_method="forkserver")
     return [torch.load(Path(folder) / f"{rank}.pt", weights_only=False) for rank in range(2)]
 
 
