@@ -150,8 +150,9 @@ def inside(thing: Any) -> Iterable[Any]:
         return thing.values() if len(thing) <= LIMIT else ()
     if isinstance(thing, list | tuple | set | frozenset | deque):
         return thing if len(thing) <= LIMIT else ()
-    call = type(thing).__dict__.get("__call__")
+    call = getattr(type(thing), "__call__", None)  # noqa: B004 - its function is looked into, not called
     held = [
+        *class_generators(type(thing)),
         *getattr(thing, "__dict__", {}).values(),
         *(getattr(thing, name, None) for name in slots(type(thing))),
     ]
@@ -220,6 +221,7 @@ def walk(roots: Iterable[nn.Module], found: Reached) -> None:
             ]
         if is_stateful(type(module)):
             found.stateful.append(module)
+            found.generators += class_generators(type(module))
             look_at_attributes(attributes, found)
         elif isinstance(module, DistributedDataParallel):
             found.parallel.append(module)
@@ -230,15 +232,27 @@ def walk(roots: Iterable[nn.Module], found: Reached) -> None:
 def look_at_attributes(attributes: dict[str, Any], found: Reached) -> None:
     """Take in what a forward pass may change in place."""
     for name, value in attributes.items():
-        if name[0] == "_":
-            continue
         kind = sort(type(value))
-        if kind is Sort.TENSOR:
-            found.tensors.append(value)
-        elif kind is Sort.GENERATOR:
+        if kind is Sort.GENERATOR:
             found.generators.append(value)
+        elif name[0] == "_":  # of the machinery of modules
+            continue
+        elif kind is Sort.TENSOR:
+            found.tensors.append(value)
         elif kind is Sort.OTHER and isinstance(value, CONTAINERS) and len(cast(list[Any], value)) <= LIMIT:
             found.containers.append(value)
+
+
+@lru_cache(1024)
+def class_generators(kind: type) -> tuple[Any, ...]:
+    """Random generators that are attributes of a class, shared by its objects."""
+    return tuple(
+        value
+        for each in kind.__mro__
+        if not is_library(each.__module__)
+        for value in each.__dict__.values()
+        if sort(type(value)) is Sort.GENERATOR
+    )
 
 
 @lru_cache(1024)

@@ -96,7 +96,8 @@ class L2Beside(PAL):
         loss = super()._search(direction)
         record = self.line
         if record is not None:
-            kernels.run([kernels.shrinking(self._params(), self._l2 * record.learning_rate)], None)
+            moved = [param for param in self._params() if param.grad is not None]
+            kernels.run([kernels.shrinking(moved, self._l2 * record.learning_rate)], None)
         return loss
 
 

@@ -17,6 +17,10 @@ import pytest
 from experiments.common.paths import REPOSITORY
 from experiments.runs import omniboard
 
+pytestmark = pytest.mark.skipif(
+    not Path(os.environ.get("CHROMIUM", "/usr/bin/chromium")).exists(), reason="needs Chromium, see CHROMIUM"
+)
+
 PICTURES = REPOSITORY / "build" / "omniboard"
 RUN = ["run", "problem=digits-mlp", "optimizer=pal", "settings.mu=0.1", "steps=120", "evaluate_every=10"]
 

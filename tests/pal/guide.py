@@ -1,18 +1,15 @@
-"""The guide, docs/optimizer.md, as code to run; and PAL's step by hand, to compare with."""
+"""The guide, docs/optimizer.md, as code to run, and its networks trained by hand, to compare with."""
 
-import copy
-import math
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 
 import torch
+from by_hand import Loss, Step, by_hand
 from torch import nn
 from torch.nn.functional import cross_entropy
 
 PATH = Path(__file__).resolve().parents[2] / "docs" / "optimizer.md"
-
-Loss = Callable[[nn.Module], torch.Tensor]
 
 
 def sections() -> dict[str, list[str]]:
@@ -44,28 +41,14 @@ def beginning() -> dict:
     return run(block("Gradient accumulation", 0), space)
 
 
-def step_by_hand(model: nn.Module, loss: Loss, mu: float = 0.1, s_max: float = 3.16) -> tuple[float, ...]:
-    """Move a model by the paper's formula; the probe is a copy of it that draws the same random numbers.
-
-    Returns:
-        l(0), l(mu), the slope and the step.
-    """
-    probe, before = copy.deepcopy(model), torch.get_rng_state()
-    loss0 = loss(model)
-    gradient = torch.autograd.grad(loss0, list(model.parameters()))
-    after = torch.get_rng_state()
-    norm = math.sqrt(sum(each.square().sum().item() for each in gradient))
+def step_by_hand(model: nn.Module, loss: Loss) -> Step:
+    """Take the step on a model; its buffers and the random generators are then as after one evaluation."""
+    step = by_hand(model, loss)
     with torch.no_grad():
-        for param, each in zip(probe.parameters(), gradient, strict=True):
-            param -= mu / norm * each
-        torch.set_rng_state(before)
-        loss_mu = loss(probe).item()
-        torch.set_rng_state(after)
-        curvature = 2 * (loss_mu - loss0.item() + norm * mu) / mu**2
-        step = min(norm / curvature if curvature > 0 else mu, s_max)
-        for param, each in zip(model.parameters(), gradient, strict=True):
-            param -= step / norm * each
-    return loss0.item(), loss_mu, -norm, step
+        loss(model)
+        for param, weight in zip(model.parameters(), step.weights, strict=True):
+            param.copy_(weight)
+    return step
 
 
 def on(*batch: torch.Tensor) -> Loss:
