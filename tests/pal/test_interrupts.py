@@ -267,11 +267,11 @@ def faults_in_a_row(make, steps: int, halves: bool) -> list[str]:
 
 
 IN_A_ROW = [
-    "beta 0, 0 steps before",
     "beta 0, 3 steps before",
-    "beta 0.4, 0 steps before",
     "beta 0.4, 3 steps before",
-    "beta 0.4, 1 steps before, in two halves",
+    pytest.param("beta 0, 0 steps before", marks=pytest.mark.large),
+    pytest.param("beta 0.4, 0 steps before", marks=pytest.mark.large),
+    pytest.param("beta 0.4, 1 steps before, in two halves", marks=pytest.mark.large),
 ]
 
 
