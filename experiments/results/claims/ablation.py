@@ -34,25 +34,25 @@ def _robust(evidence: Evidence) -> Measured | None:
 
 
 def _lost_to_bfloat16(evidence: Evidence) -> Measured | None:
-    shares = _number_types(_swept(evidence), "parabola_share")
+    shares = _both_dtypes(_swept(evidence), "parabola_share")
     if shares.empty:
         return None
     least = shares.index.get_level_values("mu").min()
     shares = shares[shares.index.get_level_values("mu") == least]
     each = ", ".join(f"{name} {shares[name].mean():.3g}" for name in shares)
-    return paired(shares["float32"] - shares["bfloat16"], f"mu = {least:g}; shares of steps: {each}")
+    return paired(shares["float32"] - shares["bfloat16"], f"mu = {least:g}; fractions of steps: {each}")
 
 
 def _bfloat16_accuracy(evidence: Evidence) -> Measured | None:
     runs = _swept(evidence)
-    accuracies = _number_types(runs[runs["mu"].between(*RECOMMENDED)], "value")
+    accuracies = _both_dtypes(runs[runs["mu"].between(*RECOMMENDED)], "value")
     if accuracies.empty:
         return None
     differences = accuracies["bfloat16"] - accuracies["float32"]
     return _closeness(differences.groupby(["problem", "seed"]).mean(), "bfloat16 minus float32")
 
 
-def _number_types(runs: pd.DataFrame, column: str) -> pd.DataFrame:
+def _both_dtypes(runs: pd.DataFrame, column: str) -> pd.DataFrame:
     """Values in both dtypes, one row per problem, seed and mu that have both; empty if there are none."""
     table = runs.pivot_table(column, ["problem", "seed", "mu"], "dtype")
     return table.reindex(columns=["float32", "bfloat16"]).dropna()
@@ -80,7 +80,7 @@ def _closeness(differences: pd.Series, explanation: str) -> Measured | None:
 
 
 def _lost_to_new_masks(evidence: Evidence) -> Measured | None:
-    return paired(-_differences(evidence, "pal-new-masks", "parabola_share"), "share of steps")
+    return paired(-_differences(evidence, "pal-new-masks", "parabola_share"), "fraction of steps")
 
 
 def _differences(evidence: Evidence, variant: str, quantity: str) -> pd.Series:
@@ -91,13 +91,13 @@ def _differences(evidence: Evidence, variant: str, quantity: str) -> pd.Series:
 def _kept(evidence: Evidence) -> Measured | None:
     runs = evidence.table("ablation", "runs")
     refused = runs.loc[runs["variant"] == "pal-safeguard", "refused_share"]
-    return paired(1 - refused, f"share of steps that stand; least {1 - refused.max():.3g}")
+    return paired(1 - refused, f"fraction of steps that are accepted; least {1 - refused.max():.3g}")
 
 
 def _variant(name: str, claim: str, source: str, variant: str) -> Claim:
     """The claim that a variant reaches the same validation accuracy as its reference."""
     test = (
-        "Minus the size of the mean difference of final validation accuracy, variant minus reference with the same "
+        "Minus the absolute mean difference of final validation accuracy, variant minus reference with the same "
         f"weights, paired by problem and seed; a training that diverged counts as 0. {WITHIN}"
     )
     return Claim(name, claim, source, test, -MARGIN, _unchanged(variant), "ablation", "ablation/")
@@ -106,7 +106,7 @@ def _variant(name: str, claim: str, source: str, variant: str) -> Claim:
 CLAIMS = [
     Claim(
         "mu-robust",
-        "Performance hardly depends on mu between 0.1 and 1.",
+        "Performance barely depends on mu between 0.1 and 1.",
         "README of the authors, who call the sensitivity medium [certain]; margin ours",
         "Lowest minus highest final validation accuracy over mu from 0.1 to 1 in float32, paired by problem and seed; "
         f"a training that diverged counts as 0. Supported if the interval is above {-MARGIN:g}, contradicted if below.",
@@ -117,10 +117,10 @@ CLAIMS = [
     ),
     Claim(
         "bfloat16-cases",
-        "With a small mu, bfloat16 costs steps in the normal case: the curvature drowns in rounding.",
+        "With a small mu, bfloat16 has fewer steps in the normal case: the curvature is lost to rounding.",
         "our conjecture",
-        "Share of steps in the normal case in float32 minus that in bfloat16 at the smallest mu, paired by problem and "
-        "seed. Supported above 0, contradicted below.",
+        "Fraction of steps in the normal case in float32 minus that in bfloat16 at the smallest mu, paired by problem "
+        "and seed. Supported above 0, contradicted below.",
         0.0,
         _lost_to_bfloat16,
         "ablation",
@@ -130,7 +130,7 @@ CLAIMS = [
         "bfloat16-accuracy",
         "With mu between 0.1 and 1, bfloat16 costs no accuracy.",
         "our conjecture",
-        "Minus the size of the mean difference of final validation accuracy, bfloat16 minus float32, mean over mu from "
+        "Minus the absolute mean difference of final validation accuracy, bfloat16 minus float32, mean over mu from "
         f"0.1 to 1, paired by problem and seed; a training that diverged counts as 0. {WITHIN}",
         -MARGIN,
         _bfloat16_accuracy,
@@ -139,21 +139,21 @@ CLAIMS = [
     ),
     _variant(
         "statistics-twice",
-        "Running statistics that count the probe too, as in the published code, hardly change the accuracy.",
+        "Updating running statistics at the probe, too, as in the published code, barely changes the accuracy.",
         "published code [certain]; claim ours",
         "pal-counted-twice",
     ),
     _variant(
         "new-masks",
-        "Dropout masks drawn anew at the probe hardly change the accuracy.",
+        "New dropout masks at the probe barely change the accuracy.",
         "published code: masks from a clock [certain]; claim ours",
         "pal-new-masks",
     ),
     Claim(
         "new-masks-cases",
-        "Dropout masks drawn anew at the probe cost steps in the normal case.",
+        "New dropout masks at the probe lead to fewer steps in the normal case.",
         "our conjecture",
-        "Share of steps in the normal case of plain PAL minus that with new masks, paired by problem and seed. "
+        "Fraction of steps in the normal case of plain PAL minus that with new masks, paired by problem and seed. "
         "Supported above 0, contradicted below.",
         0.0,
         _lost_to_new_masks,
@@ -162,13 +162,13 @@ CLAIMS = [
     ),
     _variant(
         "l2-beside",
-        "The L2 term beside the searched loss instead of in it hardly changes the accuracy.",
+        "An L2 term outside of the searched loss instead of in it barely changes the accuracy.",
         "the searched loss includes it [certain]; claim ours",
         "pal-l2-beside",
     ),
     _variant(
         "safeguard",
-        "Taking back steps that raise the batch loss hardly changes the accuracy.",
+        "Undoing steps that raise the batch loss barely changes the accuracy.",
         "reviews ask for a decrease test [certain]; claim ours",
         "pal-safeguard",
     ),
@@ -176,7 +176,7 @@ CLAIMS = [
         "safeguard-idle",
         "PAL's step rarely raises the batch loss.",
         "reviews ask for a decrease test [certain]; threshold ours",
-        "Share of steps that a decrease test lets stand, mean over trainings with the test. Supported if the interval "
+        "Fraction of steps that a decrease test accepts, mean over trainings with the test. Supported if the interval "
         "is above 0.95, contradicted if below.",
         0.95,
         _kept,
@@ -185,13 +185,13 @@ CLAIMS = [
     ),
     _variant(
         "unshuffled",
-        "The same order of the data in every epoch hardly changes the accuracy.",
+        "The same data order in every epoch barely changes the accuracy.",
         "published code: CIFAR-10 is never shuffled [certain]; claim ours",
         "pal-unshuffled",
     ),
     _variant(
         "alig-numerator",
-        "ALI-G with 1 in place of the loss hardly changes the accuracy.",
+        "ALI-G with 1 in place of the loss barely changes the accuracy.",
         "published code: divides a counter that stays at 1 [certain]; claim ours",
         "alig-numerator",
     ),

@@ -38,7 +38,7 @@ def per_doubling(values: np.ndarray, sizes: list[int]) -> np.ndarray:
     return values @ places / (places @ places)
 
 
-def _share_per_doubling(improvements: np.ndarray, sizes: list[int], strategy: str) -> np.ndarray:
+def _growth_per_doubling(improvements: np.ndarray, sizes: list[int], strategy: str) -> np.ndarray:
     """Growth of the improvement of a strategy, as a fraction of that of the optimum at the largest size."""
     possible = improvements[..., -1, STRATEGIES.index("optimum")]
     return per_doubling(improvements[..., STRATEGIES.index(strategy)], sizes) / possible
@@ -46,12 +46,12 @@ def _share_per_doubling(improvements: np.ndarray, sizes: list[int], strategy: st
 
 def growth(improvements: np.ndarray, sizes: list[int]) -> np.ndarray:
     """Growth of PAL's improvement."""
-    return _share_per_doubling(improvements, sizes, "pal")
+    return _growth_per_doubling(improvements, sizes, "pal")
 
 
 def less_sensitive(improvements: np.ndarray, sizes: list[int]) -> np.ndarray:
     """Growth of the improvement of SGD at 0.1, minus that of PAL."""
-    return _share_per_doubling(improvements, sizes, "sgd-0.1") - growth(improvements, sizes)
+    return _growth_per_doubling(improvements, sizes, "sgd-0.1") - growth(improvements, sizes)
 
 
 def nearer(distances: np.ndarray, sizes: list[int]) -> np.ndarray:
@@ -67,11 +67,11 @@ CLAIMS = [
         "PAL's full-batch improvement per line grows with the batch size.",
         SOURCE,
         "At the same weights of an SGD training: mean decrease of the full-batch loss by PAL's step (mu 0.1) from "
-        "fresh batches, fitted over log2 of their size; growth per doubling, as a share of the largest possible "
+        "fresh batches, fitted over log2 of their size; growth per doubling, as a fraction of the largest possible "
         "decrease with the largest batches, mean over problems. Supported if the 95 % interval (blocks of lines "
         "resampled) is above 0, contradicted if below.",
         0.0,
-        _of_means("improvement", growth, "share of the largest possible decrease per doubling"),
+        _of_means("improvement", growth, "fraction of the largest possible decrease per doubling"),
         "batchsize",
         "batchsize/",
     ),
@@ -82,7 +82,7 @@ CLAIMS = [
         "The same growth per doubling for SGD at 0.1, minus that for PAL, on the same lines. Supported if the interval "
         "(blocks of lines resampled) is above 0, contradicted if below.",
         0.0,
-        _of_means("improvement", less_sensitive, "share of the largest possible decrease per doubling"),
+        _of_means("improvement", less_sensitive, "fraction of the largest possible decrease per doubling"),
         "batchsize",
         "batchsize/",
     ),

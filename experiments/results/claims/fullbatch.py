@@ -52,16 +52,16 @@ CLAIMS = [
         "PAL's steps decrease the full-batch loss more than exact minima of the batch loss do.",
         "section 6 [recollection]; arXiv:2103.17132 [read off: 170 against 109]",
         "Along the lines of SGD without momentum: cumulative decrease of the full-batch loss by PAL's steps (mu 0.1) "
-        "minus that by exact batch minima, as a share of the largest possible one, mean over problems. Supported if "
+        "minus that by exact batch minima, as a fraction of the largest possible one, mean over problems. Supported if "
         "the 95 % interval (blocks of lines resampled) is above 0, contradicted if below.",
         0.0,
-        _of_totals(pal_over_exact, "share of the largest possible decrease"),
+        _of_totals(pal_over_exact, "fraction of the largest possible decrease"),
         "fullbatch",
         "fullbatch/",
     ),
     Claim(
         "fullbatch-order",
-        "Judged on the full-batch loss: PAL on the full batch, SGD at 0.05, PAL, exact batch minima, SGD at 0.1.",
+        "Order by full-batch loss: PAL on the full batch, SGD at 0.05, PAL, exact batch minima, SGD at 0.1.",
         "arXiv:2103.17132 [read off: 197, 194, 170, 109, 36]",
         "Kendall's tau between this order and that of the cumulative decreases along the lines of SGD without "
         "momentum, mean over problems. Supported if the interval (blocks of lines resampled) is above 0.5 (at most 2 "
