@@ -40,7 +40,7 @@ from pal.check import ClosureWarning, warn_if_begun_outside, warn_of_foreign_gra
 from pal.line import on_host
 from pal.randomness import Randomness, Twins, accelerator, capturing
 from pal.reach import Reached, reach, walk
-from pal.snapshot import Snapshot
+from pal.snapshot import Snapshot, is_plain
 
 Closure = Callable[[], Any]
 Backward = Callable[[Tensor], Any]
@@ -583,4 +583,4 @@ def version(tensor: Tensor | None) -> int:
 
 def nbytes(tensors: Iterable[Tensor]) -> int:
     """Size of all tensors together."""
-    return sum(tensor.nbytes for tensor in tensors)
+    return sum(tensor.nbytes for tensor in tensors if is_plain(tensor))

@@ -79,8 +79,10 @@ class Flat:
         self.buffer = torch.zeros(sum(sizes), dtype=like[0].dtype, device=like[0].device)
         pieces = self.buffer.split(sizes)
         here = on_host(self.buffer)
-        self.pieces = (
-            [part for piece in pieces for part in piece.split(CHUNK)] if here else self.buffer.split(LARGEST)
+        self.pieces: list[Tensor] = (
+            [part for piece in pieces for part in piece.split(CHUNK)]
+            if here
+            else list(self.buffer.split(LARGEST))
         )
         self.views = [
             piece.as_strided(

@@ -1,5 +1,6 @@
 """What modules and tensors are at one moment, and how to make them so again."""
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+# pyright: reportPrivateUsage=false
 
 from collections import deque
 from collections.abc import Iterable, Sequence
@@ -130,13 +131,23 @@ def refill(live: Any, saved: Any) -> None:
 def writable(tensors: Iterable[Tensor]) -> list[Tensor]:
     """Those that a copy can be written back to, each once."""
     kept = {
-        id(tensor): tensor
+        id(tensor): in_memory(tensor)
         for tensor in tensors
-        if not (
-            is_lazy(tensor) or tensor.is_inference() or tensor.layout != torch.strided or is_expanded(tensor)
-        )
+        if is_plain(tensor) and not (is_lazy(tensor) or tensor.is_inference() or is_expanded(tensor))
     }
     return list(kept.values())
+
+
+def is_plain(tensor: Tensor) -> bool:
+    """Whether a tensor is one piece of memory: not sparse, not nested."""
+    return tensor.layout is torch.strided and not tensor.is_nested
+
+
+def in_memory(tensor: Tensor) -> Tensor:
+    """The tensor without conjugation and sign that are still to be done, as it lies in memory."""
+    if tensor.is_conj():
+        tensor = tensor.conj()
+    return tensor._neg_view() if tensor.is_neg() else tensor
 
 
 def same(tensor: Tensor, value: Tensor) -> bool:
