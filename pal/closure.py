@@ -317,11 +317,10 @@ class BatchLoss:
         self._batches.append(Batch())
         self.evaluations = 0
         self.cleared = False
-        present, (last, version) = first_gradient(params), self._last_gradient
+        gradient, (last, version) = first_gradient(params), self._last_gradient
         kernels.clear_gradients(params)
-        return self._batches[0], self._check and present is not None and (
-            present is not last() or present._version != version
-        )
+        others_left = gradient is not None and (gradient is not last() or gradient._version != version)
+        return self._batches[0], self._check and others_left
 
     def _known_modules(self) -> list[nn.Module]:
         """Modules that belong to every closure: those named by the user, and those detected while they ran."""
@@ -359,9 +358,9 @@ class BatchLoss:
     def _evaluate(self, closure: Closure, autocast: tuple[Autocast, ...], evaluation: int) -> Any:
         """Call the closure with gradients enabled, and restore the grad mode; after an error the caller does."""
         self.evaluating = True
-        here = autocast_state() if evaluation else autocast
-        if self.watching or self._draws or autocast != here:
-            self._enter_contexts(evaluation, autocast, here)
+        current = autocast_state() if evaluation else autocast
+        if self.watching or self._draws or autocast != current:
+            self._enter_contexts(evaluation, autocast, current)
         mode = torch.is_grad_enabled()
         torch._C._set_grad_enabled(True)
         loss = closure()
@@ -373,14 +372,14 @@ class BatchLoss:
         return loss
 
     def _enter_contexts(
-        self, evaluation: int, autocast: tuple[Autocast, ...], here: tuple[Autocast, ...]
+        self, evaluation: int, autocast: tuple[Autocast, ...], current: tuple[Autocast, ...]
     ) -> None:
         """Enter the contexts for an evaluation."""
         self._entered = True
         if self.watching:
             self._watch_modules(evaluation)
-        if autocast != here:
-            for context in autocast_contexts(autocast, here):
+        if autocast != current:
+            for context in autocast_contexts(autocast, current):
                 self._contexts.enter_context(context)
         if self._draws and capturing():
             self._contexts.enter_context(self._captured_generators().use(evaluation))
@@ -404,9 +403,7 @@ class BatchLoss:
         for module in found.parallel:
             self._use_process_group(module, module.require_backward_grad_sync)
         active = DistributedDataParallel._get_active_ddp_module()
-        if (
-            active is not None
-        ):  # this is inside its forward pass, at whose end it prepares to average gradients
+        if active is not None:  # its forward pass is running, and will prepare to average the gradients
             self._use_process_group(active, False)
 
     def _select(self, batch: Batch, new: Reached) -> tuple[list[Tensor], list[Tensor]]:

@@ -96,7 +96,7 @@ class Part:
 
     def start(self, sign: float) -> Products:
         """Take the gradients, times the sign, and the current weights as the origin; return their inner products."""
-        flat, m, l2 = self.origin.flat, self.m, self.l2
+        flat, m = self.origin.flat, self.m
         gradients = list(map(gradient_of, self.params))
         self.gradients[:] = (
             gradients if self._plain else [as_real(local(each).resolve_conj()) for each in gradients]
@@ -108,31 +108,33 @@ class Part:
             g = flat.chunks
         gg = dot(g, g)
         gm, mm = (0.0, 0.0) if m is None else (sign * dot(g, m.chunks), m.dot(m))
-        if not l2:
+        products = Products(gg, gm, mm, magnitude=gg)
+        if self.l2:
+            products = self._with_l2(products, g, sign)
+        else:
             self.origin.save()
-            return self._all_reduce(Products(gg, gm, mm, magnitude=gg))
+        return Products(*all_reduce(products, self._groups)) if self._groups else products
+
+    def _with_l2(self, products: Products, g: Sequence[Tensor], sign: float) -> Products:
+        """Save the origin, and replace the gradient g in inner products by g + l2 theta."""
+        flat, m, l2 = self.origin.flat, self.m, self.l2
         if flat.contiguous:
             self.origin.save()
             theta_g = sign * dot(g, flat.chunks)
-        else:
+        else:  # g is in the memory of the origin
             theta_g = sign * flat.dot_with(self.origin.params)
             self.origin.save()
         theta_theta = flat.dot(flat)
         theta_m = 0.0 if m is None else flat.dot(m)
-        products = Products(
-            gg=gg + 2 * l2 * theta_g + l2 * l2 * theta_theta,
-            gm=gm + l2 * theta_m,
-            mm=mm,
+        return Products(
+            gg=products.gg + 2 * l2 * theta_g + l2 * l2 * theta_theta,
+            gm=products.gm + l2 * theta_m,
+            mm=products.mm,
             theta_theta=theta_theta,
             theta_g=theta_g + l2 * theta_theta,
             theta_m=theta_m,
-            magnitude=gg + l2 * l2 * theta_theta,
+            magnitude=products.gg + l2 * l2 * theta_theta,
         )
-        return self._all_reduce(products)
-
-    def _all_reduce(self, products: Products) -> Products:
-        """Sum inner products over the processes that hold shards of the weights."""
-        return Products(*all_reduce(products, self._groups)) if self._groups else products
 
     def exact_products(self, sign: float, beta: float) -> tuple[Scalar, Scalar]:
         """g.m and m.m for the new m = g + beta m, computed from the vectors themselves."""
@@ -239,10 +241,8 @@ class Direction:
         self._finite = both.isfinite() if isinstance(both, Tensor) else math.isfinite(both)
         self._norm = sqrt(mm)
         self._penalties = [
-            Penalty(
-                part.l2, *map(self.scalar, (each.theta_theta, each.theta_g + beta * each.theta_m, square))
-            )
-            for part, each, (_, square) in zip(self._parts, products, pairs, strict=True)
+            Penalty(part.l2, *map(self.scalar, (each.theta_theta, each.theta_g + beta * each.theta_m, dd)))
+            for part, each, (_, dd) in zip(self._parts, products, pairs, strict=True)
             if part.l2
         ]
         return Slope(self._norm, -safe_ratio(gm, self._norm) + (gg - gg))  # plus NaN if g is not finite
@@ -290,11 +290,7 @@ class Direction:
             part.prepare_step(scale, distance, self._sign, self._beta, self._finite) for part in self._parts
         ]
         self._moved = True
-        return [
-            *chain(*moves),
-            *kernels.prepare_clear_caches(),
-            partial(setattr, self, "_moved", False),
-        ]
+        return [*chain(*moves), *kernels.prepare_clear_caches(), partial(setattr, self, "_moved", False)]
 
     def load(self, state: Mapping[Tensor, dict[str, Any]]) -> None:
         """Load each parameter's m from its entry "direction" in the optimizer's state, and keep it there from now on.
@@ -304,23 +300,17 @@ class Direction:
         Raises:
             ValueError: if its shape is not that of the parameter.
         """
-        if not any(part.m for part in self._parts):
-            return
-        for own in state.values():
-            if "direction" in own:
-                own["direction"] = own[
-                    "direction"
-                ].clone()  # it may be a view of an earlier direction's buffer
-        for part in self._parts:
-            if part.m is None:
-                continue
-            for param, view in zip(part.params, part.m.views, strict=True):
+        parts = [(part.params, part.m.views) for part in self._parts if part.m is not None]
+        for own in state.values() if parts else ():
+            if "direction" in own:  # it may be a view of an earlier direction's buffer
+                own["direction"] = own["direction"].clone()
+        for params, views in parts:
+            for param, view in zip(params, views, strict=True):
                 own = state[param]
                 if "direction" in own:
                     view.copy_(valid_direction(own["direction"], param))
-                own["direction"] = sharded_like(
-                    torch.view_as_complex(view) if param.is_complex() else view, param
-                )
+                m = torch.view_as_complex(view) if param.is_complex() else view
+                own["direction"] = sharded_like(m, param)
 
 
 def is_nonzero(scale: Scalar) -> TypeGuard[float]:

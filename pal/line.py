@@ -72,28 +72,28 @@ class FlatBuffer:
         views: a view of the buffer for each tensor, with the tensor's shape and, if it is dense, its strides.
         chunks: views of the buffer as vectors that are short enough for accurate inner products.
         contiguous: whether the buffer is on the CPU and all views are contiguous; then `chunks_of` splits
-            contiguous tensors of these shapes into the same vectors, without copying them here first.
+            contiguous tensors of these shapes into the same vectors, without copying them into the buffer first.
     """
 
     def __init__(self, like: Sequence[Tensor]) -> None:
         sizes = [tensor.numel() for tensor in like]
         self.buffer = torch.zeros(sum(sizes), dtype=like[0].dtype, device=like[0].device)
         pieces = self.buffer.split(sizes)
-        here = on_host(self.buffer)
+        host = on_host(self.buffer)
         self.chunks: list[Tensor] = (
             [chunk for piece in pieces for chunk in piece.split(CPU_CHUNK)]
-            if here
+            if host
             else list(self.buffer.split(DEVICE_CHUNK))
         )
         self.views = [
             piece.as_strided(
                 tensor.shape,
-                tensor.stride() if is_dense(tensor) else contiguous_strides(tensor.shape),
+                tensor.stride() if is_dense(tensor) else torch.empty(tensor.shape, device="meta").stride(),
                 piece.storage_offset(),
             )
             for tensor, piece in zip(like, pieces, strict=True)
         ]
-        self.contiguous = here and all(view.is_contiguous() for view in self.views)
+        self.contiguous = host and all(view.is_contiguous() for view in self.views)
 
     def copy(self, tensors: list[Tensor]) -> None:
         """Copy the tensors into the buffer."""
@@ -158,13 +158,13 @@ class Movable:
                 return []
             if skip is None:
                 return kernels.prepare_descent(self.tensors, direction, scale, decay, fused)
-            scale_here: float | Tensor = scale
+            device_scale: float | Tensor = scale
         else:
-            scale_here = scale.to(first.device, non_blocking=True)
-            size = scale_here.abs()
+            device_scale = scale.to(first.device, non_blocking=True)
+            size = device_scale.abs()
             skip = torch.where((size > 0) & (size < math.inf), 0.0, 1.0).float()
-            scale_here = scale_here.float() if fused else scale_here
-        return kernels.prepare_masked_descent(self.tensors, direction, scale_here, decay, skip, fused)
+            device_scale = device_scale.float() if fused else device_scale
+        return kernels.prepare_masked_descent(self.tensors, direction, device_scale, decay, skip, fused)
 
 
 class Origin:
@@ -287,14 +287,14 @@ class Line:
         Returns:
             The losses, [len(distances)].
         """
-        here = self._distance
+        distance_before = self._distance
         values: list[Tensor] = []
         try:
             for distance in distances:
                 self.move(distance)
                 values.append(closure().detach().clone())
         finally:
-            self.move(here)
+            self.move(distance_before)
         return torch.stack(values)
 
 
@@ -323,15 +323,6 @@ def is_dense(tensor: Tensor) -> bool:
             return False
         filled *= size
     return True
-
-
-def contiguous_strides(shape: torch.Size) -> tuple[int, ...]:
-    """Strides of a contiguous tensor.
-
-    >>> contiguous_strides(torch.Size([2, 3, 4]))
-    (12, 4, 1)
-    """
-    return tuple(math.prod(shape[i + 1 :]) for i in range(len(shape)))
 
 
 def on_host(tensor: Tensor) -> bool:

@@ -135,51 +135,51 @@ class Reached:
 def reach(closure: Callable[[], Any], others: Iterable[nn.Module] = ()) -> Reached:
     """Find everything that a closure can reach; `others` are modules that belong to it in any case."""
     found, roots = Reached(), list(others)
-    for kind, thing in follow([closure]):
+    for kind, item in follow([closure]):
         if kind is Kind.MODULE:
-            roots.append(thing)
+            roots.append(item)
         elif kind is Kind.TENSOR:
-            found.tensors.append(thing)
+            found.tensors.append(item)
         else:
-            found.generators.append(thing)
+            found.generators.append(item)
     collect_modules(roots, found)
     return found
 
 
-def follow(things: Iterable[Any]) -> Iterator[tuple[Kind, Any]]:
+def follow(roots: Iterable[Any]) -> Iterator[tuple[Kind, Any]]:
     """Follow references from some objects to modules, tensors and random generators, at any depth."""
-    pending = list(things)
+    pending = list(roots)
     seen: set[int] = set()
     while pending and len(seen) < MAX_OBJECTS:
-        thing = pending.pop()
-        kind = kind_of(type(thing))
-        if kind is Kind.IGNORED or id(thing) in seen:
+        item = pending.pop()
+        kind = kind_of(type(item))
+        if kind is Kind.IGNORED or id(item) in seen:
             continue
-        seen.add(id(thing))
+        seen.add(id(item))
         if kind is Kind.FUNCTION:
-            pending += variables(thing)
+            pending += variables(item)
         elif kind is Kind.CLASS:
-            pending += members(thing)
+            pending += members(item)
         elif kind is Kind.OTHER:
-            pending += contents(thing)
-        elif kind is not Kind.MODULE or isinstance(thing, nn.Module):  # a weak proxy may be of something else
-            yield kind, thing
+            pending += contents(item)
+        elif kind is not Kind.MODULE or isinstance(item, nn.Module):  # a weak proxy may be of something else
+            yield kind, item
 
 
-def contents(thing: Any) -> Iterable[Any]:
+def contents(item: Any) -> Iterable[Any]:
     """The objects to which an object refers."""
-    if isinstance(thing, MethodType):
-        return thing.__self__, thing.__func__
-    if isinstance(thing, partial):
-        return thing.func, *thing.args, *thing.keywords.values()
-    if isinstance(thing, dict):
-        return thing.values() if len(thing) <= MAX_OBJECTS else ()
-    if isinstance(thing, list | tuple | set | frozenset | deque):
-        return thing if len(thing) <= MAX_OBJECTS else ()
+    if isinstance(item, MethodType):
+        return item.__self__, item.__func__
+    if isinstance(item, partial):
+        return item.func, *item.args, *item.keywords.values()
+    if isinstance(item, dict):
+        return item.values() if len(item) <= MAX_OBJECTS else ()
+    if isinstance(item, list | tuple | set | frozenset | deque):
+        return item if len(item) <= MAX_OBJECTS else ()
     return [
-        type(thing),
-        *getattr(thing, "__dict__", {}).values(),
-        *(getattr(thing, name, None) for name in slots(type(thing))),
+        type(item),
+        *getattr(item, "__dict__", {}).values(),
+        *(getattr(item, name, None) for name in slots(type(item))),
     ]
 
 
@@ -243,9 +243,7 @@ def collect_modules(roots: Iterable[nn.Module], found: Reached) -> None:
     while pending:
         module = pending.pop()
         attributes = module.__dict__
-        if (
-            id(attributes) in seen
-        ):  # not of the module: frameworks wrap modules in proxies that share attributes
+        if id(attributes) in seen:  # not id(module): proxies of frameworks share attributes with their module
             continue
         seen.add(id(attributes))
         found.modules.append(module)
@@ -287,14 +285,14 @@ def collect_attributes(attributes: dict[str, Any], found: Reached, held: list[An
             found.containers.append(value)
 
 
-def collect_generators(things: list[Any], found: Reached) -> list[nn.Module]:
+def collect_generators(roots: list[Any], found: Reached) -> list[nn.Module]:
     """Add the random generators to which attributes of modules lead, and return the modules to which they lead."""
     modules: list[nn.Module] = []
-    for kind, thing in follow(things):
-        if kind is Kind.GENERATOR and not any(thing is each for each in found.generators):
-            found.generators.append(thing)
+    for kind, item in follow(roots):
+        if kind is Kind.GENERATOR and not any(item is each for each in found.generators):
+            found.generators.append(item)
         elif kind is Kind.MODULE:
-            modules.append(thing)
+            modules.append(item)
     return modules
 
 
