@@ -18,13 +18,13 @@ from torch import Tensor
 
 from pal import kernels
 from pal.kernels import Call
-from pal.line import Flat, Movable, Origin, dot, in_pieces, ratio, real, root, total
+from pal.line import CHUNK, Flat, Movable, Origin, dot, in_pieces, ratio, real, root, total
 from pal.parabola import Scalar
 from pal.sharding import dealt, like, local, sharing, summed
 
 gradient_of = attrgetter("grad")
 
-CANCELLED = 1e-4
+CANCELLED = 0.1
 """A norm² this much smaller than its terms has lost digits, and is computed from the vector itself."""
 
 
@@ -126,25 +126,28 @@ class Part:
         return Products(*summed(products, self._sharing)) if self._sharing else products
 
     def form(self, sign: float, beta: float) -> tuple[Scalar, Scalar]:
-        """g.d and d.d of the vectors themselves, for where the products cancel."""
-        room = self.origin.room
-        room.copy(self.gradients)
-        room.buffer.mul_(sign)
-        if self.l2:
-            kernels.add_(room.views, self.origin.params, self.l2)
-        gd = room.dot(room)
-        if self.m is not None:
-            gd = gd + beta * room.dot(self.m)
-            room.buffer.add_(self.m.buffer, alpha=beta)
-        gd, dd = summed([gd, room.dot(room)], self._sharing)
-        self.origin.save()
+        """g.d and d.d of the vectors themselves, in float64, for where the products cancel. On the CPU only."""
+        gd = dd = 0.0
+        adapted = self.origin.room.views if self.m is None else self.m.views
+        for vectors in zip(self.gradients, self.origin.room.views, adapted, strict=True):
+            for gradient, weight, m in zip(
+                *(vector.reshape(-1).split(CHUNK) for vector in vectors), strict=True
+            ):
+                g = sign * gradient.double() + self.l2 * weight.double()
+                d = g if self.m is None else g + beta * m.double()
+                gd, dd = gd + torch.dot(g, d).item(), dd + torch.dot(d, d).item()
+        gd, dd = summed([gd, dd], self._sharing)
         return gd, dd
 
     def probing(self, scale: Scalar, sign: float, beta: float) -> list[Call]:
         """Prepare: theta <- theta - scale (g + beta m), from the origin."""
         move = self.origin.movable.descent
-        calls = move(self.gradients, sign * scale, sign * self.l2)
-        return calls if self.m is None else calls + move(self.m.views, beta * scale)
+        if self.m is None:
+            return move(self.gradients, sign * scale, sign * self.l2)
+        if self.m.buffer.itemsize < 4:  # which would round in between
+            pairs = zip(self.gradients, self.m.views, strict=True)
+            return move([sign * g.float() + beta * m.float() for g, m in pairs], scale, self.l2)
+        return move(self.gradients, sign * scale, sign * self.l2) + move(self.m.views, beta * scale)
 
     def finishing(
         self, scale: Scalar, distance: Scalar, sign: float, beta: float, finite: bool | Tensor
