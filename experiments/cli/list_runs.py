@@ -18,11 +18,7 @@ Row = dict[str, Any]
 RESULTS = ("status", "final_train_loss", "final_val_accuracy", "test_accuracy", "seconds")
 """Columns that are always shown, after what tells the runs apart."""
 
-SHORT = {
-    "train_loss": "final_train_loss",
-    "val_accuracy": "final_val_accuracy",
-    "val_loss": "final_val_loss",
-}
+SHORT = {"train_loss": "final_train_loss", "val_accuracy": "final_val_accuracy", "val_loss": "final_val_loss"}
 """Names that people use for results."""
 
 HIGH = ("accuracy",)

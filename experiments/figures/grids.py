@@ -47,8 +47,7 @@ def sensitivity(runs: pd.DataFrame, problem: str) -> Figure:
         axes.set_xlabel(name)
     grid[0].set_ylim(low - margin, high + margin)
     figure.suptitle(
-        f"{problem}: what one hyper-parameter does (mean over the others; triangles: below)",
-        fontsize=10,
+        f"{problem}: what one hyper-parameter does (mean over the others; triangles: below)", fontsize=10
     )
     return figure
 

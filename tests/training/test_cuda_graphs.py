@@ -30,10 +30,7 @@ EAGER = [name for name in OPTIMIZERS if name not in CAPTURED]
 SETTINGS = {"pal": {"beta": 0.4, "alpha": 1.2}, "sgd": {"lr": 0.05}}
 
 
-GPU = [
-    pytest.mark.gpu,
-    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"),
-]
+GPU = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")]
 os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # as the launcher does
 
 

@@ -87,7 +87,6 @@ CLAIMS = [
         0.0,
         _advantage(SCHEDULED, "training loss", "final_train_loss", -1.0, LOG_LOSS),
         "benchmark",
-        "benchmark/",
     ),
     Claim(
         "loss-constant",
@@ -97,7 +96,6 @@ CLAIMS = [
         0.0,
         _advantage(CONSTANT, "training loss", "final_train_loss", -1.0, LOG_LOSS),
         "benchmark",
-        "benchmark/",
     ),
     Claim(
         "accuracy-scheduled",
@@ -109,7 +107,6 @@ CLAIMS = [
         -0.01,
         _advantage(SCHEDULED, "validation accuracy", "test_accuracy", 1.0, ACCURACY),
         "benchmark",
-        "benchmark/",
     ),
     Claim(
         "accuracy-constant",
@@ -119,7 +116,6 @@ CLAIMS = [
         0.0,
         _advantage(CONSTANT, "validation accuracy", "test_accuracy", 1.0, ACCURACY),
         "benchmark",
-        "benchmark/",
     ),
     Claim(
         "sensitivity",
@@ -131,6 +127,5 @@ CLAIMS = [
         0.0,
         _sensitivity,
         "benchmark",
-        "benchmark/",
     ),
 ]

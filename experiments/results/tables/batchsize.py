@@ -1,16 +1,13 @@
 """What strategies make of batches of different sizes, judged by the full-batch loss."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from experiments.results.tables.common import Tables, in_rows, measured_lines
+from experiments.results.tables.common import Run, Tables, in_rows, measured_lines
 from experiments.results.tables.intervals import block_sums
-
-if TYPE_CHECKING:
-    from experiments.runs.finished import FinishedRun
 
 STRATEGIES = ("optimum", "sgd-0.05", "pal", "exact", "sgd-0.1")
 """See `studies.batchsize`; in the order of the full-batch study."""
@@ -19,14 +16,14 @@ MEASURES = ("improvement", "step", "distance")
 """Of each line: decrease of the full-batch loss; how far; minimum of the full-batch loss minus step (distances)."""
 
 
-def batchsize(finished: Sequence["FinishedRun"]) -> Tables:
+def batchsize(finished: Sequence[Run]) -> Tables:
     """strategies: per line and strategy; summary: per problem, batch size and strategy."""
     strategies = pd.concat([_rows(run) for run in finished], ignore_index=True)
     strategies = in_rows(strategies, ["problem", "seed", "at", "size"])
     return {"strategies": strategies, "summary": summary(strategies)}
 
 
-def _rows(run: "FinishedRun") -> pd.DataFrame:
+def _rows(run: Run) -> pd.DataFrame:
     """Every line of a run with every strategy; a step at which anything was not finite is left out."""
     lines = measured_lines(run)
     finite = np.all(
