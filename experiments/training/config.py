@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Annotated, Any, Literal, Self
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from experiments import optimizers
 from experiments.common.errors import UserError, nearest
@@ -22,45 +22,36 @@ class Strict(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _has_known_keys(cls, values: Any) -> Any:
+        """A misspelt key says more than the one that is missing for it."""
+        if not isinstance(values, dict):
+            raise ValueError(f"it must have fields, known are {', '.join(cls.model_fields)}")
+        for name in values:
+            if name not in cls.model_fields:
+                raise ValueError(f"there is no key {name!r}; {nearest(str(name), cls.model_fields)}")
+        return values
+
     @classmethod
     def read(cls, values: Any, where: str) -> Self:
         """The section made of `values`; raises UserError naming `where`, the key, the value and what is allowed."""
         try:
             return cls.model_validate(values)
         except ValidationError as error:
-            raise UserError(f"{where}: {_sentence(cls, error)}") from None
+            raise UserError(f"{where}: {_sentence(error)}") from None
 
 
-def _sentence(model: type[BaseModel], error: ValidationError) -> str:
-    """The most telling mistake of a validation, as one sentence."""
-    # A misspelt key makes two mistakes; that it is unknown says more than that another is missing.
-    first = min(error.errors(), key=lambda mistake: mistake["type"] != "extra_forbidden")
-    path = ".".join(str(part) for part in first["loc"])
-    if not path:
-        return (
-            f"{reprlib.repr(first['input'])} is no set of fields; known are {', '.join(_fields(model, ()))}"
-        )
-    if first["type"] == "extra_forbidden":
-        known = _fields(model, first["loc"][:-1])
-        return f"there is no key {path!r}; {nearest(str(first['loc'][-1]), known)}"
+def _sentence(error: ValidationError) -> str:
+    """The first mistake of a validation, as one sentence."""
+    first = error.errors()[0]
+    path = ".".join(map(str, first["loc"]))
     if first["type"] == "missing":
         return f"the key {path!r} is missing"
-    return f"{path} is {reprlib.repr(first['input'])}; {first['msg'].replace('Input', 'it')}"
-
-
-def _fields(model: type[BaseModel], path: tuple[int | str, ...]) -> list[str]:
-    """Names known at a place inside a model: follows field annotations as far as they are models."""
-    for part in path:
-        field = model.model_fields.get(str(part))
-        if field is not None:
-            model = next((kind for kind in _kinds(field.annotation) if issubclass(kind, BaseModel)), model)
-    return list(model.model_fields)
-
-
-def _kinds(annotation: Any) -> list[type]:
-    if isinstance(annotation, type) and not getattr(annotation, "__args__", ()):
-        return [annotation]
-    return [kind for argument in getattr(annotation, "__args__", ()) for kind in _kinds(argument)]
+    words = first["msg"].removeprefix("Value error, ").replace("Input", "it")
+    if words.startswith("there is no key"):
+        return f"{path}: {words}" if path else words
+    return f"{path + ' is ' if path else ''}{reprlib.repr(first['input'])}; {words}"
 
 
 class RunConfig(Strict):
