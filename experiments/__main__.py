@@ -1,7 +1,17 @@
 """`python -m experiments`."""
 
+import signal
 import sys
 
 from experiments.cli.main import main
 
+
+def stop(*_: object) -> None:
+    """End as Ctrl-C does, with all processes below."""
+    raise KeyboardInterrupt
+
+
+for number in (signal.SIGTERM, signal.SIGHUP):
+    if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup asks
+        signal.signal(number, stop)
 sys.exit(main())

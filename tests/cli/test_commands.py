@@ -82,17 +82,15 @@ def test_a_gpu_that_is_not_there_is_said_before_anything_starts(capsys, runs_roo
     ],
 )
 def test_a_word_out_of_place_is_answered_with_the_usage(words, capsys):
-    with pytest.raises(SystemExit) as caught:
-        cli.main(words)
-    assert caught.value.code == 2
-    assert "usage:" in said(capsys)
+    assert cli.main(words) == 2
+    assert "Usage:" in said(capsys)
 
 
-@pytest.mark.parametrize(("variable", "value"), [("PAL_SLOTS", "two"), ("PAL_TIME_LIMIT", "2 hours")])
+@pytest.mark.parametrize(("variable", "value"), [("SLOTS", "two"), ("TIME_LIMIT", "2 hours")])
 def test_what_make_passes_on_is_checked_too(variable, value, monkeypatch, capsys):
-    monkeypatch.setenv(variable, value)
+    monkeypatch.setenv(f"PAL_{variable}", value)
     assert cli.main(["study", "benchmark"]) == 2
-    assert f"{variable} is '{value}'" in said(capsys)
+    assert re.search(f"--{variable.lower().replace('_', '-')}'.*'{value}'", said(capsys))
 
 
 def test_one_training_is_shown_kept_shown_again_and_done_anew_when_forced(capsys, runs_root):

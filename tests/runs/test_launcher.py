@@ -10,6 +10,7 @@ import threading
 import pytest
 from small_runs import alive, children, record_folder, short, until
 
+from experiments import planning
 from experiments.common.errors import UserError
 from experiments.common.paths import REPOSITORY
 from experiments.runs import launcher, run_directory
@@ -121,6 +122,18 @@ def test_a_killed_launcher_takes_its_worker_along_and_the_next_call_completes(tm
     traces = [(run.directory / "trace.npz").read_bytes() for run in find_finished(configs)]
     monkeypatch.setenv("PAL_RUNS", str(tmp_path / "others"))
     assert traces == [(run_directory.execute(config, train) / "trace.npz").read_bytes() for config in configs]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_command_that_is_asked_to_end_ends_with_its_workers_at_once(number):
+    (config, *_) = planning.select(planning.plan("quick", "benchmark").runs, "digits-cnn,pal")
+    words = ["study", "benchmark", "--only", "digits-cnn,pal", "--slots", "1"]
+    process = subprocess.Popen([sys.executable, "-m", "experiments", *words], cwd=REPOSITORY)
+    until(lambda: worked_on(config))
+    (worker,) = children(process.pid)
+    process.send_signal(number)
+    assert process.wait(timeout=5) == 130
+    assert not alive(worker)
 
 
 def test_at_the_time_limit_runs_save_a_checkpoint_and_the_next_call_continues_there(tmp_path, monkeypatch):
