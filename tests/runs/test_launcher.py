@@ -132,7 +132,7 @@ def test_a_command_that_is_asked_to_end_ends_with_its_workers_at_once(number):
     until(lambda: worked_on(config))
     (worker,) = children(process.pid)
     process.send_signal(number)
-    assert process.wait(timeout=5) == 130
+    assert process.wait(timeout=20) == 130
     assert not alive(worker)
 
 
