@@ -10,7 +10,7 @@ from made import evidence, finished, judged
 from experiments import figures
 from experiments.results.claims import batchsize, capacity
 from experiments.results.claims.verdict import judge
-from experiments.results.tables import fingerprints
+from experiments.results.tables import fingerprints, intervals
 from experiments.results.tables.batchsize import STRATEGIES, summary
 from experiments.results.tables.batchsize import batchsize as batchsize_tables
 from experiments.results.tables.capacity import PARTS
@@ -145,7 +145,8 @@ def correlated(sign, count=8):
 
 
 @pytest.mark.parametrize(("sign", "verdict"), [(1, "supported"), (-1, "contradicted")])
-def test_verdicts_follow_the_rank_correlation(tmp_path, sign, verdict):
+def test_verdicts_follow_the_rank_correlation(tmp_path, sign, verdict, monkeypatch):
+    monkeypatch.setattr(intervals, "RESAMPLES", 500)
     known = evidence(tmp_path, "capacity", runs=correlated(sign))
     for claim in capacity.CLAIMS:
         row = judge(claim, known)
