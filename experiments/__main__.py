@@ -1,5 +1,6 @@
 """`python -m experiments`."""
 
+import os
 import signal
 import sys
 
@@ -14,4 +15,7 @@ def stop(*_: object) -> None:
 for number in (signal.SIGTERM, signal.SIGHUP):
     if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup asks
         signal.signal(number, stop)
-sys.exit(main())
+code = main()
+for stream in (sys.stdout, sys.stderr):
+    stream.flush()
+os._exit(code)  # at once: torch takes a second to be taken apart
