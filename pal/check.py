@@ -20,27 +20,27 @@ ATTEMPTS = 4
 AGREEMENT = 0.1
 """How far a slope may be from its finite difference, and from other such slopes, relative."""
 
-REPEATED = 1e-3
-"""How far a loss may be from l(0) at the same weights, relative."""
+REPEATED = 1e-4
+"""How far a loss may be from l(0) at the same weights, relative, and in tenths of the rounding of the weights."""
 
 
 class ClosureWarning(UserWarning):
     """A closure does not compute one function of the weights, or the gradient is that of another function."""
 
 
-def fits(loss0: float, loss_mu: float, slope: float, mu: float) -> bool:
-    """Whether l(mu) is where the slope points, so that there is nothing to suspect."""
-    return abs(loss_mu - loss0 - slope * mu) <= AGREEMENT * abs(slope * mu)
+def fits(loss0: float, loss_there: float, slope: float, distance: float) -> bool:
+    """Whether the loss at a distance is where the slope points, so that there is nothing to suspect."""
+    return abs(loss_there - loss0 - slope * distance) <= AGREEMENT * abs(slope * distance)
 
 
 def can_tell(
     loss_at: Callable[[float], float], loss0: float, slope: float, mu: float, precision: float
 ) -> bool:
-    """Evaluate the line a little before and behind its origin; warn if this does not fit l(0) and l'(0).
+    """Evaluate the line at its origin and a little further; warn if this does not fit l(0) and l'(0).
 
     The move changes the loss by the root of its precision, which is more than rounding and less than curvature. If all
-    is well that takes two forward passes. If the two losses do not lie on either side of l(0), one at the origin tells
-    another function from a line that bends, or a loss that rounds. A slope must be wrong alike at three distances.
+    is well that takes two forward passes. If the second does not fit, a third on the other side of the origin tells a
+    wrong slope from a line that bends, or a loss that rounds. A slope must be wrong alike at three distances.
 
     Args:
         loss_at: l(s), for s of both signs.
@@ -54,19 +54,21 @@ def can_tell(
     """
     if not (math.isfinite(loss0) and math.isfinite(slope) and loss0 != 0 and slope != 0):
         return False
+    if not abs(loss_at(0.0) - loss0) <= max(REPEATED, 0.1 * precision) * abs(loss0):
+        warn_of_another_function()
+        return True
     distance = math.sqrt(precision) * abs(loss0 / slope)
     responds, ratios = False, list[float]()
     while distance <= mu:
-        behind, ahead = loss_at(-distance), loss_at(distance)
+        ahead = loss_at(distance)
+        if fits(loss0, ahead, slope, distance):
+            return True
+        behind = loss_at(-distance)
         change, bend = ahead - behind, (ahead + behind) / 2 - loss0
         if not math.isfinite(change):
             return False
         responds |= bool(change or bend)
-        if abs(bend) > AGREEMENT * abs(change):
-            if not abs(loss_at(0.0) - loss0) <= REPEATED * abs(loss0):
-                warn_of_another_function()
-                return True
-        elif change:
+        if change and abs(bend) <= AGREEMENT * abs(change):
             ratios.append(change / (2 * distance * slope))
             if abs(ratios[-1] - 1) <= AGREEMENT:
                 return True
@@ -111,6 +113,15 @@ def warn_of_another_slope(ratio: float) -> None:
         "step, a part of "
         "the forward pass (an encoder, a penalty) stands outside of the closure; or it is meant so, as with "
         "straight-through estimators and targets that stop the gradient"
+    )
+
+
+def warn_of_foreign_gradients() -> None:
+    """The closure calls backward, and somebody had called it before."""
+    warn(
+        "the gradients held those of earlier backward passes, which the closure adds to; the optimizer drops them, "
+        "since it knows no closure for their loss. To accumulate, let it evaluate every micro-batch: "
+        "backward(closure) for each, then step()"
     )
 
 

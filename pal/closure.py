@@ -26,6 +26,7 @@ import weakref
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import Any, NamedTuple, cast
 
 import torch
@@ -34,15 +35,17 @@ from torch.distributed import ProcessGroup
 from torch.nn.parallel import DistributedDataParallel
 from torch.nn.parameter import is_lazy
 
-from pal.check import ClosureWarning, warn, warn_if_begun_outside
+from pal import kernels
+from pal.check import ClosureWarning, warn_if_begun_outside, warn_of_foreign_gradients
 from pal.line import on_host
 from pal.randomness import Randomness, Twins, accelerator, capturing
 from pal.reach import Reached, reach, walk
-from pal.sharding import local
-from pal.snapshot import Snapshot, storage
+from pal.snapshot import Snapshot, is_plain
 
 Closure = Callable[[], Any]
 Backward = Callable[[Tensor], Any]
+
+version_of, gradient_of = attrgetter("_version"), attrgetter("grad")
 
 BUDGET = 2**26
 """Bytes of other tensors than buffers that are kept by value; frozen weights up to the size of the others."""
@@ -68,9 +71,9 @@ class Autocast(NamedTuple):
 
 def autocasts() -> tuple[Autocast, ...]:
     """The autocasts here, of the CPU and of the accelerator; nothing where neither is on."""
-    device = accelerator()
-    if not torch.is_autocast_enabled("cpu") and (device is None or not torch.is_autocast_enabled(device)):
+    if not torch._C._is_any_autocast_enabled():
         return ()
+    device = accelerator()
     cached = torch.is_autocast_cache_enabled()
     return tuple(
         Autocast(kind, torch.is_autocast_enabled(kind), torch.get_autocast_dtype(kind), cached)
@@ -111,7 +114,6 @@ class Batch:
         reached: what the closures reach.
         kept: tensors to keep by value, besides buffers.
         shy: those of them that are written to only if they have changed.
-        weights: where the weights that move lie in memory.
         trusted: tensors not kept, with the versions they had.
         stashed: gradients that are put aside during a further evaluation.
     """
@@ -123,7 +125,6 @@ class Batch:
     reached: Reached = field(default_factory=Reached)
     kept: list[Tensor] = field(default_factory=list)
     shy: list[Tensor] = field(default_factory=list)
-    weights: set[int] = field(default_factory=set)
     trusted: list[tuple[Tensor, int]] = field(default_factory=list)
     stashed: list[tuple[Tensor, Tensor | None]] = field(default_factory=list)
 
@@ -172,9 +173,10 @@ class BatchLoss:
         self._params = params
         self._named = list(modules)
         self._check = check
-        self._seen: weakref.WeakSet[nn.Module] = weakref.WeakSet()
+        self._seen: list[weakref.ref[nn.Module]] = []
         self._open: list[Batch] = []  # one or none: clearing a list is what an interrupt cannot come into
         self._contexts = ExitStack()
+        self._prepared = False  # whether anything was entered there
         self.doubted = False
         self.cleared = False
         self._left: tuple[Callable[[], Tensor | None], int] = nothing, 0  # the gradient of the last step
@@ -236,6 +238,11 @@ class BatchLoss:
         """Whether backward scaled a loss of this step before it differentiated."""
         return any(not is_one(term.factor) for batch in self._open for term in batch.terms)
 
+    @property
+    def factor(self) -> float | Tensor:
+        """By what backward scaled the first loss of this step."""
+        return self._open[0].terms[0].factor
+
     def loss(self) -> Tensor:
         """The loss of the step at the origin, as it was measured."""
         return added([term.of_step(term.loss) for term in self._open[0].terms])
@@ -270,18 +277,10 @@ class BatchLoss:
 
     def _measure(self, closure: Closure, backward: Backward) -> Tensor:
         params = self._params()
-        if not self._open:
-            self._open.append(Batch())
-            self.evaluations = 0
-            foreign = self._check and self._is_foreign(params)
-            for param in params:
-                param.grad = None
-        else:
-            foreign = False
-        batch = self._open[0]
+        batch, foreign = self._begin(params)
         gradients = [(param.grad, version(param.grad)) for param in params] if batch.terms else None
-        versions = [version(param) for param in params]
-        self._note(batch, reach(closure, [*self._named, *self._seen]), batch.before)
+        versions = list(map(version_of, params))
+        self._note(batch, reach(closure, self._known()), batch.before)
         start, autocast = Randomness(batch.reached.generators), autocasts()
         batch.starts.append(start)
         since = torch.autograd._get_sequence_nr()
@@ -291,37 +290,50 @@ class BatchLoss:
         value = number(loss)
         if self.watching and self._check:
             self.doubted |= warn_if_begun_outside(loss, since, params)
-        written = [param for param, old in zip(params, versions, strict=True) if version(param) != old]
-        if self.watching or written or batch.trusted:
-            self._look_back(batch, written)
+        if self.watching or batch.trusted or list(map(version_of, params)) != versions:
+            self._look_back(
+                batch, [each for each, old in zip(params, versions, strict=True) if each._version != old]
+            )
         if touched(params, gradients):
             self._calls_backward = True
             factor = 1.0
             if foreign and not self.cleared:
-                warn(
-                    "the gradients held those of earlier backward passes, which the closure adds to; the "
-                    "optimizer drops them, "
-                    "since it knows no closure for their loss. To accumulate, let it evaluate every micro-batch: "
-                    "backward(closure) for each, then step()"
-                )
+                warn_of_foreign_gradients()
         else:
             if backward is not plain_backward:
                 value = value.clone()  # which may be scaled in place
             factor = backward_factor(backward, loss)
-        term = Term(closure, start, autocast, value, factor)
-        batch.terms.append(term)
+        batch.terms.append(Term(closure, start, autocast, value, factor))
         self.evaluations += 1
         self._draws |= self.watching and start.drew_on_device()
-        gradient = next((param.grad for param in params if param.grad is not None), None)
-        self._left = weakref.ref(gradient) if gradient is not None else nothing, version(gradient)
+        left = first_gradient(params)
+        self._left = (nothing, 0) if left is None else (weakref.ref(left), left._version)
         return value
+
+    def _begin(self, params: Sequence[Tensor]) -> tuple[Batch, bool]:
+        """The batch of this step, and whether somebody else had put gradients where its own will be."""
+        if self._open:
+            return self._open[0], False
+        self._open.append(Batch())
+        self.evaluations = 0
+        self.cleared = False
+        there, (left, at) = first_gradient(params), self._left
+        kernels.clear_gradients(params)
+        return self._open[0], self._check and there is not None and (
+            there is not left() or there._version != at
+        )
+
+    def _known(self) -> list[nn.Module]:
+        """Modules that belong to every closure."""
+        seen = [module for each in self._seen if (module := each()) is not None]
+        return self._named + seen if seen else self._named
 
     def _again(self, batch: Batch) -> Tensor:
         if self.watching or batch.reached.stateful:  # something may have been made by the first evaluation
             for term in batch.terms:
                 batch.reached.extend(reach(term.closure).without(batch.reached))
         now = Randomness(batch.reached.generators)
-        after = Snapshot(batch.reached, batch.kept, batch.shy, batch.weights)
+        after = Snapshot(batch.reached, batch.kept, batch.shy, self._params())
         stash(batch, self._with_gradients(batch))
         for before in batch.before:
             before.restore()
@@ -347,27 +359,29 @@ class BatchLoss:
     def _evaluate(self, closure: Closure, autocast: tuple[Autocast, ...], evaluation: int) -> Any:
         """Run the closure with gradients enabled; their mode is left to who called."""
         self.busy = True
-        if self.watching:
-            self._watch(evaluation)
-        if evaluation and autocast != (here := autocasts()):
-            for context in around(autocast, here):
-                self._contexts.enter_context(context)
-        if self._draws and capturing():
-            self._contexts.enter_context(self._twins_of_graph().drawing(evaluation))
+        here = autocasts() if evaluation else autocast
+        if self.watching or self._draws or autocast != here:
+            self._prepare(evaluation, autocast, here)
         mode = torch.is_grad_enabled()
         torch._C._set_grad_enabled(True)
         loss = closure()
         torch._C._set_grad_enabled(mode)
-        self._contexts.close()
+        if self._prepared:
+            self._contexts.close()
+            self._prepared = False
         self.busy = False
         return loss
 
-    def _is_foreign(self, params: Sequence[Tensor]) -> bool:
-        """Whether somebody else has put gradients where this step's will be."""
-        self.cleared = False
-        gradient = next((param.grad for param in params if param.grad is not None), None)
-        left, at = self._left
-        return gradient is not None and (gradient is not left() or version(gradient) != at)
+    def _prepare(self, evaluation: int, autocast: tuple[Autocast, ...], here: tuple[Autocast, ...]) -> None:
+        """Enter what goes around an evaluation."""
+        self._prepared = True
+        if self.watching:
+            self._watch(evaluation)
+        if autocast != here:
+            for context in around(autocast, here):
+                self._contexts.enter_context(context)
+        if self._draws and capturing():
+            self._contexts.enter_context(self._twins_of_graph().drawing(evaluation))
 
     def _twins_of_graph(self) -> Twins:
         if self._twins is None:
@@ -380,24 +394,8 @@ class BatchLoss:
     def _note(self, batch: Batch, found: Reached, moments: list[Snapshot]) -> None:
         """Take in what was found, and keep the state of what is new."""
         new = found.without(batch.reached) if batch.reached.modules else found
-        kept: list[Tensor] = []
-        held = [tensor for tensor in new.tensors if not tensor.requires_grad and not tensor.is_inference()]
-        shy: list[
-            Tensor
-        ] = []  # not written to unless they are seen to have changed: other threads may read them
-        if (self.watching or self._writes) and nbytes(held) <= BUDGET:
-            kept += held
-            shy = [] if self._writes else held
-        else:
-            batch.trusted += [(tensor, tensor._version) for tensor in held]
-        if new.frozen and nbytes(new.frozen) <= max(BUDGET, nbytes(self._params())):
-            kept += new.frozen
-        else:
-            batch.trusted += [(tensor, tensor._version) for tensor in new.frozen if not tensor.is_inference()]
-        batch.weights = {
-            storage(local(param)) for param in self._params() if param.requires_grad and not is_lazy(param)
-        }
-        moments.append(Snapshot(new, kept, shy, batch.weights))
+        kept, shy = self._to_keep(batch, new) if new.tensors or new.frozen else ([], [])
+        moments.append(Snapshot(new, kept, shy, self._params()))
         batch.kept += kept
         batch.shy += shy
         batch.reached.extend(new)
@@ -406,6 +404,25 @@ class BatchLoss:
         active = DistributedDataParallel._get_active_ddp_module()
         if active is not None:  # we are inside of its forward pass, and it prepares to synchronise at its end
             self._note_processes(active, False)
+
+    def _to_keep(self, batch: Batch, new: Reached) -> tuple[list[Tensor], list[Tensor]]:
+        """Which tensors to keep by value, and which of these to write to only if they are seen to have changed.
+
+        Other threads may read the latter. Tensors that are too large, or were never seen to change, are trusted.
+        """
+        kept: list[Tensor] = []
+        held = [tensor for tensor in new.tensors if not tensor.requires_grad and not tensor.is_inference()]
+        shy: list[Tensor] = []
+        if held and (self.watching or self._writes) and nbytes(held) <= BUDGET:
+            kept += held
+            shy = [] if self._writes else held
+        else:
+            batch.trusted += [(tensor, tensor._version) for tensor in held]
+        if new.frozen and nbytes(new.frozen) <= max(BUDGET, nbytes(self._params())):
+            kept += new.frozen
+        else:
+            batch.trusted += [(tensor, tensor._version) for tensor in new.frozen if not tensor.is_inference()]
+        return kept, shy
 
     def _look_back(self, batch: Batch, written: list[Tensor]) -> None:
         """Learn from the first evaluation what closures write to."""
@@ -446,7 +463,7 @@ class BatchLoss:
         def meet(module: nn.Module, _: Any) -> None:
             batch = self._open[0]
             if threading.get_ident() == thread and not any(module is each for each in batch.reached.modules):
-                self._seen.add(module)
+                self._seen.append(weakref.ref(module))
                 found = Reached()
                 walk([module], found)
                 self._note(batch, found, batch.late if evaluation else batch.before)
@@ -470,11 +487,12 @@ class BatchLoss:
 
 def number(loss: object) -> Tensor:
     """The loss as 0-dim tensor in float32 or better; raise TypeError if it is anything but one number."""
-    if isinstance(loss, int | float) and not isinstance(loss, bool):
+    if not isinstance(loss, Tensor):
+        if isinstance(loss, bool) or not isinstance(loss, int | float):
+            raise not_one_number(type(loss).__name__)
         return torch.tensor(float(loss), dtype=torch.float64)
-    if not isinstance(loss, Tensor) or loss.numel() != 1:
-        found = f"a tensor of shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else type(loss).__name__
-        raise TypeError(f"the closure must return the loss as a tensor with one element; it returned {found}")
+    if loss.numel() != 1:
+        raise not_one_number(f"a tensor of shape {tuple(loss.shape)}")
     value = loss.detach() if loss.requires_grad else loss
     if value.is_cuda:
         value = value.clone()  # compiled code with CUDA graphs uses the memory of its outputs again
@@ -483,21 +501,29 @@ def number(loss: object) -> Tensor:
     return value.reshape(()) if value.ndim else value
 
 
-@torch.enable_grad()
+def not_one_number(found: str) -> TypeError:
+    """The error of a closure that returns anything but its loss."""
+    return TypeError(f"the closure must return the loss as a tensor with one element; it returned {found}")
+
+
 def backward_factor(backward: Backward, loss: object) -> float | Tensor:
     """Call backward on the loss; give the factor by which the gradient is that of a larger or smaller loss."""
     if not isinstance(loss, Tensor):
-        raise TypeError(
-            f"the closure must return the loss as a tensor with one element; it returned {type(loss).__name__}"
-        )
+        raise not_one_number(type(loss).__name__)
     if not loss.requires_grad:
         raise RuntimeError(
             "the loss returned by the closure has no gradient: compute it with gradients enabled, from the weights "
             "given to the optimizer"
         )
     if backward is plain_backward:
-        backward(loss)
+        loss.backward()  # pyright: ignore[reportUnknownMemberType]
         return 1.0
+    return seen_factor(backward, loss)
+
+
+@torch.enable_grad()
+def seen_factor(backward: Callable[[Tensor], object], loss: Tensor) -> float | Tensor:
+    """Call somebody's backward on the loss; give the factor that it multiplied the loss by."""
     factors: list[Tensor] = []
     handle = loss.register_hook(factors.append)
     backward(loss)
@@ -520,9 +546,9 @@ def is_one(factor: float | Tensor) -> bool:
 
 def stash(batch: Batch, params: Iterable[Tensor]) -> None:
     """Put gradients aside."""
-    batch.stashed += [(param, param.grad) for param in params]
-    for param, _ in batch.stashed:
-        param.grad = None
+    params = list(params)
+    batch.stashed += zip(params, map(gradient_of, params), strict=True)
+    kernels.clear_gradients(params)
 
 
 def unstash(batch: Batch) -> None:
@@ -530,6 +556,14 @@ def unstash(batch: Batch) -> None:
     for param, gradient in batch.stashed:
         param.grad = gradient
     batch.stashed.clear()
+
+
+def first_gradient(params: Sequence[Tensor]) -> Tensor | None:
+    """The first gradient that is there."""
+    for param in params:
+        if (gradient := param.grad) is not None:
+            return gradient
+    return None
 
 
 def touched(params: Sequence[Tensor], gradients: list[tuple[Tensor | None, int]] | None) -> bool:
@@ -549,4 +583,4 @@ def version(tensor: Tensor | None) -> int:
 
 def nbytes(tensors: Iterable[Tensor]) -> int:
     """Size of all tensors together."""
-    return sum(tensor.nbytes for tensor in tensors)
+    return sum(tensor.nbytes for tensor in tensors if is_plain(tensor))

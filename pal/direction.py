@@ -10,16 +10,19 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from functools import partial
 from itertools import chain
-from typing import Any, NamedTuple
+from operator import attrgetter
+from typing import Any, NamedTuple, TypeGuard
 
 import torch
 from torch import Tensor
 
 from pal import kernels
 from pal.kernels import Call
-from pal.line import Flat, Movable, Origin, ratio, real, root, total
+from pal.line import Flat, Movable, Origin, dot, in_pieces, ratio, real, root, total
 from pal.parabola import Scalar
 from pal.sharding import dealt, like, local, sharing, summed
+
+gradient_of = attrgetter("grad")
 
 CANCELLED = 1e-4
 """A norm² this much smaller than its terms has lost digits, and is computed from the vector itself."""
@@ -74,6 +77,7 @@ class Part:
     def __init__(self, params: list[Tensor], decay: Decay, adapted: bool, foreach: bool) -> None:
         self.params = params
         self._sharing = sharing(params[0])
+        self._plain = dealt(params[0]) is None and not params[0].is_complex()
         self.origin = Origin([real(local(param)) for param in params], foreach)
         self.m = Flat(self.origin.params) if adapted else None
         self.gradients: list[Tensor] = []
@@ -84,17 +88,26 @@ class Part:
     def take(self, sign: float) -> Products:
         """Take the gradients, and the present weights as the origin; multiply."""
         room, m, l2 = self.origin.room, self.m, self.l2
-        self.gradients[:] = [
-            real(local(param.grad).resolve_conj()) for param in self.params if param.grad is not None
-        ]
-        room.copy(self.gradients)
-        gg = room.dot(room)
-        gm, mm = (0.0, 0.0) if m is None else (sign * room.dot(m), m.dot(m))
+        gradients = list(map(gradient_of, self.params))
+        self.gradients[:] = (
+            gradients if self._plain else [real(local(each).resolve_conj()) for each in gradients]
+        )
+        if room.in_rows:
+            g: Sequence[Tensor] = in_pieces(self.gradients)
+        else:
+            room.copy(self.gradients)
+            g = room.pieces
+        gg = dot(g, g)
+        gm, mm = (0.0, 0.0) if m is None else (sign * dot(g, m.pieces), m.dot(m))
         if not l2:
             self.origin.save()
             return self._summed(Products(gg, gm, mm, terms=gg))
-        pull = sign * room.dot_with(self.origin.params)
-        self.origin.save()
+        if room.in_rows:
+            self.origin.save()
+            pull = sign * dot(g, room.pieces)
+        else:
+            pull = sign * room.dot_with(self.origin.params)
+            self.origin.save()
         decayed = room.dot(room)
         along = 0.0 if m is None else room.dot(m)
         products = Products(
@@ -133,19 +146,27 @@ class Part:
         calls = move(self.gradients, sign * scale, sign * self.l2)
         return calls if self.m is None else calls + move(self.m.views, beta * scale)
 
-    def finishing(self, scale: Scalar, distance: Scalar, sign: float) -> list[Call]:
-        """Prepare: theta <- theta - scale d from the origin, after decoupled decay; d is in m where there is m."""
+    def finishing(
+        self, scale: Scalar, distance: Scalar, sign: float, beta: float, finite: bool | Tensor
+    ) -> list[Call]:
+        """Prepare: m <- beta m + g, and theta <- theta - scale d from the origin, after decoupled decay."""
         shrunk = self._decoupled * distance if self._decoupled else 0.0
-        if self.m is not None:
-            calls = self.origin.leaving(self.m.views, scale, shrunk=shrunk)
+        origin, m = self.origin, self.m
+        if m is None:
+            calls = origin.leaving(self.gradients, sign * scale, sign * self.l2, shrunk)
+        elif finite is True and moves(scale) and origin.movable.fits(self.gradients):
+            step = kernels.adapted_descent(
+                origin.params, self.gradients, m.views, scale, beta, self.l2, sign < 0
+            )
+            calls = [*origin.returning(shrunk), step]
         else:
-            calls = self.origin.leaving(self.gradients, sign * scale, sign * self.l2, shrunk)
+            calls = self._growing_of(m, sign, beta, finite) + origin.leaving(m.views, scale, shrunk=shrunk)
         return [*calls, self.gradients.clear]  # or they would lie beside the next step's activations
 
-    def growing(self, sign: float, beta: float, finite: bool | Tensor) -> list[Call]:
+    def _growing_of(self, m: Flat, sign: float, beta: float, finite: bool | Tensor) -> list[Call]:
         """Prepare: m <- beta m + g, with the weight decay at the origin; nothing if g is not finite."""
-        m, grow = self.m, self._growing
-        if m is None or grow is None or finite is False:
+        grow = self._growing
+        if grow is None or finite is False:
             return []
         still = None if isinstance(finite, bool) else (~finite).float().to(m.buffer.device, non_blocking=True)
         calls = grow.descent(self.gradients, -sign, sign * (beta - 1), still)
@@ -243,11 +264,11 @@ class Direction:
     def finishing(self, distance: Scalar) -> list[Call]:
         """Prepare the final move to theta + distance d/||d||, with decoupled weight decay and the new m."""
         scale = ratio(distance, self._norm)
-        growths = [part.growing(self._sign, self._beta, self._finite) for part in self._parts]
-        moves = [part.finishing(scale, distance, self._sign) for part in self._parts]
+        moves = [
+            part.finishing(scale, distance, self._sign, self._beta, self._finite) for part in self._parts
+        ]
         self._away = True
         return [
-            *chain(*growths),
             *chain(*moves),
             *kernels.stale_caches(),
             partial(setattr, self, "_away", False),
@@ -268,6 +289,11 @@ class Direction:
                 if "direction" in own:
                     view.copy_(checked(own["direction"], param))
                 own["direction"] = like(torch.view_as_complex(view) if param.is_complex() else view, param)
+
+
+def moves(scale: Scalar) -> TypeGuard[float]:
+    """Whether a number that can be read leads elsewhere."""
+    return not isinstance(scale, Tensor) and scale != 0 and math.isfinite(scale)
 
 
 def checked(direction: Tensor, param: Tensor) -> Tensor:

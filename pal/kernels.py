@@ -5,6 +5,7 @@
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
+from itertools import repeat
 from operator import call
 from typing import TypeVar
 
@@ -14,6 +15,12 @@ from torch.autograd.graph import increment_version
 from torch.nn.utils import parametrize
 
 Call = Callable[[], object]
+
+SGD = partial(
+    torch._fused_sgd_, momentum=0.0, dampening=0.0, nesterov=False, maximize=False, is_first_step=False
+)
+"""SGD's fused kernel, without momentum."""
+
 Result = TypeVar("Result")
 
 
@@ -30,6 +37,11 @@ def add_(targets: list[Tensor], others: list[Tensor], factor: float) -> None:
 def multiply_(targets: list[Tensor], others: list[Tensor]) -> None:
     """Each target <- target * other."""
     torch._foreach_mul_(targets, others)
+
+
+def clear_gradients(params: Iterable[Tensor]) -> None:
+    """Set all gradients to None."""
+    deque(map(setattr, params, repeat("grad"), repeat(None)), 0)
 
 
 def copying(targets: list[Tensor], sources: list[Tensor]) -> Call:
@@ -57,6 +69,25 @@ def descent(
     return [*shrink, partial(torch._foreach_add_, targets, direction, alpha=-scale)]
 
 
+def adapted_descent(
+    targets: list[Tensor],
+    gradients: list[Tensor],
+    m: list[Tensor],
+    scale: float,
+    beta: float,
+    decay: float,
+    maximize: bool,
+) -> Call:
+    """Prepare, in one kernel: m <- beta m + gradient + decay target, then each target <- target - scale m.
+
+    The gradient's sign is turned with `maximize`. For memory as `descent` with `fused` takes it.
+    """
+    increment_version(targets)
+    increment_version(m)
+    keywords = {"lr": scale, "weight_decay": decay, "momentum": beta, "maximize": maximize}
+    return partial(SGD, targets, gradients, m, **keywords)
+
+
 def shrinking(targets: list[Tensor], share: float | Tensor) -> Call:
     """Prepare: each target <- (1 - share) target, with the share cut to [0, 1]."""
     if isinstance(share, Tensor):
@@ -82,20 +113,8 @@ def masked_descent(
 def _fused(
     targets: list[Tensor], direction: list[Tensor], scale: Tensor | float, decay: float, still: Tensor | None
 ) -> Call:
-    return partial(
-        torch._fused_sgd_,
-        targets,
-        direction,
-        [],
-        lr=scale,
-        weight_decay=decay,
-        momentum=0.0,
-        dampening=0.0,
-        nesterov=False,
-        maximize=False,
-        is_first_step=False,
-        found_inf=still,  # what makes the kernel leave everything alone
-    )
+    # found_inf is what makes the kernel leave everything alone
+    return partial(SGD, targets, direction, [], lr=scale, weight_decay=decay, found_inf=still)
 
 
 def _move_one(target: Tensor, d: Tensor, scale: Tensor | float, decay: float, still: Tensor | None) -> None:
@@ -107,7 +126,7 @@ def _move_one(target: Tensor, d: Tensor, scale: Tensor | float, decay: float, st
 
 def stale_caches() -> list[Call]:
     """Prepare to forget what was computed from the weights before they moved and is kept without looking at them."""
-    return [torch.clear_autocast_cache, parametrize._cache.clear]
+    return [torch.clear_autocast_cache, parametrize._cache.clear]  # which torch replaces now and then
 
 
 def run(calls: Iterable[Call], result: Result) -> Result:

@@ -13,7 +13,7 @@ from pal import kernels
 from pal.kernels import Call
 from pal.parabola import Scalar, select
 
-CHUNK = 2**16
+CHUNK = 2**17
 """Numbers in one inner product: longer float32 sums lose digits, and all in float64 would take three times as long."""
 
 LARGEST = 2**24
@@ -65,12 +65,25 @@ class LineRecord:
 
 
 class Flat:
-    """Room for a copy of real tensors of one device and dtype: one buffer, and a view of it for each tensor."""
+    """Room for a copy of real tensors of one device and dtype: one buffer, and a view of it for each tensor.
+
+    Attributes:
+        buffer: the memory.
+        views: it as tensors, strided like those that are copied.
+        pieces: it as vectors, short enough for inner products.
+        in_rows: whether `in_pieces` cuts such tensors themselves into the same vectors.
+    """
 
     def __init__(self, like: Sequence[Tensor]) -> None:
         sizes = [tensor.numel() for tensor in like]
         self.buffer = torch.zeros(sum(sizes), dtype=like[0].dtype, device=like[0].device)
         pieces = self.buffer.split(sizes)
+        here = on_host(self.buffer)
+        self.pieces: list[Tensor] = (
+            [part for piece in pieces for part in piece.split(CHUNK)]
+            if here
+            else list(self.buffer.split(LARGEST))
+        )
         self.views = [
             piece.as_strided(
                 tensor.shape,
@@ -79,7 +92,7 @@ class Flat:
             )
             for tensor, piece in zip(like, pieces, strict=True)
         ]
-        self._chunks = self.buffer.split(CHUNK if on_host(self.buffer) else LARGEST)
+        self.in_rows = here and all(view.is_contiguous() for view in self.views)
 
     def copy(self, tensors: list[Tensor]) -> None:
         """Take the values of the tensors."""
@@ -87,7 +100,7 @@ class Flat:
 
     def dot(self, other: "Flat") -> Scalar:
         """Inner product with another copy of such tensors; a float on the CPU, else a 0-dim tensor."""
-        return dot(self._chunks, other._chunks)
+        return dot(self.pieces, other.pieces)
 
     def dot_with(self, tensors: list[Tensor]) -> Scalar:
         """Inner product with such tensors themselves; afterwards the room may hold anything."""
@@ -95,7 +108,7 @@ class Flat:
             return dot([view.reshape(-1) for view in self.views], [tensor.reshape(-1) for tensor in tensors])
         kernels.multiply_(self.views, tensors)
         if on_host(self.buffer):
-            return sum(chunk.sum().item() for chunk in self._chunks)
+            return sum(piece.sum().item() for piece in self.pieces)
         return self.buffer.sum(dtype=wide(self.buffer))
 
     def norm(self) -> Scalar:
@@ -123,8 +136,16 @@ class Movable:
             if self.on_host
             else first.device.type in ("cpu", "cuda") and first.itemsize < 8
         )
-        self._strides = [tensor.stride() for tensor in self.tensors]
+        self._strides = list(map(Tensor.stride, self.tensors))
         self._fused = foreach and fits and all(map(is_dense, self.tensors))
+
+    def fits(self, direction: list[Tensor]) -> bool:
+        """Whether one kernel can move along the direction, taking memory as it lies."""
+        return (
+            self._fused
+            and direction[0].dtype == self.tensors[0].dtype
+            and list(map(Tensor.stride, direction)) == self._strides
+        )
 
     def descent(
         self, direction: list[Tensor], scale: Scalar, decay: float = 0.0, still: Tensor | None = None
@@ -133,12 +154,7 @@ class Movable:
 
         With a scale of zero, NaN or infinity every bit stays, whatever the direction holds; so too where `still` is 1.
         """
-        first = direction[0]
-        fused = (
-            self._fused
-            and first.dtype == self.tensors[0].dtype
-            and [each.stride() for each in direction] == self._strides
-        )
+        first, fused = direction[0], self.fits(direction)
         if not isinstance(scale, Tensor):
             if scale == 0 or not math.isfinite(scale):
                 return []
@@ -179,10 +195,14 @@ class Origin:
         self, direction: list[Tensor], scale: Scalar, decay: float = 0.0, shrunk: Scalar = 0.0
     ) -> list[Call]:
         """Prepare: go to (1 - shrunk) theta - scale (direction + decay theta), from wherever the weights are."""
+        return self.returning(shrunk) + self.movable.descent(direction, scale, decay)
+
+    def returning(self, shrunk: Scalar = 0.0) -> list[Call]:
+        """Prepare: go to (1 - shrunk) theta, from wherever the weights are."""
         back = [kernels.copying(self.params, self.room.views)]
         if isinstance(shrunk, Tensor) or shrunk:
             back.append(kernels.shrinking(self.params, shrunk))
-        return back + self.movable.descent(direction, scale, decay)
+        return back
 
 
 class Line:
@@ -272,6 +292,16 @@ class Line:
         finally:
             self.move(here)
         return torch.stack(values)
+
+
+def in_pieces(tensors: Sequence[Tensor]) -> list[Tensor]:
+    """Tensors on the CPU as vectors, row by row: views where they are contiguous, as the pieces of a `Flat` in rows."""
+    vectors = list(map(Tensor.ravel, tensors))
+    if max(map(Tensor.numel, vectors)) <= CHUNK:
+        return vectors
+    return [
+        piece for each in vectors for piece in (each.unsafe_split(CHUNK) if each.numel() > CHUNK else (each,))
+    ]
 
 
 def is_dense(tensor: Tensor) -> bool:

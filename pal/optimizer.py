@@ -1,9 +1,9 @@
 """PAL: a direction, a line and a parabola."""
 # pyright: reportPrivateUsage=false, reportPrivateImportUsage=false
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from operator import is_
+from operator import attrgetter, is_
 from typing import Any, cast
 
 import torch
@@ -20,7 +20,9 @@ from pal.parabola import Case, Minimum, Scalar, minimise
 from pal.randomness import Twins, capturing
 from pal.settings import check_group, check_shared
 from pal.sharding import batches, local
-from pal.state import Kept, Processes, as_tensor, fingerprint, growth
+from pal.state import Kept, Processes, as_tensor, fingerprint, growth, undone
+
+kind_of = attrgetter("dtype", "device", "grad.layout")
 
 
 class PAL(torch.optim.Optimizer):
@@ -215,8 +217,6 @@ class PAL(torch.optim.Optimizer):
         """
         return self._kept.batch.register_graph(graph)
 
-    @torch._disable_dynamo
-    @torch.no_grad()
     def step(self, closure: Closure | None = None) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Move the weights to the minimum of the line's parabola.
 
@@ -234,6 +234,15 @@ class PAL(torch.optim.Optimizer):
             RuntimeError: if there is no closure or no gradient, or the call comes from inside of a closure.
             TypeError: if the closure does not return one number.
         """
+        return (
+            untraced(self._whole_step, closure)
+            if torch.compiler.is_compiling()
+            else self._whole_step(closure)
+        )
+
+    @torch.no_grad()
+    def _whole_step(self, closure: Closure | None) -> Tensor:
+        """One step, or none."""
         self._kept.batch.refuse_inside()
         try:
             return self._step(closure)
@@ -328,15 +337,18 @@ class PAL(torch.optim.Optimizer):
             raise RuntimeError(
                 "no parameter given to PAL has a gradient: the loss does not depend on any of them"
             )
-        if any(param.grad is not None and param.grad.layout is not torch.strided for param in present):
-            raise RuntimeError("PAL does not support sparse gradients: build embeddings with sparse=False")
-        layout = [
+        layout: list[Any] = [
             (group["weight_decay"], group["decoupled_weight_decay"], group["beta"] > 0) for group in groups
         ]
-        layout += [(param.dtype, param.device, param.stride()) for param in present]
+        layout += map(kind_of, present)
+        layout += map(Tensor.stride, present)
         same = len(present) == len(kept.present) and all(map(is_, present, kept.present))
         if kept.direction is None or not same or layout != kept.layout:
             kept.direction = None
+            if any(layout is not torch.strided for _, _, layout in map(kind_of, present)):
+                raise RuntimeError(
+                    "PAL does not support sparse gradients: build embeddings with sparse=False"
+                )
             direction = Direction(groups)
             direction.adopt(self.state)
             kept.direction = direction
@@ -355,7 +367,8 @@ class PAL(torch.optim.Optimizer):
                 if param.grad is not None:
                     local(param.grad).div_(scale.to(param.grad.device))
         if kept.fingerprint is not None:
-            kept.batch.rescale(growth(kept.fingerprint, fingerprint(self._params())))
+            grown = growth(kept.fingerprint, fingerprint(self._params()))
+            kept.batch.rescale(undone(grown, kept.batch.factor))
             kept.fingerprint = None
 
     def _average_gradients(self) -> None:
@@ -376,7 +389,8 @@ class PAL(torch.optim.Optimizer):
         """Means over the processes that share the batch, in one message."""
         named = self._kept.processes.group or self._kept.batch.process_group
         groups = batches(self._kept.present[0]) if named is None else [named]
-        if all(group.size() == 1 for group in groups):
+        groups = [group for group in groups if group.size() > 1]
+        if not groups:
             return numbers
         on_host = isinstance(numbers[0], float)
         packed = (
@@ -404,6 +418,12 @@ class PAL(torch.optim.Optimizer):
             precision = max(torch.finfo(param.dtype).eps for param in kept.present)
             kept.looks = ATTEMPTS if can_tell(loss_at, loss0, slope, mu, precision) else kept.looks + 1
             kept.batch.evaluations = evaluations
+
+
+@torch._disable_dynamo
+def untraced(step: Callable[..., Tensor], closure: Closure | None) -> Tensor:
+    """A step that torch.compile is in the middle of: it runs as it is."""
+    return step(closure)
 
 
 def refuse_other_lines(slope: float, square: float) -> None:

@@ -6,17 +6,18 @@ followed to the variables that it names, and these to what they hold. Modules th
 objects are seen when they run, see `pal.closure`.
 """
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+# pyright: reportPrivateUsage=false
 
 import random
 import sys
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from functools import lru_cache, partial
 from types import CodeType, FunctionType, MethodType, ModuleType
-from typing import Any, cast
-from weakref import CallableProxyType
+from typing import Any, NamedTuple, cast
+from weakref import CallableProxyType, WeakSet
 
 import torch
 from torch import Tensor, nn
@@ -40,6 +41,12 @@ LIBRARIES = frozenset(sys.stdlib_module_names) | {
 
 CONTAINERS = (list, set, deque, dict)
 
+MACHINERY = frozenset(nn.Module().__dict__) - {"training"}
+"""Attributes that every module has."""
+
+BARREN: WeakSet[type] = WeakSet()
+"""Classes of modules whose methods were found to lead to no generator."""
+
 
 class Sort(Enum):
     """What to do with an object that was found."""
@@ -49,7 +56,22 @@ class Sort(Enum):
     TENSOR = auto()
     GENERATOR = auto()
     FUNCTION = auto()
+    CLASS = auto()
     OTHER = auto()
+
+
+class Traits(NamedTuple):
+    """What a module is, besides something that holds weights and buffers.
+
+    Attributes:
+        stateful: its plain attributes may be state of a forward pass.
+        parallel: it is DistributedDataParallel.
+        sharded: FSDP2 deals its weights out.
+    """
+
+    stateful: bool
+    parallel: bool
+    sharded: bool
 
 
 @lru_cache(4096)
@@ -66,6 +88,8 @@ def sort(kind: type) -> Sort:
         return Sort.GENERATOR
     if issubclass(kind, FunctionType):
         return Sort.FUNCTION
+    if issubclass(kind, type):
+        return Sort.CLASS
     if issubclass(kind, MethodType | partial | dict | list | tuple | set | frozenset | deque):
         return Sort.OTHER
     library = is_library(kind.__module__) or issubclass(kind, torch.optim.Optimizer)
@@ -85,6 +109,7 @@ class Reached:
         tensors: tensors that the closure holds itself, and plain attributes of modules.
         containers: lists, sets, dictionaries that are plain attributes of modules.
         generators: random generators that are not global.
+        buffers: where modules hold their buffers.
     """
 
     modules: list[nn.Module] = field(default_factory=list)
@@ -95,6 +120,7 @@ class Reached:
     tensors: list[Tensor] = field(default_factory=list)
     containers: list[Any] = field(default_factory=list)
     generators: list[Any] = field(default_factory=list)
+    buffers: list[dict[str, Tensor | None]] = field(default_factory=list)
 
     def parts(self) -> tuple[list[Any], ...]:
         """All the lists."""
@@ -115,9 +141,21 @@ class Reached:
 
 def reach(closure: Callable[[], Any], others: Iterable[nn.Module] = ()) -> Reached:
     """Look for what a closure can reach; `others` are modules known to belong to it."""
-    found = Reached()
-    pending: list[Any] = [closure]
-    roots = list(others)
+    found, roots = Reached(), list(others)
+    for kind, thing in follow([closure]):
+        if kind is Sort.MODULE:
+            roots.append(thing)
+        elif kind is Sort.TENSOR:
+            found.tensors.append(thing)
+        else:
+            found.generators.append(thing)
+    walk(roots, found)
+    return found
+
+
+def follow(things: Iterable[Any]) -> Iterator[tuple[Sort, Any]]:
+    """The modules, tensors and random generators that things lead to, however deep."""
+    pending = list(things)
     seen: set[int] = set()
     while pending and len(seen) < LIMIT:
         thing = pending.pop()
@@ -125,19 +163,14 @@ def reach(closure: Callable[[], Any], others: Iterable[nn.Module] = ()) -> Reach
         if kind is Sort.DULL or id(thing) in seen:
             continue
         seen.add(id(thing))
-        if kind is Sort.MODULE:
-            if isinstance(thing, nn.Module):  # and not another proxy
-                roots.append(thing)
-        elif kind is Sort.TENSOR:
-            found.tensors.append(thing)
-        elif kind is Sort.FUNCTION:
+        if kind is Sort.FUNCTION:
             pending += variables(thing)
-        elif kind is Sort.GENERATOR:
-            found.generators.append(thing)
-        else:
+        elif kind is Sort.CLASS:
+            pending += members(thing)
+        elif kind is Sort.OTHER:
             pending += inside(thing)
-    walk(roots, found)
-    return found
+        elif kind is not Sort.MODULE or isinstance(thing, nn.Module):  # and not another proxy
+            yield kind, thing
 
 
 def inside(thing: Any) -> Iterable[Any]:
@@ -150,13 +183,24 @@ def inside(thing: Any) -> Iterable[Any]:
         return thing.values() if len(thing) <= LIMIT else ()
     if isinstance(thing, list | tuple | set | frozenset | deque):
         return thing if len(thing) <= LIMIT else ()
-    call = getattr(type(thing), "__call__", None)  # noqa: B004 - its function is looked into, not called
-    held = [
-        *class_generators(type(thing)),
+    return [
+        type(thing),
         *getattr(thing, "__dict__", {}).values(),
         *(getattr(thing, name, None) for name in slots(type(thing))),
     ]
-    return [*held, call] if isinstance(call, FunctionType) else held
+
+
+def members(kind: type) -> list[Any]:
+    """Random generators that a class holds, and the functions of its methods."""
+    if kind in BARREN or is_library(kind.__module__):
+        return []
+    values = [
+        getattr(value, "__func__", value)  # of static and class methods
+        for each in kind.__mro__
+        if not is_library(each.__module__)
+        for value in each.__dict__.values()
+    ]
+    return [value for value in values if sort(type(value)) in (Sort.GENERATOR, Sort.FUNCTION)]
 
 
 def variables(function: FunctionType) -> list[Any]:
@@ -202,7 +246,7 @@ def names(code: CodeType) -> tuple[str, ...]:
 def walk(roots: Iterable[nn.Module], found: Reached) -> None:
     """Take in modules, with everything inside of them."""
     seen: set[int] = set()
-    pending = list(roots)
+    pending, held = list(roots), list[Any]()
     while pending:
         module = pending.pop()
         attributes = module.__dict__
@@ -210,58 +254,79 @@ def walk(roots: Iterable[nn.Module], found: Reached) -> None:
             continue
         seen.add(id(attributes))
         found.modules.append(module)
-        children, params = module._modules, module._parameters  # pyright: ignore[reportPrivateUsage]
-        if children:
+        if children := module._modules:
             pending += [child for child in children.values() if child is not None]
-        if params:
-            found.frozen += [
-                param
-                for param in params.values()
-                if param is not None and not param.requires_grad and not is_lazy(param)
-            ]
-        if is_stateful(type(module)):
+        if buffers := module._buffers:
+            found.buffers.append(buffers)
+        for param in module._parameters.values():
+            if param is not None and not param.requires_grad and not is_lazy(param):
+                found.frozen.append(param)
+        traits = traits_of(module.__class__)
+        if traits.stateful:
             found.stateful.append(module)
-            found.generators += class_generators(type(module))
-            look_at_attributes(attributes, found)
-        elif isinstance(module, DistributedDataParallel):
-            found.parallel.append(module)
-        elif hasattr(module, "reshard"):
+            if not is_barren(module.__class__):
+                held.append(module.__class__)
+            look_at_attributes(attributes, found, held)
+        if traits.parallel:
+            found.parallel.append(cast(DistributedDataParallel, module))
+        if traits.sharded:
             found.sharded.append(module)
+        if held and not pending:
+            pending += look_deeper(held, found)
+            held.clear()
 
 
-def look_at_attributes(attributes: dict[str, Any], found: Reached) -> None:
-    """Take in what a forward pass may change in place."""
+def look_at_attributes(attributes: dict[str, Any], found: Reached, held: list[Any]) -> None:
+    """Take in what a forward pass may change in place, and add to `held` what may hold more."""
     for name, value in attributes.items():
         kind = sort(type(value))
-        if kind is Sort.GENERATOR:
-            found.generators.append(value)
-        elif name[0] == "_":  # of the machinery of modules
+        if kind is Sort.DULL or name in MACHINERY:
             continue
-        elif kind is Sort.TENSOR:
+        if kind is not Sort.TENSOR:
+            held.append(value)
+        if name[0] == "_":  # state of the machinery
+            continue
+        if kind is Sort.TENSOR:
             found.tensors.append(value)
-        elif kind is Sort.OTHER and isinstance(value, CONTAINERS) and len(cast(list[Any], value)) <= LIMIT:
+        elif isinstance(value, CONTAINERS) and len(cast(list[Any], value)) <= LIMIT:
             found.containers.append(value)
 
 
-@lru_cache(1024)
-def class_generators(kind: type) -> tuple[Any, ...]:
-    """Random generators that are attributes of a class, shared by its objects."""
-    return tuple(
-        value
-        for each in kind.__mro__
-        if not is_library(each.__module__)
-        for value in each.__dict__.values()
-        if sort(type(value)) is Sort.GENERATOR
-    )
+def look_deeper(things: list[Any], found: Reached) -> list[nn.Module]:
+    """Take in the random generators that things of modules lead to, and give the modules."""
+    modules: list[nn.Module] = []
+    for kind, thing in follow(things):
+        if kind is Sort.GENERATOR and not any(thing is each for each in found.generators):
+            found.generators.append(thing)
+        elif kind is Sort.MODULE:
+            modules.append(thing)
+    return modules
+
+
+def is_barren(kind: type) -> bool:
+    """Whether the methods of a class lead nowhere; it is asked once, since classes hardly ever change."""
+    if kind in BARREN:
+        return True
+    if any(True for _ in follow([kind])):
+        return False
+    BARREN.add(kind)
+    return True
 
 
 @lru_cache(1024)
-def is_stateful(kind: type[nn.Module]) -> bool:
-    """Whether plain attributes of a type of module may be state of a forward pass.
+def traits_of(kind: type[nn.Module]) -> Traits:
+    """What a type of module is.
 
-    Those of torch's own layers are not; those of its distributed wrappers and of scripted modules are not for us.
+    Plain attributes of torch's own layers are no state; those of its distributed wrappers and of scripted modules are
+    not for us.
     """
-    return not kind.__module__.startswith(("torch.nn.", "torch.jit.", "torch.distributed."))
+    torchs = "torch.nn.", "torch.jit.", "torch.distributed."
+    modules = [each for each in kind.__mro__ if issubclass(each, nn.Module)]
+    return Traits(
+        stateful=not all(each.__module__.startswith(torchs) for each in modules),
+        parallel=issubclass(kind, DistributedDataParallel),
+        sharded=hasattr(kind, "reshard"),
+    )
 
 
 def is_library(name: str | None) -> bool:

@@ -1,9 +1,10 @@
 """What modules and tensors are at one moment, and how to make them so again."""
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+# pyright: reportPrivateUsage=false
 
 from collections import deque
-from collections.abc import Collection, Iterable, Sequence
-from operator import is_
+from collections.abc import Iterable, Sequence
+from operator import attrgetter, is_
 from typing import Any
 
 import torch
@@ -12,11 +13,14 @@ from torch.nn.parameter import is_lazy
 
 from pal import kernels
 from pal.reach import Reached
+from pal.sharding import local
 
 PLAIN = (bool, int, float, complex, str, Tensor, list, tuple, type(None))
 """Attributes of these types are state that a forward pass may replace; others are machinery."""
 
 _NOTHING = object()
+
+mode_of = attrgetter("training")
 
 
 class Snapshot:
@@ -29,7 +33,7 @@ class Snapshot:
         reached: modules, containers.
         tensors: other tensors to keep by value, such as frozen weights and what the closure holds itself.
         shy: those of them that are written to only if they have changed.
-        weights: storages of weights that move: what shares their memory moves with them.
+        weights: weights that move: what shares their memory moves with them.
     """
 
     def __init__(
@@ -37,20 +41,21 @@ class Snapshot:
         reached: Reached,
         tensors: Sequence[Tensor] = (),
         shy: Sequence[Tensor] = (),
-        weights: Collection[int] = (),
+        weights: Iterable[Tensor] = (),
     ) -> None:
         self._shy = set(map(id, shy))
         self._modules = list(reached.modules)
-        self._modes = [module.training for module in reached.modules]
+        self._modes = list(map(mode_of, reached.modules))
         self._attributes = [(module.__dict__, module.__dict__.copy()) for module in reached.stateful]
         self._containers = [(container, container.copy()) for container in reached.containers]
-        slots = [slot for module in reached.modules if (slot := module._buffers)]  # pyright: ignore[reportPrivateUsage]
-        self._slots = [(slot, dict(slot.items())) for slot in slots]
+        self._slots = [(slot, dict(slot.items())) for slot in reached.buffers]
         self._tensors: list[Tensor] = []
-        if slots or tensors:
+        self._values: list[Tensor] = []
+        if self._slots or tensors:
             buffers = [buffer for _, slot in self._slots for buffer in slot.values() if buffer is not None]
-            self._tensors = [each for each in writable([*buffers, *tensors]) if storage(each) not in weights]
-        self._values = copies(self._tensors)
+            moving = storages(weights)
+            self._tensors = [each for each in writable([*buffers, *tensors]) if storage(each) not in moving]
+            self._values = copies(self._tensors)
 
     def leave_out(self, modules: Iterable[nn.Module]) -> None:
         """Forget these modules themselves, but not the modules inside of them."""
@@ -68,7 +73,7 @@ class Snapshot:
 
     def restore(self) -> None:
         """Make everything what it was."""
-        if [module.training for module in self._modules] != self._modes:
+        if list(map(mode_of, self._modules)) != self._modes:
             for module, training in zip(self._modules, self._modes, strict=True):
                 module.training = training
         for live, saved in self._attributes:
@@ -126,13 +131,23 @@ def refill(live: Any, saved: Any) -> None:
 def writable(tensors: Iterable[Tensor]) -> list[Tensor]:
     """Those that a copy can be written back to, each once."""
     kept = {
-        id(tensor): tensor
+        id(tensor): in_memory(tensor)
         for tensor in tensors
-        if not (
-            is_lazy(tensor) or tensor.is_inference() or tensor.layout != torch.strided or is_expanded(tensor)
-        )
+        if is_plain(tensor) and not (is_lazy(tensor) or tensor.is_inference() or is_expanded(tensor))
     }
     return list(kept.values())
+
+
+def is_plain(tensor: Tensor) -> bool:
+    """Whether a tensor is one piece of memory: not sparse, not nested."""
+    return tensor.layout is torch.strided and not tensor.is_nested
+
+
+def in_memory(tensor: Tensor) -> Tensor:
+    """The tensor without conjugation and sign that are still to be done, as it lies in memory."""
+    if tensor.is_conj():
+        tensor = tensor.conj()
+    return tensor._neg_view() if tensor.is_neg() else tensor
 
 
 def same(tensor: Tensor, value: Tensor) -> bool:
@@ -143,6 +158,11 @@ def same(tensor: Tensor, value: Tensor) -> bool:
 def storage(tensor: Tensor) -> int:
     """Where the memory of a tensor begins."""
     return tensor.untyped_storage().data_ptr()
+
+
+def storages(weights: Iterable[Tensor]) -> set[int]:
+    """Where the memory of weights begins that move."""
+    return {storage(local(each)) for each in weights if each.requires_grad and not is_lazy(each)}
 
 
 def is_expanded(tensor: Tensor) -> bool:

@@ -115,6 +115,20 @@ def growth(before: Tensor, now: Tensor) -> float | Tensor:
     return known.item() if on_host(known) else known
 
 
+def undone(growth: float | Tensor, seen: float | Tensor) -> float | Tensor:
+    """What to multiply the loss of a step by, if its gradient has grown since `seen` times the loss was differentiated.
+
+    A GradScaler that unscales divides by its scale, the whole of `seen` or all but a 1/n of accumulation. A
+    gradient that is shorter still was clipped, too, which the loss was not.
+    """
+    whole = 1 / torch.as_tensor(growth * seen)
+    known = (whole - whole.round()).abs() <= 1e-3
+    right = torch.where(
+        torch.as_tensor(growth == 1), 1.0, torch.where(known, growth, 1 / torch.as_tensor(seen))
+    )
+    return right.item() if on_host(right) else right
+
+
 def as_tensor(number: Scalar, like: Tensor) -> Tensor:
     """A number of the line as a tensor, as exact as the loss that it was made of."""
     if isinstance(number, Tensor):

@@ -1,7 +1,7 @@
 """What every line search promises about the closure: one function, one batch, nothing left behind by an error.
 
-Each evaluation of a step is held to a copy of the model as it was before the step, at the weights that the
-evaluation saw and with the same random numbers; this asks nothing about how a search goes about it.
+Each evaluation of a step is held to a copy of the model as it was before the step, at the weights that the evaluation
+saw and with the same random numbers; this asks nothing about how a search goes about it.
 """
 
 import copy
@@ -214,9 +214,13 @@ def test_a_closure_that_is_not_one_function_is_noticed(name):
         return (model(x) - y).square().mean()
 
     optimizer = PROBING[name](model.parameters())
-    with pytest.warns(ClosureWarning, match="not the same function each time"):
+
+    def train():
         for _ in range(6):
             optimizer.step(closure)
+
+    with pytest.warns(ClosureWarning, match="not the same function each time"):
+        train()
 
 
 @pytest.mark.parametrize("name", SEARCHES)

@@ -4,7 +4,6 @@ import math
 from collections.abc import Callable
 from functools import partial
 
-import momo
 import numpy as np
 import pytest
 import torch
@@ -42,6 +41,7 @@ def test_follows_the_published_trajectory(case):
 @pytest.mark.parametrize("settings", [{}, {"lr": 0.05, "beta": 0.5}, {"lr": 10.0, "beta": 0.0}])
 @pytest.mark.parametrize("name", PROBLEMS)
 def test_momo_goes_the_way_of_its_authors_package(name, settings):
+    momo = pytest.importorskip("momo")
     problem = PROBLEMS[name]()
     weights, theirs = problem.weights(), problem.weights()
     ours = trajectory(MoMo(weights, **settings), weights, problem.loss)

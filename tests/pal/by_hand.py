@@ -1,4 +1,4 @@
-"""A step of PAL by hand: plain copies of the model, autograd and three numbers; nothing of pal but PAL itself."""
+"""A step of PAL by hand: plain copies of the model, torch's autograd and three numbers."""
 
 import copy
 import math
@@ -119,7 +119,7 @@ def follow(
     tolerance: float = 1e-9,
     closure: Callable[[], Tensor] | None = None,
 ) -> PAL:
-    """Steps of PAL on loss(model), or a closure that enters the model by another door, each held to one by hand."""
+    """Take steps of PAL on loss(model), or on a closure that enters it elsewhere; hold each to the one by hand."""
     optimizer = PAL(moving(model), mu=mu)
     for _ in range(steps):
         right = by_hand(model, loss, mu)

@@ -10,6 +10,7 @@ from by_hand import assert_taken, by_hand, data, perceptron
 from torch import nn
 
 from pal import PAL
+from pal.check import ClosureWarning
 from pal.parabola import Case
 
 X, Y = data()
@@ -325,16 +326,30 @@ def test_two_optimizers_with_one_scaler():
             assert_taken(ours, model, right)
 
 
-def test_an_unscaled_gradient_that_is_clipped_does_not_hide_its_scale():
-    """Clipping after unscaling leaves neither loss nor gradient at the scaler's scale."""
+@pytest.mark.parametrize("way", WAYS[:2], ids=lambda way: way.__name__)
+@pytest.mark.parametrize("limit", [1e6, 1.0])
+def test_clipping_after_unscaling(way, limit):
+    """The loss is that of scale 1, whatever clipping does to the gradient; and of clipping the check says a word."""
     model = perceptron()
-    optimizer, scaler = PAL(model.parameters(), check=False), torch.amp.GradScaler("cpu", init_scale=2.0**10)
-    right = by_hand(model, squares)
-    scaled(optimizer, scaler, lambda: squares(model))
-    scaler.unscale_(optimizer)
-    nn.utils.clip_grad_norm_(model.parameters(), 1e6)  # which leaves these gradients alone
-    optimizer.step()
-    assert_taken(optimizer, model, right)
+    optimizer, scaler = PAL(model.parameters()), torch.amp.GradScaler("cpu", init_scale=2.0**10)
+    loss = lambda model: (model(X) - 9 * Y).square().sum()
+
+    def steps():
+        for _ in range(3):
+            right = by_hand(model, loss)
+            optimizer.backward(lambda: loss(model), lambda value: scaler.scale(value).backward())
+            scaler.unscale_(optimizer)
+            nn.utils.clip_grad_norm_(model.parameters(), limit)
+            returned = scaler.step(optimizer) if way is unscaled_then_scalers_step else optimizer.step()
+            scaler.update()
+            assert returned.item() == pytest.approx(right.loss0, rel=1e-9)
+            assert float(optimizer.line.loss_mu) == pytest.approx(right.loss_mu, rel=1e-9)
+
+    if limit == 1e6:
+        steps()
+    else:
+        with pytest.warns(ClosureWarning, match="gradient is not that of the closure's loss.*clipped"):
+            steps()
 
 
 @pytest.mark.parametrize("around", [contextlib.nullcontext, torch.no_grad])

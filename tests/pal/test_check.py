@@ -1,4 +1,4 @@
-"""The first steps say when a closure is not one function or a gradient not its gradient, and only then."""
+"""The first steps say if a closure is not one function of the weights or a gradient not its own, and only then."""
 
 import copy
 import itertools
@@ -59,7 +59,7 @@ def new_batch_from_a_loader(model, optimizer):
 def late_binding(model, optimizer):
     for _ in range(4):
         for x, y in zip(X.split(4), Y.split(4), strict=True):
-            optimizer.backward(lambda: (model(x) - y).square().mean() / 4)
+            optimizer.backward(lambda: (model(x) - y).square().mean() / 4)  # the fault
         optimizer.step()
 
 
@@ -83,7 +83,44 @@ def foreign_randomness(model, optimizer):
         optimizer.step(lambda: (model(X) * (1 + os.urandom(1)[0] / 255) - Y).square().mean())
 
 
-CHANGING = [new_batch, new_batch_from_a_loader, late_binding, batch_changed_by_index, foreign_randomness]
+def hidden_state_in_a_variable(model, optimizer):
+    """Recurrent, and rebound at every call."""
+    hidden = torch.zeros(4, dtype=X.dtype)
+
+    def loss():
+        nonlocal hidden
+        out = model[1](model[0](X) + hidden)
+        hidden = hidden + out.detach().mean(0) + 1
+        return (model[2](out) - Y).square().mean()
+
+    for _ in range(4):
+        optimizer.step(loss)
+
+
+def hidden_state_in_an_object(model, optimizer):
+    class Holder:
+        hidden = torch.zeros(4, dtype=X.dtype)
+
+    holder = Holder()
+
+    def loss():
+        out = model[1](model[0](X) + holder.hidden)
+        holder.hidden = holder.hidden + out.detach().mean(0) + 1
+        return (model[2](out) - Y).square().mean()
+
+    for _ in range(4):
+        optimizer.step(loss)
+
+
+CHANGING = [
+    hidden_state_in_a_variable,
+    hidden_state_in_an_object,
+    new_batch,
+    new_batch_from_a_loader,
+    late_binding,
+    batch_changed_by_index,
+    foreign_randomness,
+]
 
 
 def clipped_gradient(model, optimizer):
@@ -189,6 +226,25 @@ def test_every_cause_gets_its_sentence(fault, sentence, beta):
     assert said.endswith("check=False"), "the way to switch it off"
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
+@pytest.mark.parametrize("size", [8, 64])
+def test_a_new_batch_at_every_call_is_seen_in_every_dtype(dtype, size):
+    for seed in range(10):
+        torch.manual_seed(seed)
+        centers = torch.randn(10, 20)
+        model = nn.Sequential(nn.Linear(20, 64), nn.ReLU(), nn.Linear(64, 10)).to(dtype)
+        optimizer = PAL(model.parameters())
+
+        def loss(model=model, centers=centers):
+            generator = torch.Generator().manual_seed(int.from_bytes(os.urandom(4), "big"))
+            y = torch.randint(10, (size,), generator=generator)
+            x = centers[y] + torch.randn(size, 20, generator=generator)
+            return cross_entropy(model(x.to(dtype)).float(), y)
+
+        (said,) = sentences(lambda loss=loss, optimizer=optimizer: [optimizer.step(loss) for _ in range(6)])
+        assert said.startswith("the closure is not the same function each time")
+
+
 @pytest.mark.parametrize("fault", [cause for cause, _ in CAUSES], ids=lambda fault: fault.__name__)
 def test_the_check_can_be_switched_off(fault):
     model = perceptron()
@@ -234,9 +290,13 @@ def test_the_gradient_is_looked_at_for_baselines_too():
     for param in model.parameters():
         param.register_hook(lambda g: g * 10)
     optimizer = QLABGrad(model.parameters())
-    with pytest.warns(ClosureWarning, match="gradient is not that of the closure's loss"):
+
+    def train():
         for _ in range(4):
             optimizer.step(lambda: (model(X) - Y).square().mean())
+
+    with pytest.warns(ClosureWarning, match="gradient is not that of the closure's loss"):
+        train()
 
 
 # -- no word for right closures -------------------------------------------------------------------------------

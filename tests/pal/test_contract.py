@@ -1,4 +1,4 @@
-"""The closure's contract: a loss alone, or torch's form with backward inside; plain and under frameworks."""
+"""What a closure may be: a loss alone, or torch's form with backward inside; plain and under frameworks."""
 
 import copy
 import logging
@@ -265,7 +265,7 @@ def test_a_closure_returns_one_number(result, found):
 )
 def test_a_loss_without_gradient_gets_its_sentence(closure):
     weight = torch.ones(2, requires_grad=True)
-    with pytest.raises(RuntimeError, match="^the loss returned by the closure has no gradient"):
+    with pytest.raises(RuntimeError, match=r"^the loss returned by the closure has no gradient"):
         PAL([weight]).step(lambda: closure(weight))
 
 
@@ -273,7 +273,7 @@ def test_a_loss_of_other_weights_gets_its_sentence_every_time():
     weight, other = torch.ones(2, requires_grad=True), torch.ones(2, requires_grad=True)
     optimizer = PAL([weight])
     for _ in range(3):
-        with pytest.raises(RuntimeError, match="^no parameter given to PAL has a gradient"):
+        with pytest.raises(RuntimeError, match=r"^no parameter given to PAL has a gradient"):
             optimizer.step(lambda: other.sum())
 
 

@@ -1,7 +1,7 @@
 """Ctrl-C at any line of pal: weights, statistics, momentum and generators are whole, and the step can be repeated.
 
-A trace function raises KeyboardInterrupt at the n-th line that runs inside of pal, for every n (here a
-sample; all of them in `make test-all`), and the step that follows must be, bit by bit, the one that nobody interrupted.
+A trace function raises KeyboardInterrupt at the n-th line that runs inside of pal, for every n (in `make test` a
+sample, in `make test-all` all of them), and the step that follows must be, bit by bit, the one that nobody interrupted.
 """
 
 import copy
@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 import torch
-from by_hand import data, draws, set_draws
+from by_hand import data, draws
 from torch import nn
 from torch.nn.modules import module as torch_modules
 
@@ -71,14 +71,18 @@ class Training:
         self.optimizer = make(self.model.parameters())
         self.two_halves = two_halves
 
-    def step(self):
+    def calls(self) -> list[Callable[[], Any]]:
+        """What a step consists of."""
         loss = lambda rows=slice(None): (self.model(X[rows]) - Y[rows]).square().mean()
         if not self.two_halves:
-            self.optimizer.step(loss)
-            return
-        for rows in (slice(0, 8), slice(8, 16)):
-            self.optimizer.backward(lambda rows=rows: loss(rows) / 2)
-        self.optimizer.step()
+            return [lambda: self.optimizer.step(loss)]
+        halves = [lambda rows=rows: loss(rows) / 2 for rows in (slice(0, 8), slice(8, 16))]
+        return [*(lambda half=half: self.optimizer.backward(half) for half in halves), self.optimizer.step]
+
+    def step(self, done: int = 0):
+        """A step, of which some calls are done."""
+        for call in self.calls()[done:]:
+            call()
 
 
 class Moment(NamedTuple):
@@ -193,60 +197,98 @@ SITUATIONS = {
         (0, 1, 3),
         (False, True),
     )
-    if not halves  # in two halves an interrupt is not yet undone at every line
+    if not halves or name == "beta 0.4"
 } | {
     "SLS": (SLS, 2, False),
     "exact line search": (lambda params: ExactLineSearch(params, beta=0.4), 2, False),
 }
 
 
-def interrupted_everywhere(make, steps: int, halves: bool, sample: int | None) -> list[str]:
-    """What is not whole, for each line."""
-    training = prepared(make, steps, halves)
-    counting = Interrupt()
-    assert not counting.run(training.step)
-    training.step()
-    undisturbed = moment(training)
-    lines = range(1, counting.lines + 1)
-    chosen = lines if sample is None else sorted(random.Random(0).sample(lines, min(sample, len(lines))))
-    faults = []
-    for at in chosen:
+class Course:
+    """A situation without interrupts: the lines of pal in a step, and the moments around each of its calls."""
+
+    def __init__(self, make, steps: int, halves: bool):
+        counting = Interrupt()
+        assert not counting.run(prepared(make, steps, halves).step)
+        self.lines = counting.lines
         training = prepared(make, steps, halves)
-        before, interrupt = moment(training), Interrupt(at)
-        if not interrupt.run(training.step):
-            continue
-        after = moment(training)
-        training.optimizer.zero_grad()
-        done = difference(after, before) is not None
-        fault = after_step_or_before(training, after, before, make, steps, halves) if done else None
-        if not done:
-            training.step()
+        self.moments = [moment(training)]
+        for call in training.calls():
+            call()
+            self.moments.append(moment(training))
         training.step()
-        fault = fault or difference(moment(training), undisturbed)
-        if fault:
-            faults.append(f"line {at} ({interrupt.place}): {fault}")
+        self.two_steps_on = moment(training)
+
+
+def interrupted(training: Training, at: int, course: Course) -> tuple[int, str | None]:
+    """Interrupt a step; give how many of its calls are done, and what is not whole.
+
+    An interrupt at the beginning of a call or behind its last move finds it not begun or done; otherwise it gives the
+    whole batch up. The step can go on from there.
+    """
+    interrupt = Interrupt(at)
+    if not interrupt.run(training.step):
+        return len(course.moments) - 1, None
+    now = moment(training)
+    for done, expected in enumerate(course.moments):
+        if difference(now, expected) is None:
+            return done, None
+    return 0, f"line {at} ({interrupt.place}): {difference(now, course.moments[0])}"
+
+
+def faults_one_by_one(make, steps: int, halves: bool, sample: int | None) -> list[str]:
+    """Each line in a training of its own; the next step must be the undisturbed one."""
+    course, faults = Course(make, steps, halves), []
+    lines = range(1, course.lines + 1)
+    for at in lines if sample is None else sorted(random.Random(0).sample(lines, min(sample, course.lines))):
+        training = prepared(make, steps, halves)
+        done, fault = interrupted(training, at, course)
+        training.step(done)
+        training.step()
+        fault = fault or difference(moment(training), course.two_steps_on)
+        faults += [] if fault is None else [f"line {at}: {fault}"]
     return faults
 
 
-def after_step_or_before(training, after, before, make, steps, halves) -> str | None:
-    """An interrupt behind the last move finds the step done, and whole."""
-    complete = prepared(make, steps, halves)
-    moment_of_test = draws()
-    complete = prepared(make, steps + 1, halves)
-    expected = moment(complete)
-    set_draws(moment_of_test)
-    return None if difference(after, expected) is None else difference(after, before)
+def faults_in_a_row(make, steps: int, halves: bool) -> list[str]:
+    """Every line, one interrupt after the other in one training; then the steps must be the undisturbed ones."""
+    course, faults = Course(make, steps, halves), []
+    training = prepared(make, steps, halves)
+    for at in range(1, course.lines + 1):
+        done, fault = interrupted(training, at, course)
+        faults += [] if fault is None else [fault]
+        if done or fault or at == course.lines:
+            training.step(done)
+            training.step()
+            fault = None if fault else difference(moment(training), course.two_steps_on)
+            faults += [] if fault is None else [f"after line {at}: {fault}"]
+            training = prepared(make, steps, halves)
+    return faults
+
+
+IN_A_ROW = [
+    "beta 0, 3 steps before",
+    "beta 0.4, 3 steps before",
+    pytest.param("beta 0, 0 steps before", marks=pytest.mark.large),
+    pytest.param("beta 0.4, 0 steps before", marks=pytest.mark.large),
+    pytest.param("beta 0.4, 1 steps before, in two halves", marks=pytest.mark.large),
+]
 
 
 @pytest.mark.parametrize("name", SITUATIONS)
 def test_interrupts_at_a_sample_of_lines(name):
-    assert interrupted_everywhere(*SITUATIONS[name], SAMPLE) == []
+    assert faults_one_by_one(*SITUATIONS[name], SAMPLE) == []
+
+
+@pytest.mark.parametrize("name", IN_A_ROW)
+def test_interrupts_at_every_line_in_a_row(name):
+    assert faults_in_a_row(*SITUATIONS[name]) == []
 
 
 @pytest.mark.large
 @pytest.mark.parametrize("name", SITUATIONS)
 def test_interrupts_at_every_line(name):
-    assert interrupted_everywhere(*SITUATIONS[name], None) == []
+    assert faults_one_by_one(*SITUATIONS[name], None) == []
 
 
 @pytest.mark.parametrize(

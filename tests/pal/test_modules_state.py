@@ -1,7 +1,7 @@
 """What modules keep between batches counts each batch once, in whatever place and by whatever way it is written.
 
-Each case is held to a step by hand: one forward pass of a copy at the present weights says what the state
-must be, another copy in the state of before what the loss at the probe must be.
+Each case is held to a step by hand: one forward pass of a copy at the present weights says what the state must be, and
+another copy in the state of before, what the loss at the probe must be.
 """
 
 import copy
@@ -201,6 +201,36 @@ class InInferenceMode(Running):
         self.scale = scale.clone()
 
 
+class Deleted(Running):
+    """Goes to another name for good."""
+
+    def forward(self, x):
+        if "scale" in self._buffers:
+            first = self.scale
+            del self.scale
+            self.register_buffer("other", first)
+        self.other = 0.5 * self.other + x.detach().abs().mean(0)
+        self.calls += 1
+        return x / self.other
+
+
+class OfAnotherDtype(Running):
+    """Takes another dtype and back."""
+
+    def write(self, value):
+        self.scale = value.float() if self.scale.dtype is torch.float64 else value.double()
+
+
+class BecomesNone(Running):
+    """A value that is used up by the next batch."""
+
+    def forward(self, x):
+        factor = 2.0 if self.scale is None else 1.0
+        self.scale = None if self.scale is not None else x.detach().mean(0)
+        self.calls += 1
+        return x * factor
+
+
 class DetachedInPlace(Running):
     """The state has a graph for a moment."""
 
@@ -210,9 +240,10 @@ class DetachedInPlace(Running):
 
 
 BUFFERS = [
-    InPlace, ThroughData, Replaced, ReplacedInTheDictionary, DataReplaced, Set, ThroughNumpy, ThroughDlpack,
-    ThroughAView, ByUntrackedAddress, Preserved, Resized, Concatenated, Queue, NoneAtFirst,
-    RegisteredOnTheWay, NotSaved, InInferenceMode, DetachedInPlace,
+    Deleted, OfAnotherDtype, BecomesNone,
+    InPlace, ThroughData, Replaced, ReplacedInTheDictionary, DataReplaced, Set, ThroughNumpy,
+    ThroughDlpack, ThroughAView, ByUntrackedAddress, Preserved, Resized, Concatenated, Queue,
+    NoneAtFirst, RegisteredOnTheWay, NotSaved, InInferenceMode, DetachedInPlace,
 ]  # fmt: skip
 
 
@@ -272,6 +303,40 @@ def test_buffers_of_every_layout(buffer):
             return x + 0.1 * self.total.sum()
 
     follow(perceptron(Adding()), squares)
+
+
+FOREIGN = {
+    "sparse": lambda: torch.eye(4).to_sparse(),
+    "sparse by rows": lambda: torch.eye(4).to_sparse_csr(),
+    "nested": lambda: torch.nested.nested_tensor([torch.zeros(2), torch.zeros(3)]),
+    "nested and jagged": lambda: torch.nested.nested_tensor(
+        [torch.zeros(2), torch.zeros(3)], layout=torch.jagged
+    ),
+    "conjugate": lambda: torch.zeros(3, dtype=torch.complex64).conj(),
+    "negative": lambda: torch.zeros(3, dtype=torch.complex64).conj().imag,
+    "of eight bits": lambda: torch.zeros(4).to(torch.float8_e4m3fn),
+    "on no device": lambda: torch.zeros(3, device="meta"),
+    "of inference mode": lambda: torch.inference_mode()(torch.zeros)(3),
+    "for mkldnn": lambda: torch.zeros(4).to_mkldnn(),
+}
+
+
+@pytest.mark.filterwarnings("ignore:.*(Sparse CSR|nested tensors):UserWarning")
+@pytest.mark.parametrize("role", ["buffer", "frozen weight", "attribute"])
+@pytest.mark.parametrize("name", FOREIGN)
+def test_tensors_of_other_kinds_do_no_harm(name, role):
+    tensor = FOREIGN[name]()
+    model = perceptron(nn.BatchNorm1d(4))
+    optimizer = PAL(model.parameters(), beta=0.4)
+    if role == "buffer":
+        model.register_buffer("extra", tensor)
+    elif role == "frozen weight":
+        model.extra = nn.Parameter(tensor, requires_grad=False)
+    else:
+        model.extra = tensor
+    losses = [optimizer.step(lambda: squares(model)).item() for _ in range(4)]
+    assert losses[-1] < losses[0]
+    assert model[1].num_batches_tracked == 4
 
 
 def test_a_buffer_of_two_modules():
@@ -488,7 +553,7 @@ def test_codebooks_follow_the_batch_once():
 )
 @pytest.mark.parametrize("fused", [True, False])
 def test_quantisation_aware_training(fused):
-    """Its observers are buffers of no torch.nn class; fused, the forward pass reads running_var in training."""
+    """Its observers are not torch.nn's; fused, the forward pass reads running_var in training."""
     quantization = pytest.importorskip("torch.ao.quantization")
     torch.manual_seed(0)
     net = nn.Sequential(
@@ -703,12 +768,14 @@ def test_what_only_the_second_evaluation_writes_does_not_stay():
 
 def test_modules_that_nobody_uses_any_more_are_given_back():
     student = perceptron()
-    teacher = perceptron(nn.BatchNorm1d(4), seed=1)
     copies = []
     optimizer, other = PAL(student.parameters()), PAL(student.parameters())
-    optimizer.step(lambda: squares(student) + teacher(X).detach().mean())  # noqa: F821 - deleted below
-    held = weakref.ref(teacher)
-    del teacher
+
+    def taught(teacher):
+        optimizer.step(lambda: squares(student) + teacher(X).detach().mean())
+        return weakref.ref(teacher)
+
+    held = taught(perceptron(nn.BatchNorm1d(4), seed=1))
 
     def copied():
         fast = copy.deepcopy(student)

@@ -1,7 +1,6 @@
 """Both evaluations of a step belong to one function: gradients, autocast, modes, doors and caches are the same in each.
 
-Every kind of closure is held to a step by hand (`by_hand`), which evaluates copies of the model and knows
-nothing of pal.
+Every kind of closure is held to a step by hand (`by_hand`), which evaluates copies and knows nothing of pal.
 """
 
 import copy
@@ -624,12 +623,16 @@ def test_a_module_that_first_runs_in_the_second_evaluation_counts_with_the_first
 
 
 def test_modules_that_nobody_could_find_are_noticed_and_may_be_named():
-    """A model's method behind a call of a library: the closure does not name it, and torch's calls pass it by."""
+    """A method of a model behind a call of a library: the closure does not name it, and no call of torch passes by."""
     model = Scaled()
     closure = hidden(model)
-    with pytest.warns(ClosureWarning, match=r"not the same function each time.*modules="):
+
+    def train():
         for _ in range(3):
             PAL(model.parameters()).step(closure)
+
+    with pytest.warns(ClosureWarning, match=r"not the same function each time.*modules="):
+        train()
     for modules in (model, [perceptron(), model]):
         optimizer = PAL(model.parameters(), modules=modules)
         for _ in range(3):

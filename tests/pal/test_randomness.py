@@ -57,7 +57,7 @@ GLOBAL_DRAWS = {
 
 
 def steps_of(model, count=4, loss=lambda model: (model(X) - Y).square().mean(), **settings):
-    """Steps held to one by hand, with the same draws in both evaluations and the next ones in the next step."""
+    """Take steps, each held to the one by hand; both evaluations draw the same, the next step what comes next."""
     optimizer = PAL(model.parameters(), **settings)
     for _ in range(count):
         right = by_hand(model, loss)
@@ -209,15 +209,142 @@ def in_a_module_of_a_module(generator, draw):
     return lambda: module[0](draw)
 
 
+class Method:
+    """A generator that belongs to a class, used by methods of every kind."""
+
+    noise: Any = None
+    draw: Any = None
+
+    def by_self(self):
+        return type(self).draw(self.noise)
+
+    @classmethod
+    def by_class(cls):
+        return cls.draw(cls.noise)
+
+    @staticmethod
+    def by_name():
+        return Method.draw(Method.noise)
+
+    def __call__(self):
+        return self.by_self()
+
+
+def in_a_class(generator, draw):
+    Method.noise, Method.draw = generator, staticmethod(draw)
+    held = Method()
+    return lambda: held.by_self()
+
+
+def in_a_class_of_a_callable(generator, draw):
+    Method.noise, Method.draw = generator, staticmethod(draw)
+    return Method()
+
+
+def in_a_class_by_a_class_method(generator, draw):
+    Method.noise, Method.draw = generator, staticmethod(draw)
+    return lambda: Method.by_class()
+
+
+def in_a_class_by_a_static_method(generator, draw):
+    Method.noise, Method.draw = generator, staticmethod(draw)
+    return lambda: Method.by_name()
+
+
+class Private(nn.Module):
+    """Names that begin with an underscore are as good as others."""
+
+    def __init__(self, generator):
+        super().__init__()
+        self._noise = generator
+
+    def forward(self, draw):
+        return draw(self._noise)
+
+
+class Nested(nn.Module):
+    """A generator in containers of a module."""
+
+    def __init__(self, generator):
+        super().__init__()
+        self.kept = {"generators": [(generator,)]}
+
+    def forward(self, draw):
+        return draw(self.kept["generators"][0][0])
+
+
+class Holding(nn.Module):
+    """A generator in a plain object of a module."""
+
+    def __init__(self, generator):
+        super().__init__()
+        self.holder = Holder(generator)
+
+    def forward(self, draw):
+        return draw(self.holder.noise)
+
+
+class OfTheClass(nn.Module):
+    """A generator that is an attribute of the class of a module."""
+
+    noise: Any = None
+
+    def forward(self, draw):
+        return draw(self.noise)
+
+
+class Named(nn.Module):
+    """Its forward pass names a global variable."""
+
+    def forward(self, draw):
+        return draw(GLOBAL["noise"])
+
+
+GLOBAL: dict[str, Any] = {}
+
+
+def in_a_private_attribute(generator, draw):
+    module = nn.Sequential(Private(generator))
+    return lambda: module[0](draw)
+
+
+def in_a_container_of_a_module(generator, draw):
+    module = Nested(generator)
+    return lambda: module(draw)
+
+
+def in_an_object_of_a_module(generator, draw):
+    module = Holding(generator)
+    return lambda: module(draw)
+
+
+def in_the_class_of_a_module(generator, draw):
+    OfTheClass.noise = generator
+    module = OfTheClass()
+    return lambda: module(draw)
+
+
+def in_a_global_of_a_forward_pass(generator, draw):
+    GLOBAL["noise"] = generator
+    module = nn.Sequential(Named())
+    return lambda: module[0](draw)
+
+
+def drawn_by_a_helper(draw):
+    return draw(GLOBAL["noise"])
+
+
+def in_a_global_of_a_helper(generator, draw):
+    GLOBAL["noise"] = generator
+    return lambda: drawn_by_a_helper(draw)
+
+
 PLACES = [
-    in_a_cell,
-    in_a_default,
-    in_a_list,
-    in_a_dictionary,
-    in_an_object,
-    in_a_module,
-    in_a_module_of_a_module,
-]
+    in_a_cell, in_a_default, in_a_list, in_a_dictionary, in_an_object, in_a_module, in_a_module_of_a_module, in_a_class,
+    in_a_class_of_a_callable, in_a_class_by_a_class_method, in_a_class_by_a_static_method, in_a_private_attribute,
+    in_a_container_of_a_module, in_an_object_of_a_module, in_the_class_of_a_module, in_a_global_of_a_forward_pass,
+    in_a_global_of_a_helper,
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("place", PLACES, ids=lambda place: place.__name__)
@@ -268,19 +395,23 @@ def test_numpy_is_not_needed(monkeypatch):
 def test_numbers_that_nobody_can_draw_again_are_noticed():
     model, system = perceptron(), random.SystemRandom()
     optimizer = PAL(model.parameters())
-    with pytest.warns(ClosureWarning, match="not the same function each time"):
+
+    def train():
         for _ in range(4):
             optimizer.step(lambda: (model(X) * (1 + system.random()) - Y).square().mean())
+
+    with pytest.warns(ClosureWarning, match="not the same function each time"):
+        train()
 
 
 def test_an_error_gives_the_numbers_back():
     generator, model = torch.Generator().manual_seed(0), perceptron()
     optimizer = PAL(model.parameters())
-    loss = lambda: (
-        (model(X + torch.rand((), generator=generator) + random.random() + np.random.rand()) - Y)
-        .square()
-        .mean()
-    )
+
+    def loss():
+        noise = torch.rand((), generator=generator) + random.random() + np.random.rand()
+        return (model(X + noise) - Y).square().mean()
+
     optimizer.step(loss)
     for calls in (1, 2):
         count, moment, own = [], draws(), generator.get_state()
