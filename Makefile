@@ -1,4 +1,4 @@
-# Every target sets up what it needs; `make help` lists them.
+# Every target sets up the environment that it needs; `make help` lists the targets.
 
 PROFILE    ?= quick
 SLOTS      ?=
@@ -11,7 +11,7 @@ PORT       ?= 9000
 
 .DEFAULT_GOAL := help
 SHELL := bash
-# Dozens of short processes import torch: where this is set, each of them would compile it anew.
+# If this were set, each of dozens of short processes would recompile torch's modules.
 unexport PYTHONDONTWRITEBYTECODE
 export PAL_SLOTS := $(SLOTS)
 export PAL_SLURM := $(SLURM)
@@ -19,16 +19,16 @@ export PAL_TIME_LIMIT := $(TIME_LIMIT)
 export PAL_STARTED := $(if $(TIME_LIMIT),$(shell date +%s))
 
 # -- environment ---------------------------------------------------------------------------------------------
-# An active conda environment named `pal` (environment.yml) is used, and only the project itself installed into it;
-# otherwise .venv is made here, with uv if there is one and else with a uv that pip brings. The project is installed
-# editable, by the locked setuptools, so that `pal` and `experiments` can be imported from anywhere.
+# If a conda environment named `pal` (environment.yml) is active, only the project itself is installed into it.
+# Otherwise .venv is created with uv, which pip installs if there is none. The project is installed editable, by the
+# locked setuptools, so that `pal` and `experiments` can be imported from anywhere.
 EDITABLE := site-packages/__editable__.pal_optimizer-*.pth
 ifeq ($(CONDA_DEFAULT_ENV),pal)
   ENVIRONMENT := $(if $(wildcard $(CONDA_PREFIX)/lib/python3*/$(EDITABLE)),,into-conda)
 else
   ENVIRONMENT := .venv/.ready
   export PATH := $(CURDIR)/.venv/bin:$(CURDIR)/.uv/bin:$(PATH)
-  # An environment whose Python has gone is made anew.
+  # An environment whose Python no longer exists is created again.
   $(shell test -x .venv/bin/python || rm -f .venv/.ready)
 endif
 UV := $(or $(shell command -v uv),.uv/bin/uv)
@@ -40,18 +40,18 @@ INSTALL := $(UV) pip install --quiet --no-deps --no-build-isolation --editable .
 	@test -x .venv/bin/python || { rm -rf .venv && $(UV) venv --quiet --relocatable --python '>=3.11,<3.14' .venv; }
 	@$(UV) pip sync --quiet --python .venv/bin/python requirements.lock
 	@$(INSTALL) .venv/bin/python
-	@# The way from site-packages to the checkout, instead of today's absolute one: both may be moved together.
+	@# A relative path from site-packages to the checkout instead of the absolute one: both can be moved together.
 	@for file in .venv/lib/python3*/$(EDITABLE); do echo ../../../.. > "$$file.new" && mv "$$file.new" "$$file"; done
 	@touch $@
 
 .PHONY: into-conda
 into-conda:
-	@$(INSTALL) "$$(command -v python)" || echo 'Without this, pal can be imported in the checkout only.' >&2
+	@$(INSTALL) "$$(command -v python)" || echo 'Without it, pal can only be imported from within the checkout.' >&2
 
 # -- pipeline ------------------------------------------------------------------------------------------------
-# The quick profile runs from the pipeline at the root; what it makes is never committed, so its lock file stays
-# as committed for git (skip-worktree) while DVC keeps its state in it. The other profiles have a copy of the same
-# pipeline beside their committed results, with a lock file of their own.
+# The quick profile uses the pipeline at the root. Its results are never committed, so git ignores the changes that
+# DVC makes to dvc.lock (skip-worktree). Every other profile has a copy of the pipeline next to its results, with its
+# own lock file.
 ifeq ($(PROFILE),quick)
   PIPELINE := dvc.yaml
 else
@@ -60,10 +60,10 @@ endif
 
 .PHONY: reproduce dry-run
 ifeq ($(ONLY),)
-reproduce: $(ENVIRONMENT) $(PIPELINE)  ## the paper: runs, tables, figures, report (PROFILE=quick, SLOTS=n, FORCE=1, TIME_LIMIT=2h)
+reproduce: $(ENVIRONMENT) $(PIPELINE)  ## reproduce the paper: runs, tables, figures, report (PROFILE=quick, SLOTS=n, FORCE=1, TIME_LIMIT=2h)
 	@git update-index --skip-worktree dvc.lock 2> /dev/null || true
 	@$(if $(FORCE),python -m experiments forget --profile $(PROFILE))
-	@python -m experiments study --profile $(PROFILE)  # of all studies at once: workers start once, not once a stage
+	@python -m experiments study --profile $(PROFILE)  # all studies at once, so that workers start only once
 	@python -m dvc repro --quiet $(if $(FORCE),--force) $(PIPELINE)
 	@python -m experiments claims --profile $(PROFILE) --show
 else
@@ -72,11 +72,11 @@ reproduce: $(ENVIRONMENT)
 	@python -m experiments study --profile $(PROFILE) --only '$(ONLY)'
 endif
 
-dry-run: $(ENVIRONMENT)  ## how many runs are left, and how long they will take (PROFILE=quick, SLURM=file, ONLY='digits-*,pal,seed=0')
+dry-run: $(ENVIRONMENT)  ## count the remaining runs and estimate their time (PROFILE=quick, SLURM=file, ONLY='digits-*,pal,seed=0')
 	@python -m experiments study --profile $(PROFILE) --dry-run $(if $(ONLY),--only '$(ONLY)')
 
 .PHONY: verify
-verify: $(ENVIRONMENT) $(PIPELINE)  ## after a change of code that changes no result: keep the results (PROFILE=quick, SAMPLE=5)
+verify: $(ENVIRONMENT) $(PIPELINE)  ## after a refactoring: keep cached results if a sample of runs still agrees (PROFILE=quick, SAMPLE=5)
 	@python -m experiments verify --profile $(PROFILE) --sample $(SAMPLE)
 
 results/%/dvc.yaml: dvc.yaml profiles/%.yaml
@@ -84,18 +84,18 @@ results/%/dvc.yaml: dvc.yaml profiles/%.yaml
 	@printf 'profile: %s\nroot: ../..\n' $* > $(@D)/params.yaml
 
 .PHONY: omniboard
-omniboard: $(ENVIRONMENT)  ## look at all runs in the browser (PORT=9000; MONGO_URL=... for a MongoDB of your own)
+omniboard: $(ENVIRONMENT)  ## browse all runs (PORT=9000; MONGO_URL=... for your own MongoDB)
 	@python -m experiments omniboard --port $(PORT)
 
 # -- checks --------------------------------------------------------------------------------------------------
 .PHONY: test test-all test-lowest test-slurm test-omniboard check format wheel-check bench
-test: check  ## lint, types and all tests that suit every change
+test: check  ## lint, types and tests: what CI runs
 	@python -m pytest --numprocesses 2 --dist worksteal -m 'not large' --quiet
 
-test-all: check  ## the same and the slow tests
+test-all: check  ## the same with the slow tests
 	@python -m pytest --numprocesses 2 --dist worksteal --quiet
 
-test-lowest: .venv-lowest/.ready  ## the tests of pal/ with the lowest torch that it allows
+test-lowest: .venv-lowest/.ready  ## test pal/ with the lowest supported torch
 	@.venv-lowest/bin/python -m pytest --numprocesses 2 --dist worksteal --quiet tests/pal tests/baselines
 
 .venv-lowest/.ready: pyproject.toml | $(ENVIRONMENT)
@@ -104,31 +104,31 @@ test-lowest: .venv-lowest/.ready  ## the tests of pal/ with the lowest torch tha
 	@$(UV) pip install --quiet --python .venv-lowest/bin/python hypothesis numpy pytest pytest-xdist
 	@touch $@
 
-test-slurm: $(ENVIRONMENT)  ## the quick benchmark on a real SLURM controller on this machine, from Debian's packages
+test-slurm: $(ENVIRONMENT)  ## run the quick benchmark on a local SLURM controller (Debian packages)
 	@tests/slurm/with_slurm.sh python -m pytest tests/slurm --quiet
 
-test-omniboard: $(ENVIRONMENT)  ## Omniboard in a real browser, from installing it to looking at a run (needs Node.js and Chromium)
+test-omniboard: $(ENVIRONMENT)  ## test Omniboard in a browser, from its installation to a run (needs Node.js and Chromium)
 	@cd tools/omniboard && { test -e node_modules/playwright-core || npm ci --no-audit --no-fund --loglevel=error; } && touch node_modules/.ready
 	@python -m pytest tests/omniboard --quiet
 
-check: $(ENVIRONMENT)  ## lint and types
+check: $(ENVIRONMENT)  ## lint and types only
 	@python -m ruff check --quiet . && python -m ruff format --quiet --check .
 	@python -m basedpyright --level error
 
-format: $(ENVIRONMENT)  ## let ruff format the code
+format: $(ENVIRONMENT)  ## format the code and fix what ruff can fix
 	@python -m ruff check --quiet --fix . ; python -m ruff format --quiet .
 
-bench: $(ENVIRONMENT)  ## the benchmarks, one table each
+bench: $(ENVIRONMENT)  ## run the benchmarks; each prints one table
 	@for script in benchmarks/*.py; do PYTHONPATH=. python $$script || exit 1; done
 
-wheel-check: $(ENVIRONMENT)  ## build the wheel of pal, test it outside of the repository with the lowest and the newest torch
+wheel-check: $(ENVIRONMENT)  ## build the wheel of pal and test it outside of the repository, with the lowest and the newest torch
 	@tests/wheel_check.sh python
 
 .PHONY: lock
-lock:  ## compile requirements.lock from pyproject.toml
+lock:  ## update requirements.lock from pyproject.toml
 	@uv pip compile pyproject.toml --group dev --universal --python-version 3.11 --generate-hashes \
 	    --no-header --no-emit-index-url --quiet --output-file requirements.lock
 
 .PHONY: help
-help:  ## this list
+help:  ## list the targets
 	@awk -F ':.*##' '/^[a-z-]+:.*##/ {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)

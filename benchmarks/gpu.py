@@ -1,11 +1,11 @@
-"""Training on a GPU: steps launched kernel by kernel, captured in a CUDA graph, and several runs on one card.
+"""Training on a GPU: eager steps, steps captured in a CUDA graph, and several runs on one card.
 
-One table for each problem, with batches of 128 drawn as in a run:
+One table per problem, with batches of 128 drawn as in a run:
 
-* SGD, PAL: steps a second, of all runs together where several share the card (in processes, as the launcher's slots);
-* PAL / floor: the time of a step divided by that of a step of SGD and one forward pass more;
-* kernels: the part of the time in which kernels run; the rest, the device waits for the host;
-* below: speed of a full-batch line, and its share of plain forward passes.
+* SGD, PAL: steps per second, in total if several runs share the card (in processes, like the launcher's slots);
+* PAL / floor: time of a step divided by that of an SGD step and one more forward pass;
+* kernels: fraction of the time in which kernels run; otherwise the device waits for the host;
+* below: speed of a full-batch line, relative to plain forward passes.
 
     python -m benchmarks.gpu [--problems cifar10-resnet32] [--runs 2 4] [--seconds 10]
 """
@@ -35,13 +35,13 @@ from experiments.training.trainer import Trainer
 DEVICE = torch.device("cuda")
 SHOWN = ["cifar10-resnet32", "cifar10-mobilenetv2", "cifar10-densenet40"]
 BLOCK = 20
-"""Steps that are timed together."""
+"""Number of steps that are timed together."""
 
 FLOOR = "sgd-and-forward"
 
 
 class SGDAndForward(torch.optim.SGD):
-    """A step of SGD and one forward pass more: the least that a search with one more point can cost."""
+    """An SGD step and one more forward pass: the least that a search with one more point can cost."""
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Tensor]) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -77,11 +77,11 @@ MODES = (
     Mode("captured, bfloat16", capture=True, dtype="bfloat16"),
 )
 SHARED = MODES[1]
-"""How steps are taken where several runs share the card."""
+"""How steps are taken if several runs share the card."""
 
 
 def prepared(problem: str, optimizer: str, mode: Mode) -> Trainer:
-    """A training beyond its first steps."""
+    """A training that has taken its first steps."""
     config = resolve(
         "single",
         problem=problem,
@@ -104,7 +104,7 @@ def steps(trainer: Trainer) -> None:
 
 
 def block_times(trainers: Sequence[Trainer], seconds: float) -> list[list[float]]:
-    """Times of blocks of each training in turn, round after round."""
+    """Times of blocks of each training in turn, over several rounds."""
     times: list[list[float]] = [[] for _ in trainers]
     end = time.perf_counter() + seconds
     while time.perf_counter() < end or len(times[0]) < 3:
@@ -114,18 +114,18 @@ def block_times(trainers: Sequence[Trainer], seconds: float) -> list[list[float]
 
 
 def kernel_seconds(trainer: Trainer) -> float:
-    """Time in which kernels run, of a block."""
+    """Time in which kernels run during a block."""
     with profile(activities=[ProfilerActivity.CUDA]) as seen:
         seconds_of(lambda: steps(trainer), DEVICE)
     return sum(event.self_device_time_total for event in seen.key_averages()) / 1e6
 
 
 class Alone(NamedTuple):
-    """What one run at a time does.
+    """Measurements of one run at a time.
 
     Attributes:
-        sgd: Time of a block of SGD's steps.
-        pal: Time of a block of PAL's steps.
+        sgd: Time of a block of SGD steps.
+        pal: Time of a block of PAL steps.
         ratio: PAL / floor.
     """
 
@@ -153,13 +153,13 @@ def row(problem: str, mode: Mode, found: Alone) -> list[str]:
 
 
 def together(problem: str, runs: int, seconds: float) -> list[str]:
-    """A row of the table: several runs at a time, each in a process of its own."""
+    """A row of the table: several runs at a time, each in its own process."""
     speeds = [f"{sum(sharing(problem, name, runs, seconds)):.0f}" for name in ("sgd", "pal")]
     return [SHARED.label, str(runs), *speeds]
 
 
 def sharing(problem: str, optimizer: str, runs: int, seconds: float) -> list[float]:
-    """Steps a second of each of several runs."""
+    """Steps per second of each of several runs."""
     command = [sys.executable, "-m", "benchmarks.gpu", f"--seconds={seconds}", "--share", problem, optimizer]
     several = [
         subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
@@ -167,7 +167,7 @@ def sharing(problem: str, optimizer: str, runs: int, seconds: float) -> list[flo
     ]
     for process in several:
         assert process.stdout is not None
-        if not any(line == "ready\n" for line in process.stdout):  # before it, what a run says of itself
+        if not any(line == "ready\n" for line in process.stdout):  # preceded by messages of the run
             raise SystemExit(f"a run of {problem} with {optimizer} did not begin")
     for process in several:
         assert process.stdin is not None
@@ -177,7 +177,7 @@ def sharing(problem: str, optimizer: str, runs: int, seconds: float) -> list[flo
 
 
 def share(problem: str, optimizer: str, seconds: float) -> None:
-    """In a process of its own: take steps from a line on standard input on; print how many a second."""
+    """In its own process: wait for a line on standard input, take steps, and print how many per second."""
     trainer = prepared(problem, optimizer, SHARED)
     print("ready", flush=True)
     sys.stdin.readline()
@@ -192,7 +192,7 @@ def table(problem: str, runs: Sequence[int], seconds: float) -> Table:
     shown.add_column("steps")
     for column in ("runs", "SGD / s", "PAL / s", "PAL / floor", "kernels, SGD", "kernels, PAL"):
         shown.add_column(column, justify="right")
-    # All are timed before a profiler has looked, which may slow what comes after.
+    # All are timed before profiling, which may slow down what follows.
     timed = [alone(problem, mode, seconds) for mode in MODES]
     for mode, found in zip(MODES, timed, strict=True):
         shown.add_row(*row(problem, mode, found))
@@ -205,7 +205,7 @@ def table(problem: str, runs: Sequence[int], seconds: float) -> Table:
 
 
 def main() -> None:
-    """Print the tables, or one sentence where there is no GPU."""
+    """Print the tables, or one sentence if there is no GPU."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

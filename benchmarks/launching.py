@@ -1,8 +1,8 @@
-"""What many runs cost besides their steps: slots, recognising finished runs, making tables.
+"""The overhead of many runs: slots, recognising finished runs, making tables.
 
-* slots: the same list of new runs with one slot and with two, in turn; median ratio of the times (2 would be perfect).
-* recognise: seconds until a plan of 1,000 finished runs is known to be finished.
-* tables: seconds and peak memory for the benchmark's tables over 1,000 finished runs.
+* slots: the same list of new runs with one slot and with two, in turn; median ratio of the times (2 is ideal).
+* recognise: seconds to recognise that a plan of 1,000 runs is finished.
+* tables: seconds and peak memory for the tables of the benchmark over 1,000 finished runs.
 
     python -m benchmarks.launching [--rounds 3] [--runs 12] [--steps 3000] [--finished 1000]
 """
@@ -32,7 +32,7 @@ from experiments.training.config import RunConfig, resolve
 
 
 def configs(count: int, steps: int) -> list[RunConfig]:
-    """Runs on digits that differ in their seed."""
+    """Runs on digits that differ in the seed only."""
     fields = {
         "problem": "digits-cnn",
         "optimizer": "pal",
@@ -43,7 +43,7 @@ def configs(count: int, steps: int) -> list[RunConfig]:
 
 
 def seconds_with(slots: int, several: list[RunConfig]) -> float:
-    """Wall time of a list of runs, none of which is there."""
+    """Wall time of a list of new runs."""
     shutil.rmtree(runs_root(), ignore_errors=True)
     started = time.perf_counter()
     failures = launcher.launch(several, slots)
@@ -58,7 +58,7 @@ def slot_ratio(rounds: int, several: list[RunConfig]) -> float:
 
 
 def fill(several: list[RunConfig]) -> None:
-    """Make all runs finished: one is executed, the others are copies of it under their own key and config."""
+    """Make all runs finished: one is executed and copied under the keys and configs of the others."""
     first = run_directory.execute(several[0], benchmark.STUDY.run)
     for config in several[1:]:
         folder = runs_root() / run_key(config)
@@ -75,7 +75,7 @@ def recognised(several: list[RunConfig]) -> float:
 
 
 def tabulate(count: int, steps: int) -> None:
-    """In a process of its own: make the tables, print seconds and peak memory in MB."""
+    """In its own process: make the tables; print seconds and peak memory in MB."""
     finished = find_finished(configs(count, steps))
     started = time.perf_counter()
     tables.write("benchmark", "launching", finished, runs_root().parent)

@@ -1,8 +1,8 @@
-"""How fast the full-batch loss is measured along a line, as a share of plain forward passes.
+"""Speed of measuring the full-batch loss along a line, relative to plain forward passes.
 
-A point of the line costs one move of the weights and a forward pass over all batches, which lie ready on the device.
-The table gives examples x points per second of `Line.losses` over `MeanLoss`, divided by those of the same network's
-forward passes alone (median of rounds that follow one another in one process): 1 means that moving costs nothing.
+A point of the line costs one move of the weights and a forward pass over all batches, which are already on the device.
+The table gives examples x points per second of `Line.losses` over `MeanLoss`, and their ratio to those of the same
+network's forward passes alone (median over rounds in one process): 1 means that moving costs nothing.
 
     python -m benchmarks.line_throughput [--seconds 30] [--threads 1] [--device cuda]
 """
@@ -25,7 +25,7 @@ BATCH = 128
 
 
 class Case(NamedTuple):
-    """A network, the shape of its inputs, how many batches, and the share that is required."""
+    """A network, the shape of its inputs, the number of batches, and the required ratio."""
 
     network: str
     shape: tuple[int, ...]
@@ -39,11 +39,11 @@ CASES = (
     Case("resnet20", (3, 32, 32), 4, 0.95),
 )
 POINTS = 4
-"""Of the line, in one round."""
+"""Number of points of the line in one round."""
 
 
 def measured(case: Case, device: torch.device, seconds: float) -> tuple[float, float]:
-    """Examples x points per second along the line, and their share of plain forward passes."""
+    """Examples x points per second along the line, and their ratio to plain forward passes."""
     torch.manual_seed(0)
     layout = torch.channels_last if case.shape[0] == 3 else torch.contiguous_format
     model = models.build(case.network, case.shape, 10).to(device).to(memory_format=layout)
@@ -90,7 +90,7 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     print(f"{arguments.device}, {arguments.threads} thread(s), batches of {BATCH}")
-    print(f"{'network':16}{'examples x points / s':>24}{'share':>8}{'required':>10}")
+    print(f"{'network':16}{'examples x points / s':>24}{'ratio':>8}{'required':>10}")
     for case in CASES:
         speed, share = measured(case, torch.device(arguments.device), arguments.seconds)
         print(f"{case.network:16}{speed:24.0f}{share:8.3f}{case.required:10.2f}", flush=True)

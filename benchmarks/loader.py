@@ -1,11 +1,11 @@
-"""How long a CIFAR-10 batch of 128 takes, augmented and normalised: our loader against torchvision's transforms.
+"""Time of a CIFAR-10 batch of 128, augmented and normalised: our loader and torchvision's transforms.
 
     python benchmarks/loader.py [--batches 60] [--threads 2]
 
-The other side is what users would write: random crop with reflected border, horizontal flip, conversion and
-normalisation by torchvision, in a DataLoader with 2 worker processes, on uint8 tensors (half the time that pictures
-of PIL take). Both sides run in turn, and the fastest round of each, the one least disturbed by whatever else runs,
-is compared. Ends with code 1 if the ratio is below 15.
+The reference is what users would write: random crop with reflected border, horizontal flip, conversion and
+normalisation by torchvision, in a DataLoader with 2 worker processes, on uint8 tensors (which take half the time of
+PIL images). Both run in turn, and the fastest rounds, which are the least disturbed, are compared. Exits with code 1
+if the ratio is below 15.
 """
 
 import argparse
@@ -49,13 +49,13 @@ class Pictures(Dataset[tuple[Tensor, int]]):
 
 
 def endless(loader: DataLoader[tuple[Tensor, int]]) -> Iterator[object]:
-    """Batches of one epoch after the other."""
+    """Batches of successive epochs."""
     while True:
         yield from loader
 
 
 def mean_time(next_batch: Callable[[], object], batches: int) -> float:
-    """Mean seconds of `next_batch`, after a fifth as many batches to warm up."""
+    """Mean seconds of `next_batch`, after warming up with a fifth as many batches."""
     for _ in range(batches // 5):
         next_batch()
     start = time.perf_counter()
@@ -83,7 +83,7 @@ def measure(batches: int) -> tuple[float, float]:
 
 
 def main() -> int:
-    """Measure, print, judge."""
+    """Measure, print, and compare with the required ratio."""
     parser = argparse.ArgumentParser(
         description="CIFAR-10 batches: our loader against torchvision's transforms."
     )

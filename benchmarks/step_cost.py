@@ -1,10 +1,10 @@
-"""What an optimizer step costs, as a ratio to its floor, measured interleaved in one process.
+"""The cost of an optimizer step relative to a floor, measured interleaved in one process.
 
-The floor is a step of SGD with momentum plus one forward pass without gradients: what any search that measures one
-point more must pay. Rounds of one step each follow one another, so that a busy machine slows all alike; the table gives
-the median over the rounds of the ratio of the times within a round. Every round draws new labels, so that line searches
-keep having something to search. Passes are counted per step; memory is what an optimizer holds between steps and while
-the loss is evaluated, beside weights and gradients, in copies of the weights.
+The floor is a step of SGD with momentum plus one forward pass without gradients: the least that a search with one more
+point can cost. Each round takes one step of every optimizer, so that a busy machine slows all alike; the table gives
+the median over rounds of the ratio of times within a round. Every round draws new labels, so that line searches do not
+converge. Passes are counted per step; memory is what an optimizer holds between steps and during evaluations of the
+loss, besides weights and gradients, in units of the size of the weights.
 
     python -m benchmarks.step_cost [--problems mlp resnet32 mobilenetv2] [--seconds 60] [--device cuda]
 """
@@ -32,7 +32,7 @@ BATCH = 128
 
 
 class Problem(NamedTuple):
-    """A network with its input shape, and the threads it is measured with."""
+    """A network, its input shape, and the number of threads."""
 
     network: str
     shape: tuple[int, ...]
@@ -40,7 +40,7 @@ class Problem(NamedTuple):
 
 
 class Row(NamedTuple):
-    """What is measured of an optimizer: its step, the loss it sees, and new labels for it."""
+    """An optimizer to measure: its step, the loss it sees, and a function that draws new labels."""
 
     step: Step
     loss: Watched
@@ -118,7 +118,7 @@ CAPTURABLE: dict[str, Maker] = {
     "PAL, beta 0.4": lambda model, loss: pal_step(model, loss, beta=0.4),
     "PAL, weight decay": lambda model, loss: pal_step(model, loss, weight_decay=1e-4),
 }
-"""Rows that read nothing from the device, so that CUDA can capture them."""
+"""Rows that read nothing from the device, so that CUDA graphs can capture them."""
 
 SETTINGS: dict[str, dict[str, object]] = {
     "lbfgs": {"lr": 0.1, "max_iter": 4, "history_size": 10},
@@ -132,7 +132,7 @@ COSTS = CAPTURABLE | {
 
 
 def prepare(problem: Problem, make: Maker, device: torch.device, graphed: bool) -> Row:
-    """A model of its own for the row, and its step."""
+    """A separate model for the row, and its step."""
     torch.manual_seed(0)
     model = models.build(problem.network, problem.shape, 10).to(device)
     x = torch.randn(BATCH, *problem.shape, device=device)
@@ -146,7 +146,7 @@ def prepare(problem: Problem, make: Maker, device: torch.device, graphed: bool) 
 
 
 def measure(rows: Sequence[Row], device: torch.device, seconds: float) -> list[list[float]]:
-    """Times of all steps in turn, round after round until the time is over, at least 10 rounds."""
+    """Times of all steps in turn, in rounds until the time is over, but at least 10."""
     for row in rows:
         for _ in range(3):
             row.step()

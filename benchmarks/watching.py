@@ -1,4 +1,4 @@
-"""What an optimizer does with the loss it is given: how often it evaluates it, and what it holds meanwhile."""
+"""How often an optimizer evaluates the loss, and what it holds in memory meanwhile."""
 
 import gc
 from collections.abc import Callable
@@ -8,12 +8,12 @@ from torch import Tensor, nn
 
 
 class Watched:
-    """A loss that counts its evaluations, and looks at the first of them for what an optimizer holds.
+    """A loss that counts its evaluations, and measures what an optimizer holds during them.
 
     Attributes:
-        forward: evaluations so far.
-        backward: those with gradients.
-        held: the most bytes of tensors seen beside `known`, once `watch` was called.
+        forward: number of evaluations.
+        backward: number of evaluations with gradients.
+        held: the most bytes of tensors besides `known`, since `watch` was called.
     """
 
     def __init__(self, loss: Callable[[], Tensor]) -> None:
@@ -29,17 +29,17 @@ class Watched:
         return self._loss()
 
     def watch(self, known: Callable[[], set[int]] | None) -> None:
-        """Begin to look at memory, leaving out what is known; end with None."""
+        """Start to measure memory, except for the known tensors; stop with None."""
         self._known = known
 
     def look(self) -> None:
-        """Note how much is held now."""
+        """Record how much is held now."""
         if self._known is not None:
             self.held = max(self.held, sum(storages(self._known()).values()))
 
 
 def storages(known: set[int]) -> dict[int, int]:
-    """Bytes of all tensors by their address, without the known ones."""
+    """Bytes of all tensors by address, without the known ones."""
     tensors = [item for item in gc.get_objects() if issubclass(type(item), Tensor)]
     found = {tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes() for tensor in tensors}
     return {address: size for address, size in found.items() if address not in known}
@@ -63,5 +63,5 @@ def held(model: nn.Module, step: Callable[[], object], loss: Watched) -> int:
 
 
 def gradients(model: nn.Module) -> list[Tensor]:
-    """Gradients of a model that are there."""
+    """The existing gradients of a model."""
     return [param.grad for param in model.parameters() if param.grad is not None]

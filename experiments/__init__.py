@@ -1,1 +1,1 @@
-"""The paper's experiments around the optimizer `pal`: data, networks, runs, studies, tables and figures."""
+"""The replication: data, networks, runs, studies, tables and figures around the optimizer `pal`."""

@@ -1,7 +1,7 @@
-"""profiles/<profile>.yaml -> the runs of each study, or those of them that a pattern selects.
+"""profiles/<profile>.yaml -> the runs of each study, or those that match a pattern.
 
-A profile has one section per study. A section may also be a list of sections, such as one for each data set: all their
-runs are the study's. The settings of some runs are decided by others: they are planned when those are finished.
+A profile has one section per study. A section may also be a list of sections, such as one per data set, whose runs all
+belong to the study. Some runs depend on hyper-parameters that others select: they are planned once those are finished.
 """
 
 from collections.abc import Callable, Sequence
@@ -26,7 +26,7 @@ from experiments.training.config import RunConfig, Strict
 FOLDER = REPOSITORY / "profiles"
 
 Outcomes = Callable[[Sequence[RunConfig]], pd.DataFrame]
-"""What is known of some runs: one row, as `results.tables.selection` takes it, of each that is finished."""
+"""Results of the finished ones among some runs, one row each, as `results.tables.selection` takes them."""
 
 
 @dataclass(frozen=True)
@@ -34,8 +34,8 @@ class Plan:
     """Runs of a study.
 
     Attributes:
-        runs: Those that are known.
-        awaited: Those that follow, with any setting, as long as others have not decided theirs.
+        runs: Runs that can be executed now.
+        awaited: Runs that follow, with placeholders for the hyper-parameters that `runs` will select.
     """
 
     runs: list[RunConfig]
@@ -43,12 +43,12 @@ class Plan:
 
 
 def profile_names() -> list[str]:
-    """All profiles."""
+    """Names of all profiles."""
     return sorted(path.stem for path in FOLDER.glob("*.yaml"))
 
 
 def load_profile(name: str) -> dict[str, list[Strict]]:
-    """Settings of every study in a profile, one or more sections of each.
+    """The sections of a profile: one or more for each study.
 
     Raises:
         UserError: For an unknown profile, study or key, or a value that is not allowed.
@@ -80,15 +80,15 @@ def _finished_today(configs: Sequence[RunConfig]) -> pd.DataFrame:
 
 
 def plan(profile: str, study: str, known: Outcomes = _finished_today) -> Plan:
-    """All runs of a study at the scale of a profile, checked before anything is launched.
+    """All runs of a study in a profile, checked before anything is launched.
 
     Args:
-        profile: Its name.
-        study: Its name.
-        known: What is known of finished runs, which decide the settings of others.
+        profile: Name of the profile.
+        study: Name of the study.
+        known: Returns the results of finished runs, by which hyper-parameters are selected.
 
     Raises:
-        UserError: As `load_profile`; for a study that the profile does not have; and for the same run planned twice.
+        UserError: As `load_profile`; if the profile lacks the study; and if the same run is planned twice.
     """
     sections = load_profile(profile)
     if study not in sections:
@@ -116,7 +116,7 @@ def _plan_section(name: str, section: Strict, known: Outcomes) -> Plan:
 
 
 def _choice(first: Sequence[RunConfig], rows: pd.DataFrame) -> Choice | None:
-    """The setting of each method; None if any of the runs is not finished."""
+    """The selected hyper-parameters of each method; None if any of the runs is not finished."""
     if len(rows) < len(first):
         return None
     wanted = pd.DataFrame([identity(FinishedRun("", config, Path())) for config in first])
@@ -133,11 +133,10 @@ def _choice(first: Sequence[RunConfig], rows: pd.DataFrame) -> Choice | None:
 def select(configs: Sequence[RunConfig], pattern: str) -> list[RunConfig]:
     """The runs that match a pattern such as `cifar10-*,pal,seed=0`.
 
-    A run is taken if every word is its problem, its method, its optimizer or its "seed=N"; in a word, * stands for
-    anything.
+    A run matches if each word is its problem, its method, its optimizer or its "seed=N"; * matches anything.
 
     Raises:
-        UserError: For a pattern without words; for a word that no run matches, with the nearest names; and if no run
+        UserError: If the pattern is empty, if no run matches one of its words (with similar names), and if no run
             matches all words.
     """
     words = [word.strip() for word in pattern.split(",") if word.strip()]
@@ -162,5 +161,5 @@ def select(configs: Sequence[RunConfig], pattern: str) -> list[RunConfig]:
 
 
 def _labels(config: RunConfig) -> tuple[str, ...]:
-    """What words are compared with."""
+    """The names with which words are compared."""
     return config.problem, config.method, config.optimizer, f"seed={config.seed}"

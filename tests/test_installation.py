@@ -1,19 +1,23 @@
 """What is installed: the project in its environment, and the distribution that others would install."""
 
 import email
+import math
 import re
 import subprocess
 import sys
 import zipfile
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 from copies import repository_copy
 
 import pal
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+README = (REPOSITORY / "README.md").read_text()
 
 
 def python(words: str, folder: Path) -> list[str]:
@@ -61,9 +65,21 @@ def test_the_wheel_needs_torch_alone(published):
     assert re.fullmatch(r"torch>=[\d.]+", requirement)
 
 
-def test_the_readme_names_the_lowest_torch(published):
+def test_the_readme_names_the_lowest_torch_and_every_python(published):
     lowest = published["Requires-Dist"].removeprefix("torch>=")
-    assert f"torch alone ({lowest} or later)" in (REPOSITORY / "README.md").read_text()
+    assert f"torch alone ({lowest} or later)" in README
+    assert f"/torch-%E2%89%A5%20{lowest}-" in README
+    pythons = re.findall(r"Python :: (3\.\d+)", " ".join(published.get_all("Classifier")))
+    assert f"/python-{'%20%7C%20'.join(pythons)}-" in README
+    assert f"Python {pythons[0]} to {pythons[-1]}" in README
+
+
+def test_the_example_of_the_readme_trains():
+    (example,) = re.findall(r"^```python\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+    torch.manual_seed(0)
+    space: dict[str, Any] = {}
+    exec(compile(example, "README.md", "exec"), space)
+    assert space["loss"] < math.log(3)  # what guessing among three classes costs
 
 
 def test_links_on_the_page_of_the_index_lead_somewhere(published):

@@ -1,4 +1,4 @@
-"""Data sets: bytes from a mirror or the official address, checked, decoded once, resident as uint8."""
+"""Data sets: fetched from a mirror or the official address, verified, decoded once, kept in memory as uint8."""
 
 from experiments.data.dataset import Dataset, get
 from experiments.data.loader import Loader, ReadAhead

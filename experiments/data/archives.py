@@ -1,4 +1,4 @@
-"""Members of archives, read in memory: nothing is unpacked, so no name can escape a folder."""
+"""Members of archives, read into memory: nothing is unpacked, so no member can escape its folder."""
 
 import tarfile
 import zipfile
@@ -9,9 +9,9 @@ from experiments.common.errors import UserError
 
 
 def read(path: Path, wanted: Callable[[str], bool]) -> Iterator[tuple[str, bytes]]:
-    """Name and bytes of the wanted members of a tar file, a zip file or a folder (named from its parent).
+    """Yield name and bytes of the wanted members of a tar file, a zip file or a folder (whose name is part of theirs).
 
-    Raises UserError if any member's name would lead out of a folder, or if the archive is damaged.
+    Raises UserError if the name of any member leads out of the folder, or if the archive is damaged.
     """
     try:
         if path.is_dir():

@@ -1,9 +1,9 @@
 """CIFAR-10 and CIFAR-100: colour images of 32x32 in 10 or 100 classes (Krizhevsky 2009).
 
 45,000 training, 5,000 validation (the last by index, as published) and 10,000 test images. The official
-archives are read in their binary version, which holds no pickles. Normalised with the constants of the
-published code: means .4914 .4822 .4465 and deviations .2023 .1994 .2010 for CIFAR-10; CIFAR-100 has its own
-constants here, while the published code used those of CIFAR-10, mirrored with the border repeated, as
+archives are read in their binary version, which contains no pickles. CIFAR-10 is normalised with the constants
+of the published code: means .4914 .4822 .4465 and standard deviations .2023 .1994 .2010. CIFAR-100 has its own
+constants here; the published code used those of CIFAR-10 and mirrored images with the border repeated, as
 `*-published` does.
 """
 
@@ -29,7 +29,7 @@ ADDRESSES = ("https://www.cs.toronto.edu/~kriz/", "https://cave.cs.toronto.edu/k
 
 
 def decode_binary(paths: Sequence[Path], train: Sequence[str], test: str, label_bytes: int) -> Arrays:
-    """Records of `label_bytes` labels (the last is the fine one) and 3,072 pixels, channel by channel."""
+    """Decode records of `label_bytes` labels (the last is the fine one) and 3,072 pixels, channel by channel."""
     wanted = [*train, test]
     found = {}
     for name, content in archives.read(paths[0], lambda name: Path(name).name in wanted):
@@ -47,7 +47,7 @@ def decode_binary(paths: Sequence[Path], train: Sequence[str], test: str, label_
 
 
 def load_images(store: Store, validation: int) -> Splits:
-    """The splits of a store that holds training and test images with labels."""
+    """The splits of a store with training and test images and their labels."""
     arrays = {name: torch.from_numpy(array) for name, array in store.arrays().items()}
     train = Split(arrays["train_images"], arrays["train_labels"])
     return held_out(train, Split(arrays["test_images"], arrays["test_labels"]), validation)

@@ -1,4 +1,4 @@
-"""What the rest of the project needs to know of a data set."""
+"""What the rest of the project needs to know about a data set."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,17 +21,17 @@ class Dataset:
     """One data set.
 
     Attributes:
-        title: Its name in sentences.
-        task: What is predicted: one of several classes, the next character, yes or no, or real values.
-        shape: Of one example as the network sees it.
-        outputs: Classes, vocabulary or values per example.
-        sizes: Training, validation and test examples.
-        transform: From raw examples to network input.
-        load: Gives the splits on the CPU; raises UserError if the data are missing or damaged.
-        source: Says where the data that `load` gives came from.
+        title: Name for messages.
+        task: What is predicted: one of several classes, the next character, a binary label, or real values.
+        shape: Shape of one example as the network sees it.
+        outputs: Number of classes, characters or values per example.
+        sizes: Numbers of training, validation and test examples.
+        transform: Turns raw examples into network input.
+        load: Returns the splits on the CPU; raises UserError if the data are missing or damaged.
+        source: Returns where the data of `load` came from.
         store: Where its decoded arrays are kept; None if nothing has to be fetched and decoded.
-        holds_out: Whether the validation examples are held out of the training examples; if not, the test
-            examples validate.
+        holds_out: Whether validation examples are held out of the training examples; if not, the test examples
+            are also used for validation.
     """
 
     title: str

@@ -1,6 +1,6 @@
-"""Handwritten digits of scikit-learn: 1,797 grey images of 8x8 in ten classes; no download needed.
+"""scikit-learn's handwritten digits: 1,797 greyscale images of 8x8 in ten classes; no download needed.
 
-Split once and for all, stratified by class with seed 0: 1,257 training, 270 validation, 270 test images.
+The split is fixed, stratified by class with seed 0: 1,257 training, 270 validation, 270 test images.
 """
 
 from importlib.util import find_spec
@@ -26,7 +26,7 @@ def load() -> Splits:
 
 
 def _file() -> Path:
-    """scikit-learn's file: 64 pixels and the digit in each row. Importing scikit-learn takes seconds of every run."""
+    """Read scikit-learn's file: 64 pixels and the digit in each row. (Importing scikit-learn takes seconds.)"""
     found = find_spec("sklearn")
     if found is None or found.origin is None:
         raise UserError(
@@ -36,7 +36,7 @@ def _file() -> Path:
 
 
 def _parts(labels: np.ndarray) -> tuple[torch.Tensor, ...]:
-    """Numbers of the training, validation and test examples."""
+    """Indices of the training, validation and test examples."""
     order = np.random.default_rng(0).permutation(len(labels))
     by_class = order[np.argsort(labels[order], kind="stable")]
     rest, test = _spread(by_class, HELD_OUT)
@@ -45,7 +45,7 @@ def _parts(labels: np.ndarray) -> tuple[torch.Tensor, ...]:
 
 
 def _spread(rows: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """All rows but `count`, and these, evenly spread: of every class its share."""
+    """Split off `count` rows, spread evenly, so that every class is represented in proportion."""
     taken = np.zeros(len(rows), dtype=bool)
     taken[np.arange(count) * len(rows) // count] = True
     return rows[~taken], rows[taken]
@@ -58,7 +58,7 @@ DATASETS = {
         (1, 8, 8),
         10,
         (1_257, 270, 270),
-        # Mean and deviation of the training pixels; crops by one pixel, since the images are small.
+        # Mean and standard deviation of the training pixels; crops by one pixel, since the images are small.
         Pixels(mean=(0.3049,), deviation=(0.3760,), white=16, padding=1),
         load,
         lambda: "part of scikit-learn",

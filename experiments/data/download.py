@@ -1,4 +1,4 @@
-"""Downloads that resume where they stopped and arrive checked or not at all."""
+"""Downloads that resume, and whose files are verified before they appear."""
 
 import urllib.error
 import urllib.request
@@ -18,9 +18,9 @@ BLOCK = 1 << 18
 
 
 def download(file: File, folder: Path) -> Path:
-    """The file, in `folder`; a part that is already there is continued.
+    """Download the file into `folder`, resuming a partial download.
 
-    Raises ConnectionError if no address serves the file now, and UserError if what arrived is not the file.
+    Raises ConnectionError if no address serves the file, and UserError if the content is not the expected one.
     """
     path = folder / file.name
     if path.is_file():
@@ -55,7 +55,7 @@ def _fetch_from_any(file: File, part: Path) -> None:
 
 
 def _fetch(url: str, file: File, part: Path) -> None:
-    """Append to `part` what is missing of it."""
+    """Append the missing rest to `part`."""
     request = urllib.request.Request(url, headers={"Range": f"bytes={_size(part)}-"})
     with urllib.request.urlopen(request, timeout=TIMEOUT) as answer:
         continues = answer.status == 206

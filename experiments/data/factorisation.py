@@ -1,8 +1,8 @@
 """Synthetic matrix factorisation, as in SLS (Vaswani et al. 2019).
 
 x ~ N(0, 1) in 6 dimensions; y = A x with A = diag(linspace(1, 1e-10, 10)) U, where U is uniform on [0, 1) in
-10 x 6: the condition number is 1e10. 1,000 examples from seed 0; the first 80 % train, the rest validates and
-tests.
+10 x 6: the condition number is 1e10. 1,000 examples from seed 0; the first 80 % are for training, the rest for
+validation and test.
 """
 
 import numpy as np
@@ -16,7 +16,7 @@ INPUTS, OUTPUTS, EXAMPLES, TRAIN = 6, 10, 1_000, 800
 
 
 def load() -> Splits:
-    """The examples, kept in double precision."""
+    """The examples, in double precision."""
     random = np.random.default_rng(0)
     inputs = random.standard_normal((EXAMPLES, INPUTS))
     matrix = np.linspace(1, 1e-10, OUTPUTS)[:, None] * random.random((OUTPUTS, INPUTS))

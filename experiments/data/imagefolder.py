@@ -1,10 +1,10 @@
 """ImageNet (ILSVRC 2012) as an image folder, read batch by batch: `train/<class>/...` and `val/<class>/...`.
 
 The folder is `imagenet` in PAL_DATA_MIRROR or in `data/`. As in the published pipeline, the shorter side is
-scaled to 226 pixels, a random crop of 224 trains, values are divided by 255 and not normalised further,
+scaled to 226 pixels, training uses random crops of 224, values are divided by 255 without further normalisation,
 nothing is flipped, and the validation images serve as validation and test set. Unlike there, evaluation uses
-the central crop, and the published colour noise (mean -2, evidently a mistake) is left out. Training images
-are taken in turn from all classes, so that the first n of them are balanced.
+the central crop, and the published colour noise (mean -2, apparently a bug) is omitted. Training images cycle
+through the classes, so that the first n of them are balanced.
 """
 
 import hashlib
@@ -35,20 +35,20 @@ SUFFIXES = {".jpeg", ".jpg", ".png"}
 
 @dataclass(frozen=True)
 class Crops(Pixels):
-    """Pixels whose crop is already made; the random numbers are its relative position, row and column."""
+    """Images that are already cropped; the random numbers are the relative position of the crop, row and column."""
 
     def draw(self, random: np.random.Generator, count: int) -> np.ndarray:
-        """Positions 0 .. 65535 from top to bottom and from left to right."""
+        """Draw positions 0 .. 65535, from top to bottom and from left to right."""
         return random.integers(0, RESOLUTION, size=(count, 2))
 
     def augmented(self, raw: Tensor, draws: Tensor) -> Tensor:  # noqa: ARG002
-        """Only normalised: the crop was made when the file was read."""
+        """Normalise only: the image was cropped when it was read."""
         return self.plain(raw)
 
 
 @dataclass(frozen=True)
 class ImageFiles:
-    """Image files of a folder, decoded by as many threads as there are cores."""
+    """Image files of a folder, decoded by one thread per core."""
 
     root: Path
     names: tuple[str, ...]
@@ -71,7 +71,7 @@ class ImageFiles:
         return hashlib.sha256("".join(lines).encode()).hexdigest()
 
     def take(self, indices: Tensor, draws: Tensor | None) -> Tensor:
-        """Images uint8 [B, 3, 224, 224], cropped where `draws` says (None: in the centre)."""
+        """Images uint8 [B, 3, 224, 224], cropped at the positions `draws` (None: at the centre)."""
         centre = torch.full((len(indices), 2), RESOLUTION // 2)
         paths = [self.root / self.names[index] for index in indices.tolist()]
         images = self._threads.map(_read, paths, (centre if draws is None else draws).tolist())
@@ -83,7 +83,7 @@ class ImageFiles:
 
 
 def _read(path: Path, position: Sequence[int]) -> np.ndarray:
-    """Scale the shorter side to 226 pixels and cut 224 x 224 out."""
+    """Scale the shorter side to 226 pixels and crop 224 x 224."""
     try:
         with Image.open(path, formats=("JPEG", "PNG")) as file:
             image = file.convert("RGB")
@@ -101,7 +101,7 @@ def _read(path: Path, position: Sequence[int]) -> np.ndarray:
 
 
 def in_turn(labels: np.ndarray) -> np.ndarray:
-    """Order that takes one example of each class in turn; within a class the order stays."""
+    """An order that cycles through the classes; within a class, the order is kept."""
     rank = np.empty_like(labels)
     for label in np.unique(labels):
         rank[labels == label] = np.arange(np.count_nonzero(labels == label))
@@ -109,7 +109,7 @@ def in_turn(labels: np.ndarray) -> np.ndarray:
 
 
 def list_split(root: Path, split: str, classes: int) -> Split:
-    """The images of `root/split/<class>/`, in turn from all classes, which are numbered by name."""
+    """The images of `root/split/<class>/`, cycling through the classes, which are numbered by name."""
     folders = sorted(path for path in (root / split).glob("*") if path.is_dir())
     if len(folders) != classes:
         raise UserError(f"{root / split} has {len(folders)} class folders instead of {classes}")
@@ -142,7 +142,7 @@ def find_root(name: str) -> Path:
 
 
 def load() -> Splits:
-    """Training images, and the validation images twice."""
+    """Training images, and the validation images as validation and test split."""
     root = find_root("imagenet")
     validation = list_split(root, "val", CLASSES)
     return Splits(list_split(root, "train", CLASSES), validation, validation)

@@ -1,4 +1,4 @@
-"""Checks of files, room on the disk, and SHA-256 of what was made."""
+"""Checks of files and disk space, and the SHA-256 of files and splits."""
 
 import hashlib
 import shutil
@@ -17,7 +17,7 @@ def file_sha256(path: Path) -> str:
 
 
 def check_file(path: Path, size: int, sha256: str) -> None:
-    """Raises UserError unless the file has this size and SHA-256."""
+    """Raise UserError unless the file has this size and SHA-256."""
     if not path.is_file():
         raise UserError(f"{path} is missing")
     found = path.stat().st_size
@@ -31,7 +31,7 @@ def check_file(path: Path, size: int, sha256: str) -> None:
 
 
 def require_space(folder: Path, size: int, title: str) -> None:
-    """Raises UserError unless `size` bytes fit into the folder's file system."""
+    """Raise UserError unless the folder's file system has room for `size` bytes."""
     free = shutil.disk_usage(folder).free
     if free < size:
         raise UserError(

@@ -1,4 +1,4 @@
-"""Fetching data sets on request, and a table of what is there."""
+"""Fetch data sets on request, and list them."""
 
 from collections.abc import Sequence
 
@@ -12,7 +12,7 @@ from experiments.data.registry import DATASETS
 
 
 def fetch(wanted: Sequence[str]) -> None:
-    """Find or download, check and decode data sets; raises UserError at the first that cannot be had."""
+    """Find or download, verify and decode data sets; raises UserError at the first that is unavailable."""
     datasets = [get(name) for name in wanted]
     console = Console(stderr=True)
     for number, dataset in enumerate(datasets, 1):
@@ -21,7 +21,7 @@ def fetch(wanted: Sequence[str]) -> None:
 
 
 def table() -> Table:
-    """Every data set: what is here (checked byte by byte), and how to get what is not."""
+    """All data sets: which are here (verified byte by byte), and how to get the others."""
     listed = Table(title=f"Data sets ({store.folder()})")
     listed.add_column("name", no_wrap=True)
     listed.add_column("train / validation / test", justify="right")
@@ -34,7 +34,7 @@ def table() -> Table:
 
 
 def _state(dataset: Dataset) -> tuple[str, str]:
-    """Whether the data are here, and where they came from or can come from."""
+    """Whether the data are here, and where they came from or can be had."""
     if dataset.store is None:
         return _try(dataset, "ready")
     if dataset.store.is_here():

@@ -1,4 +1,4 @@
-"""Batches as a pure function of the step number: resuming, or drawing a batch again, is one call."""
+"""Batches as a pure function of the step number, so that resuming or repeating a batch takes one call."""
 
 import math
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -14,22 +14,22 @@ from experiments.data.transforms import Transform
 
 
 def random_stream(seed: int, number: int) -> np.random.Generator:
-    """Stream `number` of `seed`: a counter-based generator, so no state is carried from stream to stream."""
+    """Stream `number` of `seed`: a counter-based generator, so streams share no state."""
     return np.random.Generator(np.random.Philox(key=seed, counter=[0, 0, 0, number]))
 
 
 class Loader:
-    """Endless batches of one size, drawn without replacement within each epoch.
+    """An endless stream of batches of one size, drawn without replacement within each epoch.
 
-    Step t takes the places t B .. (t + 1) B - 1 of the concatenated orders of epochs 0, 1, 2, ...; as in the
-    published pipeline (repeat, then batch), the batch at the end of an epoch is filled from the next one.
+    Step t takes positions t B .. (t + 1) B - 1 of the concatenated orders of epochs 0, 1, 2, ...; as in the
+    published pipeline (repeat, then batch), the last batch of an epoch is filled from the next one.
 
     Args:
-        split: The examples; batches appear on its device.
+        split: The examples; batches are on its device.
         batch_size: B, at most the number of examples.
-        transform: From raw examples to network input.
-        order_seed: Decides the order of every epoch.
-        augmentation_seed: Decides the augmentation of every example in every epoch.
+        transform: Turns raw examples into network input.
+        order_seed: Seed of the order of each epoch.
+        augmentation_seed: Seed of the augmentation of each example in each epoch.
         augment: Whether to augment.
         shuffle: False keeps the stored order in every epoch.
     """
@@ -67,7 +67,7 @@ class Loader:
         return self._transform.augmented(raw, draws), targets
 
     def _places(self, first: int) -> tuple[Tensor, Tensor | None]:
-        """Example numbers and random numbers of the batch from place `first` of the endless order."""
+        """Indices and random numbers of the batch that begins at position `first` of the endless order."""
         epoch, start = divmod(first, len(self.split))
         order, draws = self._epoch(epoch)
         stop = start + self.batch_size
@@ -80,7 +80,7 @@ class Loader:
         return torch.cat((order[start:], next_order[:rest])), torch.cat((draws[start:], next_draws[:rest]))
 
     def _epoch(self, epoch: int) -> tuple[Tensor, Tensor | None]:
-        """Order and random numbers of an epoch; two epochs are kept, so that a batch may span both."""
+        """Order and random numbers of an epoch; two epochs are cached, since a batch may span both."""
         if epoch not in self._epochs:
             if len(self._epochs) == 2:
                 del self._epochs[min(self._epochs)]
@@ -88,7 +88,7 @@ class Loader:
         return self._epochs[epoch]
 
     def _make_epoch(self, epoch: int) -> tuple[Tensor, Tensor | None]:
-        """Drawn on the CPU, so that every device sees the same batches."""
+        """Draw them on the CPU, so that every device sees the same batches."""
         count, device = len(self.split), self.split.device
         order_random, draw_random = (random_stream(seed, epoch) for seed in self._seeds)
         order = torch.from_numpy(order_random.permutation(count)) if self._shuffle else torch.arange(count)
@@ -98,7 +98,7 @@ class Loader:
 
 
 class ReadAhead(Loader):
-    """A loader that reads the next batch while the present one is used."""
+    """A loader that reads the next batch while the current one is in use."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

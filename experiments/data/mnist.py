@@ -1,7 +1,7 @@
-"""MNIST: grey images of 28x28 in ten classes (LeCun, Cortes and Burges): 55,000, 5,000 and 10,000 of them.
+"""MNIST: greyscale images of 28x28 in ten classes (LeCun, Cortes and Burges), 55,000, 5,000 and 10,000 of them.
 
-Normalised with the mean .1307 and deviation .3081 of the training pixels; the published code feeds raw 0-255
-pixels.
+Normalised with the mean .1307 and standard deviation .3081 of the training pixels; the published code uses raw
+pixels from 0 to 255.
 """
 
 import gzip
@@ -28,7 +28,7 @@ ADDRESSES = (
 
 
 def decode_idx(paths: Sequence[Path]) -> Arrays:
-    """The four gzipped idx files: training images and labels, test images and labels."""
+    """Decode the four gzipped idx files: training images and labels, test images and labels."""
     images, labels, test_images, test_labels = map(read_idx, paths)
     return {
         "train_images": images[:, None],
@@ -39,7 +39,7 @@ def decode_idx(paths: Sequence[Path]) -> Arrays:
 
 
 def read_idx(path: Path) -> np.ndarray:
-    """An idx file of bytes: 0, 0, 8, number of dimensions, the dimensions (big-endian), the values."""
+    """Decode an idx file of bytes: 0, 0, 8, number of dimensions, the dimensions (big-endian), the values."""
     content = gzip.decompress(path.read_bytes())
     if content[:3] != b"\0\0\x08":
         raise UserError(f"{path} is not an idx file of bytes")

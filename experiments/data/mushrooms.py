@@ -3,8 +3,8 @@
 Each of 8,124 mushrooms has 21 nominal attributes (stalk-root, which has missing values, is left out, as in
 LIBSVM's version). One-hot encoded, two mushrooms that differ in k attributes are at squared distance 2 k; the
 feature of mushroom x for training mushroom z is exp(-||x - z||^2 / (2 width^2)) = exp(-k / width^2), with
-width 0.5. The counts k are kept as uint8. The first 80 % train, the rest validates and tests: SLS has no
-third part, and does not shuffle.
+width 0.5. The counts k are stored as uint8. The first 80 % are for training, the rest for validation and test:
+SLS has no third part, and does not shuffle.
 """
 
 import csv
@@ -24,12 +24,12 @@ from experiments.data.transforms import Cast
 
 TRAIN = 6_499
 STALK_ROOT = 11
-"""Column of the attribute that is left out."""
+"""Column of the attribute that is omitted."""
 
 
 @dataclass(frozen=True)
 class Kernel(Cast):
-    """From numbers k of differing attributes to exp(-k / width^2)."""
+    """Turns numbers k of differing attributes into exp(-k / width^2)."""
 
     width: float
     dtype: torch.dtype = torch.float32
@@ -40,7 +40,7 @@ class Kernel(Cast):
 
 
 def decode(paths: Sequence[Path]) -> Arrays:
-    """Rows of letters: the class (e edible, p poisonous), then 22 attributes; a header may come first."""
+    """Read rows of letters: the class (e edible, p poisonous), then 22 attributes; the header is optional."""
     with paths[0].open(newline="") as file:
         lines = [line for line in csv.reader(file) if line[0] in ("e", "p")]
     letters = np.array(lines)
@@ -50,7 +50,7 @@ def decode(paths: Sequence[Path]) -> Arrays:
 
 
 def load() -> Splits:
-    """Differing attributes from every training mushroom, uint8 [N, 6499], and whether it is poisonous."""
+    """Number of attributes that differ from each training mushroom, uint8 [N, 6499], and whether it is poisonous."""
     arrays = {name: torch.from_numpy(array) for name, array in STORE.arrays().items()}
     attributes, poisonous = arrays["attributes"], arrays["poisonous"]
     counts = torch.zeros(len(attributes), TRAIN, dtype=torch.uint8)

@@ -1,4 +1,4 @@
-"""Data packs: numpy archives with many small images as tall pictures, WebP or JPEG."""
+"""Data packs: NumPy archives that store many small images as tall WebP or JPEG pictures."""
 
 import io
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from experiments.data.sources import Arrays
 
 
 def decode(paths: Sequence[Path]) -> Arrays:
-    """Images uint8 [N, C, H, W] and labels [N] of a training pack and a test pack."""
+    """Decode images uint8 [N, C, H, W] and labels [N] of a training pack and a test pack."""
     (train_images, train_labels), (test_images, test_labels) = map(_decode, paths)
     return {
         "train_images": train_images,

@@ -1,4 +1,4 @@
-"""All data sets by the module that holds them; no run depends on this file."""
+"""All data sets, each with the module that defines it; no run depends on this file."""
 
 from experiments.common.registry import Registry
 

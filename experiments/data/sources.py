@@ -1,4 +1,4 @@
-"""Where a data set's bytes can come from: files with known SHA-256, or an image folder."""
+"""Where a data set can come from: files with known SHA-256, or an image folder."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ Arrays = Mapping[str, np.ndarray]
 
 @dataclass(frozen=True)
 class File:
-    """A published file: name, size in bytes, SHA-256, and the addresses that serve it (none: mirror only)."""
+    """A published file: name, size in bytes, SHA-256, and the addresses that serve it (none: mirrors only)."""
 
     name: str
     size: int
@@ -24,9 +24,9 @@ class Source:
     """One way to get a data set.
 
     Attributes:
-        title: What it is, as it is recorded with each run.
-        files: The files it needs; each is checked before it is read.
-        decode: From the paths of the files (or of the folder) to arrays.
+        title: Description, which each run records.
+        files: The files it needs; each is verified before it is read.
+        decode: Turns the paths of the files (or of the folder) into arrays.
         folder: Name of an image folder that serves instead of files.
     """
 
@@ -46,7 +46,7 @@ class Source:
         return bool(self.files) and all(file.urls for file in self.files)
 
     def paths_in(self, mirror: Path) -> list[Path] | None:
-        """Where the files (or the folder) are in `mirror`; None if any is not there."""
+        """Paths of the files (or the folder) in `mirror`; None if any is missing."""
         if self.folder is not None:
             return [mirror / self.folder] if (mirror / self.folder).is_dir() else None
         paths = [mirror / file.name for file in self.files]

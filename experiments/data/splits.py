@@ -1,4 +1,4 @@
-"""Examples resident on a device, and the three parts every data set is divided into."""
+"""Examples in the memory of a device, and the three parts of every data set."""
 
 from dataclasses import dataclass
 from typing import Protocol, Self
@@ -8,11 +8,11 @@ from torch import Tensor
 
 
 class Files(Protocol):
-    """Inputs too large to be resident: read batch by batch (see `imagefolder.ImageFiles`)."""
+    """Inputs too large for memory, read batch by batch (see `imagefolder.ImageFiles`)."""
 
     @property
     def device(self) -> torch.device:
-        """Where batches appear."""
+        """The device of the batches."""
         ...
 
     def __len__(self) -> int: ...
@@ -46,7 +46,7 @@ class Split:
 
     @property
     def device(self) -> torch.device:
-        """Where batches of this split appear."""
+        """The device of the batches of this split."""
         return self.inputs.device
 
     def to(self, device: torch.device) -> "Split":
@@ -74,13 +74,13 @@ class Splits:
     test: Split
 
     def to(self, device: torch.device) -> "Splits":
-        """All three splits on `device`; one that serves twice is still there once."""
+        """All three splits on `device`; a split that serves twice is stored once."""
         test = self.test.to(device)
         shared = self.validation is self.test
         return Splits(self.train.to(device), test if shared else self.validation.to(device), test)
 
     def without_validation(self) -> "Splits":
-        """Every training example trains; the test set serves as the validation set."""
+        """The same with all training examples for training, and the test set as validation set."""
         if self.validation is self.test:
             return self
         return Splits(_joined(self.train, self.validation), self.test, self.test)

@@ -1,7 +1,7 @@
-"""The folder of decoded data: each set is found, checked, decoded once, and read back checked.
+"""The folder of decoded data: each set is found, verified and decoded once, and verified again when it is read.
 
 `data/<name>/` holds one .npy file per array and `manifest.json` with the source and each file's size and
-SHA-256. It appears by a rename, so it is there whole or not at all. The environment variable PAL_DATA moves
+SHA-256. It appears by a rename, so it is either complete or absent. The environment variable PAL_DATA moves
 the folder.
 """
 
@@ -42,9 +42,9 @@ class Store:
     """Decoded arrays of one data set.
 
     Args:
-        name: Of the subfolder.
-        title: Of the data set in sentences.
-        sources: Ways to get it, the best first.
+        name: Name of the subfolder.
+        title: Name of the data set in messages.
+        sources: Ways to get it, best first.
     """
 
     def __init__(self, name: str, title: str, sources: Sequence[Source]) -> None:
@@ -58,7 +58,7 @@ class Store:
         return folder() / self.name
 
     def arrays(self) -> Arrays:
-        """The decoded arrays, made if need be; raises UserError if they are missing or damaged."""
+        """The decoded arrays, created if necessary; raises UserError if they are unavailable or damaged."""
         if not self.home.is_dir():
             with self._writing():
                 self._make()
@@ -67,16 +67,16 @@ class Store:
         return {name: np.load(self.home / f"{name}.npy", allow_pickle=False) for name in names}
 
     def check(self) -> None:
-        """Raises UserError unless every decoded array has the size and SHA-256 it was written with."""
+        """Raise UserError unless every decoded array has the size and SHA-256 with which it was written."""
         for name, entry in self._manifest()["arrays"].items():
             self._check(f"{name}.npy", entry)
 
     def size(self) -> int:
-        """Bytes of the decoded arrays."""
+        """Size of the decoded arrays in bytes."""
         return sum(entry["bytes"] for entry in self._manifest()["arrays"].values())
 
     def next_source(self) -> str:
-        """Where the arrays would be made from: the mirror, or the official address."""
+        """Where the arrays would come from: the mirror, or the official address."""
         found = self._in_mirror(mirror())
         if found is not None:
             return f"in the mirror: {found[0].title}"
@@ -167,7 +167,7 @@ class Store:
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
-        """One process at a time; what an interrupted or failed one left is swept away."""
+        """Admit one process at a time, and delete what an interrupted or failed one left behind."""
         try:
             folder().mkdir(parents=True, exist_ok=True)
             with (folder() / f".lock-{self.name}").open("w") as lock:

@@ -1,8 +1,8 @@
 """Tiny-ImageNet: colour images of 64x64 in 200 classes, and every tenth of its classes as a set of its own.
 
-Of the 500 training images of each class the last 50 validate; the published validation images (50 a class)
-test, since the published test labels are secret. Classes are sorted by WordNet number, and images are taken
-in turn from all classes, so that the first n of them are balanced. Constants are the usual ones of ImageNet.
+Of the 500 training images per class, the last 50 are for validation; the published validation images (50 per
+class) are for test, since the published test labels are secret. Classes are sorted by WordNet number, and images
+cycle through the classes, so that the first n of them are balanced. Normalisation constants are ImageNet's.
 """
 
 from collections.abc import Sequence
@@ -22,11 +22,11 @@ from experiments.data.transforms import Pixels
 
 ROOT = "tiny-imagenet-200"
 Labelled = dict[str, list[tuple[str, bytes]]]
-"""Class -> name and bytes of its images."""
+"""Class -> names and bytes of its images."""
 
 
 def decode_folder(paths: Sequence[Path], every: int) -> Arrays:
-    """The archive or the folder it unpacks to, every so many classes."""
+    """Decode the archive, or the folder that it unpacks to; only every `every`-th class."""
     train, test = read_members(paths[0])
     classes = sorted(train)[::every]
     if not classes:
@@ -57,7 +57,7 @@ def read_members(path: Path) -> tuple[Labelled, Labelled]:
 
 
 def _decode(split: str, images: Labelled, classes: Sequence[str]) -> dict[str, np.ndarray]:
-    """Images of the classes, within a class by their number in the name (n01443537_12.JPEG: 12)."""
+    """Images of the classes, within a class in the order of the numbers in their names (n01443537_12.JPEG: 12)."""
     chosen = [
         (packs.decode_image(content), label)
         for label, name in enumerate(classes)
@@ -71,13 +71,13 @@ def _decode(split: str, images: Labelled, classes: Sequence[str]) -> dict[str, n
 
 
 def balanced(arrays: Arrays) -> Arrays:
-    """The same images, in turn from all classes."""
+    """The same images, cycling through the classes."""
     orders = {split: in_turn(arrays[f"{split}_labels"]) for split in ("train", "test")}
     return {name: array[orders[name.split("_")[0]]] for name, array in arrays.items()}
 
 
 def decode_packs(paths: Sequence[Path]) -> Arrays:
-    """The packs of every tenth class."""
+    """Decode the packs with every tenth class."""
     return balanced(packs.decode(paths))
 
 

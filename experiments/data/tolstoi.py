@@ -1,10 +1,10 @@
-"""Characters of Tolstoi's War and Peace, by the rules of DeepOBS (Schneider, Balles, Hennig 2019).
+"""Characters of Tolstoi's War and Peace, prepared as in DeepOBS (Schneider, Balles, Hennig 2019).
 
-Characters are numbered by falling frequency (ties by first occurrence), 83 in all. The first 80 % (rounded
-up) train, the rest tests, and the last 653,237 training characters validate. An example is a row of 50
-consecutive characters; its target is the same row one character later. Rows are shuffled, so that no row
-continues the one before: the network starts each row from a zero state, and every evaluation of a batch is
-the same function.
+The 83 characters are numbered by decreasing frequency (ties by first occurrence). The first 80 % of the text
+(rounded up) are for training, the rest for test, and the last 653,237 training characters for validation. An
+example is a row of 50 consecutive characters; its target is the row one character later. Rows are shuffled, so
+no row continues the one before: the network starts each row from a zero state, and every evaluation of a batch
+is the same function.
 """
 
 import gzip
@@ -31,7 +31,7 @@ CUTS = ((1, 29), (5, 775), (63850, 64207))
 
 
 def cut_lines(text: bytes) -> bytes:
-    """Leave out header, contents and licence in this order; lines count from 1 after the cut before."""
+    """Cut header, contents and licence, in this order; lines are counted from 1 after each cut."""
     lines = text.splitlines(keepends=True)
     for first, last in CUTS:
         del lines[first - 1 : last]
@@ -39,12 +39,12 @@ def cut_lines(text: bytes) -> bytes:
 
 
 def decode_book(paths: Sequence[Path]) -> Arrays:
-    """From the book as Project Gutenberg has it."""
+    """Decode Project Gutenberg's text of the book."""
     return decode_text(cut_lines(paths[0].read_bytes()), paths[0])
 
 
 def decode_pack(paths: Sequence[Path]) -> Arrays:
-    """From the text as DeepOBS cut it."""
+    """Decode the text as cut by DeepOBS."""
     return decode_text(gzip.decompress(paths[0].read_bytes()), paths[0])
 
 
@@ -56,7 +56,7 @@ def decode_text(text: bytes, path: Path) -> Arrays:
 
 
 def number_by_frequency(text: str) -> np.ndarray:
-    """The number of each character: 0 for the most frequent; among equals, the first to occur comes first."""
+    """The number of each character: 0 for the most frequent; ties are broken by first occurrence."""
     ranked = [character for character, _ in Counter(text).most_common()]
     table = np.zeros(max(map(ord, ranked)) + 1, dtype=np.uint8)
     table[[ord(character) for character in ranked]] = range(len(ranked))
@@ -64,7 +64,7 @@ def number_by_frequency(text: str) -> np.ndarray:
 
 
 def rows(characters: np.ndarray) -> Split:
-    """Rows of 50 characters and the rows one character later; what does not fill a row is left out."""
+    """Rows of 50 characters and the rows one character later; an incomplete row is dropped."""
     count = (len(characters) - 1) // ROW
     inputs = characters[: count * ROW].reshape(count, ROW)
     targets = characters[1 : count * ROW + 1].reshape(count, ROW)

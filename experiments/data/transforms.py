@@ -1,4 +1,4 @@
-"""From raw examples to what the network sees, on the device the examples are on."""
+"""From raw examples to network input, on the device of the examples."""
 
 from dataclasses import dataclass
 from functools import lru_cache
@@ -19,16 +19,16 @@ class Transform(Protocol):
         ...
 
     def draw(self, random: np.random.Generator, count: int) -> np.ndarray:
-        """Random numbers of `count` examples, [count] or [count, k]."""
+        """Draw random numbers for `count` examples, [count] or [count, k]."""
         ...
 
     def augmented(self, raw: Tensor, draws: Tensor) -> Tensor:
-        """Network input, changed as the random numbers say."""
+        """Network input, augmented according to the random numbers."""
         ...
 
 
 class Cast:
-    """Features and characters: another number type, no augmentation."""
+    """Features and characters: converted to a dtype, not augmented."""
 
     def __init__(self, dtype: torch.dtype) -> None:
         self.dtype = dtype
@@ -51,11 +51,11 @@ class Pixels:
     """Images of uint8 [B, C, H, W]: mirrored border, random crop, flip; then (x / white - mean) / deviation.
 
     Attributes:
-        mean: Of each channel, on the scale where white is 1.
-        deviation: Of each channel, on the same scale.
-        white: The brightest value a pixel can have.
-        padding: Pixels added on every side before the crop.
-        edge: Whether the mirror leaves the border pixel out (reflect) or repeats it (symmetric).
+        mean: Mean of each channel, on a scale on which white is 1.
+        deviation: Standard deviation of each channel, on the same scale.
+        white: The largest possible value of a pixel.
+        padding: Pixels added on each side before the crop.
+        edge: Whether mirroring omits the border pixel (reflect) or repeats it (symmetric).
     """
 
     mean: tuple[float, ...]
@@ -74,7 +74,7 @@ class Pixels:
         return random.integers(0, 2 * (2 * self.padding + 1) ** 2, size=count)
 
     def augmented(self, raw: Tensor, draws: Tensor) -> Tensor:
-        """One gather per batch: every output pixel looks up its source pixel in the mirrored image."""
+        """One gather per batch: each output pixel takes its source pixel from the mirrored image."""
         batch, channels, height, width = raw.shape
         sources = _crops(height, width, self.padding, self.edge, raw.device).index_select(0, draws)
         picked = raw.view(batch, channels, -1).gather(2, sources[:, None].expand(-1, channels, -1))
@@ -83,14 +83,14 @@ class Pixels:
 
 @lru_cache
 def _crops(height: int, width: int, padding: int, edge: Edge, device: torch.device) -> Tensor:
-    """Source pixel of every output pixel for every crop and flip, in the order of `Pixels.draw`, [2 n^2, H W]."""
+    """Source pixel of each output pixel for each crop and flip, in the order of `Pixels.draw`, [2 n^2, H W]."""
     rows, columns = (_mirrored(size, padding, edge) for size in (height, width))
     flips = torch.stack((columns, columns.flip(1)), 1)
     return (rows[:, None, None, :, None] * width + flips[:, :, None, :]).view(-1, height * width).to(device)
 
 
 def _mirrored(size: int, padding: int, edge: Edge) -> Tensor:
-    """Source positions [2 padding + 1, size] of the crops that begin -padding .. padding pixels from the border."""
+    """Source positions [2 padding + 1, size] of the crops that start -padding .. padding pixels from the border."""
     positions = torch.arange(size) + torch.arange(-padding, padding + 1)[:, None]
     if edge == "symmetric":
         positions = torch.where(positions < 0, -positions - 1, positions)
@@ -102,6 +102,6 @@ def _mirrored(size: int, padding: int, edge: Edge) -> Tensor:
 def _scale_and_shift(
     mean: tuple[float, ...], deviation: tuple[float, ...], white: int, device: torch.device
 ) -> tuple[Tensor, Tensor]:
-    """1 / (white deviation) and -mean / deviation, [C, 1, 1]; kept, so that no batch waits for a copy."""
+    """1 / (white deviation) and -mean / deviation, [C, 1, 1]; cached, so that no batch waits for a copy."""
     means, deviations = (torch.tensor(values, device=device).view(-1, 1, 1) for values in (mean, deviation))
     return 1 / (white * deviations), -means / deviations

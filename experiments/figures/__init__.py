@@ -1,4 +1,4 @@
-"""Tables -> figures. Drawing only: data frames come in, figures go out, and nothing here knows torch."""
+"""Tables -> figures. Functions from data frames to figures; nothing here imports torch."""
 
 from experiments.figures.ablation import measuring_step, variant_effects
 from experiments.figures.adaptation import step_adaptation

@@ -1,4 +1,4 @@
-"""Trainings with one thing changed at a time."""
+"""Ablations, one change at a time."""
 
 from typing import Any
 
@@ -17,22 +17,22 @@ LOOKS: dict[str, dict[str, Any]] = {
 ROWS = (
     ("final_train_loss", "final training loss\n(with L2 term)", "log"),
     ("final_val_accuracy", "final validation\naccuracy", "linear"),
-    ("parabola_share", "share of steps in\nthe normal case", "linear"),
+    ("parabola_share", "fraction of steps in\nthe normal case", "linear"),
 )
 DIVERGED: dict[str, Any] = {"color": "#d62728", "marker": "x", "ls": "", "ms": 6, "mew": 1.5}
 
 
 @mpl.rc_context(STYLE)
 def measuring_step(runs: pd.DataFrame) -> Figure:
-    """What plain PAL reaches with every mu in every number type: each training a point, their mean a line.
+    """Results of plain PAL over mu for each dtype: trainings as points, their mean as a line.
 
-    Runs that diverged are crosses at the lower end. Problems with one mu are left out.
+    Runs that diverged are crosses at the lower end. Problems with a single mu are omitted.
     """
     runs = runs[runs["part"] == "mu"]
     counts = runs.groupby("problem")["mu"].nunique()
     problems = sorted(counts.index[counts > 1])
     words, width = [row[1] for row in ROWS], max(3.6, 2.9 * len(problems) + 0.7)
-    x = "measuring step mu\n(distance in weight space)"
+    x = "mu (distance in weight space)"
     figure, grid = measures(problems, words, x, 1.6, width, sharex="col")
     for column, problem in enumerate(problems):
         for axes, (name, _, scale) in zip(grid[:, column], ROWS, strict=True):
@@ -62,23 +62,23 @@ def _sweeps(axes: Axes, runs: pd.DataFrame, name: str) -> None:
 
 
 VARIANTS = {
-    "pal-counted-twice": "norm statistics\ncounted twice",
+    "pal-counted-twice": "batch-norm statistics\nupdated twice",
     "pal-new-masks": "new dropout masks\nat the probe",
-    "pal-l2-beside": "L2 term beside\nthe searched loss",
-    "pal-safeguard": "steps that raise the\nloss taken back",
-    "pal-unshuffled": "same order of data\nin every epoch",
-    "alig-numerator": "ALI-G: 1 in place\nof the loss",
+    "pal-l2-beside": "L2 term outside\nthe searched loss",
+    "pal-safeguard": "steps that raise\nthe loss undone",
+    "pal-unshuffled": "same data order\nin every epoch",
+    "alig-numerator": "ALI-G with 1 in\nplace of the loss",
 }
 QUANTITIES = {
     "log10_train_loss": "log10 final training loss (with L2 term)",
     "val_accuracy": "final validation accuracy",
-    "parabola_share": "share of steps in the normal case",
+    "parabola_share": "fraction of steps in the normal case",
 }
 
 
 @mpl.rc_context(STYLE)
 def variant_effects(differences: pd.DataFrame, effects: pd.DataFrame) -> Figure:
-    """Every variant minus its reference: each pair a point, their mean with its 95 % interval above."""
+    """Each variant minus its reference: pairs as points, their mean with its 95 % interval above."""
     variants = [name for name in VARIANTS if name in set(differences["variant"])]
     problems = sorted(differences["problem"].unique())
     colours = dict(zip(problems, (PAPER["pal"], *OTHERS), strict=False))

@@ -1,4 +1,4 @@
-"""PAL's step against the minimum of its line, over alpha."""
+"""PAL's step and the minimum of its line, over alpha."""
 
 import matplotlib as mpl
 import pandas as pd
@@ -13,12 +13,12 @@ ROWS = (
     ("final_train_loss", "final training loss", None, "log"),
     ("final_val_accuracy", "final validation\naccuracy", None, "linear"),
 )
-"""Column, label, where the minimum of the line is, scale."""
+"""Column, label, value at the minimum of the line, scale."""
 
 
 @mpl.rc_context(STYLE)
 def step_adaptation(runs: pd.DataFrame) -> Figure:
-    """How exact the step is, and what comes of it, for every alpha: each training a point, their mean a line."""
+    """Exactness of the step and results for each alpha: trainings as points, their mean as a line."""
     problems = sorted(runs["problem"].unique())
     words = [row[1] for row in ROWS]
     figure, grid = measures(problems, words, "alpha (1: minimum of the parabola)", 1.75, sharex=True)

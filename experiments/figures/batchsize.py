@@ -1,4 +1,4 @@
-"""What strategies make of batches of different sizes, judged by the full-batch loss."""
+"""Strategies on batches of different sizes, compared by the full-batch loss."""
 
 import matplotlib as mpl
 import numpy as np
@@ -20,7 +20,7 @@ ROWS = {
 
 @mpl.rc_context(STYLE)
 def batch_sizes(summary: pd.DataFrame) -> Figure:
-    """Decrease of the full-batch loss, step and distance to the optimum over the batch size: means with intervals."""
+    """Decrease of the full-batch loss, step and distance to the optimum over the batch size; means with intervals."""
     problems = sorted(summary["problem"].unique())
     figure, grid = measures(problems, list(ROWS.values()), "batch size (examples)", 1.95, sharex="col")
     for column, problem in enumerate(problems):
@@ -36,7 +36,7 @@ def batch_sizes(summary: pd.DataFrame) -> Figure:
 
 
 def _over_sizes(axes: Axes, summary: pd.DataFrame, name: str) -> None:
-    """A line with an interval for each strategy."""
+    """Draw a line with intervals for each strategy."""
     for strategy, (_, colour, dash, marker) in STRATEGIES.items():
         values = summary[summary["strategy"] == strategy].sort_values("size")
         axes.plot(
@@ -55,6 +55,6 @@ def _over_sizes(axes: Axes, summary: pd.DataFrame, name: str) -> None:
 
 
 def _symlog(axes: Axes, values: pd.Series) -> None:
-    """Linear up to the power of ten below the middle of what is shown, logarithmic beyond."""
+    """Make the scale linear up to the power of ten below the median of the values, and logarithmic beyond."""
     sizes = values.abs()
     axes.set_yscale("symlog", linthresh=float(10 ** np.floor(np.log10(sizes[sizes > 0].median()))))

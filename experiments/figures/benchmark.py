@@ -18,16 +18,16 @@ CURVES = (
     ("val_accuracy", "validation accuracy", "validation\naccuracy", False),
     ("learning_rate", "training loss", "learning rate\n(step / ||d||)", True),
 )
-"""Column, criterion by which the setting is chosen, label, logarithmic."""
+"""Column, criterion by which the configuration is selected, label, logarithmic."""
 
 
 @mpl.rc_context(STYLE)
 def comparison(runs: pd.DataFrame, curves: pd.DataFrame, best: pd.DataFrame, problem: str) -> Figure:
     """The paper's main figure for one problem.
 
-    Left: training loss, validation accuracy and learning rate of each method's best setting, mean over seeds (the
-    setting with the lowest training loss; in the second row that with the highest validation accuracy).
-    Right: every run of every setting, as boxes.
+    Left: training loss, validation accuracy and learning rate of each method's best configuration, mean over seeds (the
+    one with the lowest training loss; in the second row, the one with the highest validation accuracy).
+    Right: every run of every configuration, as boxes.
     """
     runs, curves, best = (table[table["problem"] == problem] for table in (runs, curves, best))
     methods = in_order(runs["method"])
@@ -38,14 +38,10 @@ def comparison(runs: pd.DataFrame, curves: pd.DataFrame, best: pd.DataFrame, pro
         axes[row, 0].set(xlabel="step", ylabel=words, yscale="log" if log else "linear")
     plain_log(axes[0, 0].yaxis)
     without_the_lowest(axes[1, 0], curves, "val_accuracy")
-    _boxes(
-        axes[0, 1], runs, methods, colour, "min_train_loss", "lowest training loss, all settings", log=True
-    )
-    _boxes(
-        axes[1, 1], runs, methods, colour, "best_val_accuracy", "highest validation accuracy, all settings"
-    )
-    _boxes(axes[2, 1], runs, methods, colour, "test_accuracy", "test accuracy, all settings", numbers=True)
-    figure.suptitle(f"{problem}: best setting of each optimizer (left) and all settings (right)", fontsize=10)
+    _boxes(axes[0, 1], runs, methods, colour, "min_train_loss", "lowest training loss, all runs", log=True)
+    _boxes(axes[1, 1], runs, methods, colour, "best_val_accuracy", "highest validation accuracy, all runs")
+    _boxes(axes[2, 1], runs, methods, colour, "test_accuracy", "test accuracy, all runs", numbers=True)
+    figure.suptitle(f"{problem}: best configuration of each optimizer (left), all runs (right)", fontsize=10)
     figure.legend(
         handles=[_handle(method, colour) for method in methods],
         loc="outside lower center",
@@ -59,7 +55,7 @@ def _handle(method: str, colour: dict[str, str]) -> Line2D:
 
 
 def line_style(method: str) -> dict[str, Any]:
-    """PAL in front; schedules dashed; what the paper does not have dotted."""
+    """PAL in front; schedules dashed; optimizers beyond the paper dotted."""
     known = method.removesuffix("-step") in PAPER
     dash = "--" if method.endswith("-step") else "-" if known else ":"
     return {
@@ -77,7 +73,7 @@ def _curves(
     colour: dict[str, str],
     column: str,
 ) -> None:
-    """Mean over seeds of each method's chosen setting; PAL with the range of its seeds."""
+    """Draw the mean over seeds of each method's selected configuration; for PAL, with the range of its seeds."""
     shown = curves.merge(chosen[["method", "setting"]], on=["method", "setting"])
     for method in methods:
         values = shown[shown["method"] == method].groupby("step")[column].agg(["mean", "min", "max"])
@@ -89,7 +85,7 @@ def _curves(
 
 
 def without_the_lowest(axes: Axes, curves: pd.DataFrame, column: str) -> None:
-    """Show accuracies from where they differ: the first evaluations would squeeze the rest."""
+    """Hide the lowest accuracies: the first evaluations would compress the rest."""
     values = curves[column].dropna()
     if len(values):
         low, high = values.quantile(0.05), values.max()
@@ -106,7 +102,7 @@ def _boxes(
     log: bool = False,
     numbers: bool = False,
 ) -> None:
-    """One horizontal box per method over all its runs, with every run as a point."""
+    """Draw one horizontal box per method over all its runs, with each run as a point."""
     sns.boxplot(
         runs, y="method", x=column, order=methods, hue="method", palette=colour, legend=False, ax=axes, width=0.62,
         fliersize=0, linewidth=0.8, linecolor="#333333", boxprops={"alpha": 0.55}, log_scale=log,
@@ -124,7 +120,7 @@ def _boxes(
 def _points(
     axes: Axes, runs: pd.DataFrame, methods: Sequence[str], colour: dict[str, str], column: str
 ) -> None:
-    """Every run, spread evenly across its box, so that the figure is the same each time."""
+    """Spread the runs evenly across their box, so that the figure is deterministic."""
     for place, method in enumerate(methods):
         values = runs.loc[runs["method"] == method, column].dropna().to_numpy()
         spread = place + np.linspace(-0.2, 0.2, len(values)) if len(values) > 1 else [place]
@@ -132,7 +128,7 @@ def _points(
 
 
 def _print_numbers(axes: Axes, runs: pd.DataFrame, methods: Sequence[str], column: str) -> None:
-    """Maximum and median beside each box, as in the paper."""
+    """Write maximum and median next to each box, as in the paper."""
     for place, method in enumerate(methods):
         values = runs.loc[runs["method"] == method, column].dropna()
         if len(values):

@@ -1,4 +1,4 @@
-"""PAL's learning rate where a network can fit its data and where it cannot."""
+"""PAL's learning rate for networks that can or cannot fit their data."""
 
 import matplotlib as mpl
 import numpy as np
@@ -12,14 +12,14 @@ from matplotlib.ticker import FixedLocator, FormatStrFormatter
 from experiments.figures.style import OTHERS, PAGE, PAPER, STYLE, new_figure, plain_log
 
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
-"""Of the networks, by their number of weights."""
+"""Markers of the networks, by number of weights."""
 DASHES = ("-", "--", ":", "-.")
-"""Of the numbers of images, from the fewest."""
+"""Dashes of the numbers of images, from the fewest."""
 
 
 @mpl.rc_context(STYLE)
 def capacity_rates(curves: pd.DataFrame, runs: pd.DataFrame) -> Figure:
-    """Learning rate over the training, a panel for each network, colour by final training loss, dash by images."""
+    """Learning rate over the training: a panel per network, colour by final training loss, dash by number of images."""
     networks = list(runs.sort_values("weights")["problem"].unique())
     images = sorted(runs["images"].unique())
     figure, grid = new_figure(PAGE, 2.9, ncols=len(networks), squeeze=False, sharey=True, sharex=True)
@@ -52,7 +52,7 @@ def capacity_rates(curves: pd.DataFrame, runs: pd.DataFrame) -> Figure:
 
 
 def _losses(runs: pd.DataFrame) -> tuple[LogNorm, Colormap]:
-    """Colours of final training losses; the lightest, which nobody could see on white, are left out."""
+    """Colours of final training losses, without the lightest, which would be invisible on white."""
     known = runs["final_train_loss"].dropna()
     colours = mpl.colormaps["viridis"].resampled(256)
     shown = ListedColormap(colours(np.linspace(0, 0.88, 256)))
@@ -62,9 +62,9 @@ def _losses(runs: pd.DataFrame) -> tuple[LogNorm, Colormap]:
 PANELS = (
     ("rate_ratio", "final learning rate /\nhighest learning rate", 1.0, "linear"),
     ("gap", "batch minimum minus\nfull-batch minimum (distance)", 0.0, "symlog"),
-    ("overshoot", "the same, as share of the\nway to the batch minimum", 0.0, "linear"),
+    ("overshoot", "the same, as fraction of the\nway to the batch minimum", 0.0, "linear"),
 )
-"""Column, label, where nothing comes down or overshoots, scale."""
+"""Column, label, value without decrease or overshoot, scale."""
 
 NEAR = 0.1
 """Distances up to here are drawn on a linear scale."""
@@ -73,7 +73,7 @@ TICKS = (-1, -0.5, -0.2, -0.1, -0.05, 0, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)
 
 @mpl.rc_context(STYLE)
 def capacity_loss(runs: pd.DataFrame) -> Figure:
-    """What the claims are about, over the final training loss: a point for each training."""
+    """The quantities of the claims over the final training loss, one point per training."""
     networks = list(runs.sort_values("weights")["problem"].unique())
     images = sorted(runs["images"].unique())
     marker = dict(zip(networks, MARKERS * len(networks), strict=False))

@@ -1,4 +1,4 @@
-"""Training against time instead of steps."""
+"""Training progress over wall-clock time instead of steps."""
 
 import matplotlib as mpl
 import pandas as pd
@@ -12,14 +12,14 @@ ROWS = (
     ("train_loss", "training loss", "training loss\n(with L2 term)", "log"),
     ("val_accuracy", "validation accuracy", "validation\naccuracy", "linear"),
 )
-"""Column, criterion by which the setting is chosen, label, scale."""
+"""Column, criterion by which the configuration is selected, label, scale."""
 
 
 @mpl.rc_context(STYLE)
 def wall_clock(curves: pd.DataFrame, best: pd.DataFrame, times: pd.DataFrame, problem: str) -> Figure:
-    """Each method's best setting over steps (left) and over time (right), mean over seeds.
+    """Each method's best configuration over steps (left) and over time (right), mean over seeds.
 
-    The time of a step is the median over all runs of the method, evaluations included.
+    The time of a step is the median over all runs of the method, with evaluations.
     """
     curves, best, times = (table[table["problem"] == problem] for table in (curves, best, times))
     methods = in_order(curves["method"])

@@ -35,7 +35,7 @@ ROWS = (
 def exact_training(curves: pd.DataFrame) -> Figure:
     """Training loss, validation accuracy, step and learning rate: mean over seeds, with their range.
 
-    SGD's steps are not drawn: it keeps no record of their length.
+    SGD's steps are not drawn, since it does not record their length.
     """
     problems = sorted(curves["problem"].unique())
     figure, grid = measures(problems, [row[1] for row in ROWS], "step", 1.6, sharex="col")

@@ -1,4 +1,4 @@
-"""Batch loss against full-batch loss: lines, and what strategies make of them."""
+"""Batch loss and full-batch loss: lines, and strategies on them."""
 
 from collections.abc import Sequence
 
@@ -19,7 +19,7 @@ STRATEGIES = {
     "exact": ("exact batch minimum", "#d62728", "-", "s"),
     "sgd-0.1": ("SGD, 0.1", PAPER["sgd"], ":", "^"),
 }
-"""Name, colour, dash and marker, in the published order."""
+"""Label, colour, dash and marker of each strategy, in the published order."""
 
 BATCH, FULL = "#9a9a9a", "#1a7f37"
 
@@ -28,12 +28,12 @@ ROWS = (
     ("cumulative_distance", "cumulative distance\nto the optimum", True),
     ("step", "step (distance),\nmedian of neighbours", False),
 )
-"""Column, label, and whether it is a sum over the lines so far."""
+"""Column, label, and whether it is cumulative over the lines."""
 
 
 @mpl.rc_context(STYLE)
 def fullbatch_strategies(strategies: pd.DataFrame, problem: str) -> Figure:
-    """What each strategy amounts to along the training of one problem: first seed, a column for each momentum."""
+    """The strategies over the training of one problem: first seed, a column per momentum."""
     shown = strategies[strategies["problem"] == problem]
     shown = shown[shown["seed"] == shown["seed"].min()]
     momenta = sorted(shown["momentum"].unique())
@@ -47,13 +47,13 @@ def fullbatch_strategies(strategies: pd.DataFrame, problem: str) -> Figure:
     for row, (name, _, _) in enumerate(ROWS[1:], start=1):
         sizes = shown[name].abs()
         grid[row, 0].set_yscale("symlog", linthresh=_round(float(sizes[sizes > 0].quantile(0.1))))
-    figure.suptitle(f"{problem}: strategies on the same lines, judged on the full-batch loss", fontsize=10)
+    figure.suptitle(f"{problem}: strategies on the same lines, compared by the full-batch loss", fontsize=10)
     _legend(figure, [])
     return figure
 
 
 def _round(value: float) -> float:
-    """The power of ten below."""
+    """The largest power of ten that is not greater."""
     return float(10 ** np.floor(np.log10(value)))
 
 
@@ -77,7 +77,7 @@ def _legend(figure: Figure, more: Sequence[Line2D], markers: bool = False) -> No
 
 @mpl.rc_context(STYLE)
 def fullbatch_lines(strategies: pd.DataFrame, points: pd.DataFrame, problem: str) -> Figure:
-    """A few lines of one problem: the loss of the batch that gave the direction, the full-batch loss, and the steps."""
+    """Some lines of one problem: loss of the batch that defines the direction, full-batch loss, and steps."""
     points = points[points["problem"] == problem]
     groups = [
         (momentum, at, group) for (momentum, at), group in points.groupby(["momentum", "at"], sort=True)
@@ -98,7 +98,7 @@ def fullbatch_lines(strategies: pd.DataFrame, points: pd.DataFrame, problem: str
 
 
 def _line(axes: Axes, measured: pd.DataFrame, steps: pd.DataFrame) -> None:
-    """Both curves near the steps, which are marked on the full-batch loss."""
+    """Draw both curves near the steps, which are marked on the full-batch loss."""
     steps = steps.set_index("strategy")
     reach = 1.5 * steps["step"].abs().max()
     near = measured[measured["distance"].between(-0.6 * reach, 1.4 * reach)]

@@ -1,4 +1,4 @@
-"""What the settings of a grid do: sensitivity to each hyper-parameter, and the schedules that come out."""
+"""Results over a grid: sensitivity to each hyper-parameter, and the learning rates that result."""
 
 from collections.abc import Iterator
 
@@ -11,21 +11,21 @@ from matplotlib.figure import Figure
 from experiments.figures.style import STYLE, colours, in_order, label, panels, plain_log
 
 ADAPTIVE = ("pal", "sls", "alig", "sgdhd", "cocob")
-"""Whose learning rates come out of the method, not out of a schedule."""
+"""Methods that determine their learning rates themselves."""
 
 
 def swept(runs: pd.DataFrame) -> list[str]:
-    """Problems on which any method has several settings: those that `sensitivity` has something to say about."""
+    """Problems on which any method has several configurations, so that `sensitivity` applies."""
     settings = runs.groupby(["problem", "method"])["setting"].nunique()
     return sorted(settings[settings > 1].index.unique("problem"))
 
 
 @mpl.rc_context(STYLE)
 def sensitivity(runs: pd.DataFrame, problem: str) -> Figure:
-    """Final validation accuracy over every hyper-parameter of which a grid has several values.
+    """Final validation accuracy over each hyper-parameter for which the grid has several values.
 
-    Every run is a point (one that diverged counts as 0), the line is the mean over the other settings and seeds; runs
-    far below the others are triangles at the lower end.
+    Each run is a point (0 if it diverged); the line is the mean over seeds and all other hyper-parameters. Runs far
+    below the others are triangles at the lower end.
     """
     runs = runs[runs["problem"] == problem].assign(
         value=lambda table: table["final_val_accuracy"].mask(table["status"] == "diverged", 0.0)
@@ -47,13 +47,14 @@ def sensitivity(runs: pd.DataFrame, problem: str) -> Figure:
         axes.set_xlabel(name)
     grid[0].set_ylim(low - margin, high + margin)
     figure.suptitle(
-        f"{problem}: what one hyper-parameter does (mean over the others; triangles: below)", fontsize=10
+        f"{problem}: effect of single hyper-parameters (mean over the others; triangles: below)",
+        fontsize=10,
     )
     return figure
 
 
 def _sweeps(runs: pd.DataFrame) -> Iterator[tuple[str, pd.Series]]:
-    """Hyper-parameters with several numbers as values, and the value of each run."""
+    """Yield hyper-parameters that have several numerical values, with the value in each run."""
     settings = pd.DataFrame(
         [dict(word.split("=", 1) for word in setting.split()) for setting in runs["setting"]],
         index=runs.index,
@@ -65,7 +66,7 @@ def _sweeps(runs: pd.DataFrame) -> Iterator[tuple[str, pd.Series]]:
 
 
 def _sweep(axes: Axes, accuracies: pd.Series, values: pd.Series, colour: str) -> None:
-    """One panel; values that span a factor of ten along a logarithm."""
+    """Draw one panel, with a logarithmic axis if the values span a factor of ten."""
     axes.plot(values, accuracies, "o", color=colour, ms=3, alpha=0.5, mew=0)
     means = accuracies.groupby(values).mean()
     axes.plot(means.index, means, "-", color=colour)
@@ -77,14 +78,14 @@ def _sweep(axes: Axes, accuracies: pd.Series, values: pd.Series, colour: str) ->
 
 
 def _mark_below(axes: Axes, values: pd.Series, colour: str) -> None:
-    """Triangles where accuracies lie below what is shown."""
+    """Mark accuracies below the visible range by triangles."""
     at_the_end = axes.get_xaxis_transform()
     axes.plot(values, [0.04] * len(values), "v", color=colour, ms=5, alpha=0.7, mew=0, transform=at_the_end)
 
 
 @mpl.rc_context(STYLE)
 def schedules(curves: pd.DataFrame, problem: str) -> Figure:
-    """Learning rates (step / ||d||) that adaptive methods find: every run a line, mean between two evaluations."""
+    """Learning rates (step / ||d||) of methods that determine them: one line per run, means between evaluations."""
     curves = curves[curves["problem"] == problem]
     methods = [method for method in ADAPTIVE if _found(curves, method)]
     colour = colours(curves["method"])
@@ -95,7 +96,7 @@ def schedules(curves: pd.DataFrame, problem: str) -> Figure:
             axes.plot(run["step"], rates, color=colour[method], lw=1, alpha=0.7)
         axes.set(yscale="log", title=label(method))
         plain_log(axes.yaxis)
-    figure.suptitle(f"{problem}: learning rates that come out, all settings and seeds", fontsize=10)
+    figure.suptitle(f"{problem}: resulting learning rates, all configurations and seeds", fontsize=10)
     return figure
 
 

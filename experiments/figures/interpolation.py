@@ -1,4 +1,4 @@
-"""Training where the network can fit all data exactly, and where it cannot."""
+"""Training of networks that can or cannot fit all data exactly."""
 
 import matplotlib as mpl
 import numpy as np
@@ -11,7 +11,7 @@ from experiments.figures.style import STYLE, colours, in_order, label, panels
 
 @mpl.rc_context(STYLE)
 def interpolation(curves: pd.DataFrame) -> Figure:
-    """Training loss of each optimizer's best setting: geometric mean over seeds, with their range, for each problem."""
+    """Training loss of each optimizer's best configuration: geometric mean over seeds with their range, per problem."""
     problems = sorted(curves["problem"].unique())
     figure, grid = panels(len(problems), 3, 2.5, "training loss", "step")
     methods = in_order(curves["method"])

@@ -1,4 +1,4 @@
-"""Measured lines, and how their shape changes during training."""
+"""Measured lines, and their shape over the training."""
 
 from collections.abc import Callable
 from typing import Any
@@ -18,7 +18,7 @@ STEP = Line2D([], [], color="#d62728", lw=1, label="PAL's step")
 
 @mpl.rc_context(STYLE)
 def loss_lines(lines: pd.DataFrame, points: pd.DataFrame, problem: str) -> Figure:
-    """Measured batch losses along the search direction, with what PAL makes of them (the paper's first figure)."""
+    """Measured batch losses along the search direction, with PAL's parabola and step (the paper's first figure)."""
     figure = _panels(lines, points, problem, "near", _with_parabola)
     figure.suptitle(f"{problem}: batch losses along PAL's direction", fontsize=10)
     handles = [
@@ -34,7 +34,7 @@ def loss_lines(lines: pd.DataFrame, points: pd.DataFrame, problem: str) -> Figur
 
 @mpl.rc_context(STYLE)
 def wide_lines(lines: pd.DataFrame, points: pd.DataFrame, problem: str) -> Figure:
-    """The same lines much further: where the parabola ends to describe them."""
+    """The same lines over a wider range, where the parabola no longer describes them."""
     figure = _panels(lines, points, problem, "wide", lambda *_: None)
     figure.suptitle(f"{problem}: the same lines, to ten times PAL's reach", fontsize=10)
     figure.legend(handles=[MEASURED, STEP], loc="outside lower center", ncols=2)
@@ -48,7 +48,7 @@ def _panels(
     view: str,
     more: Callable[[Axes, pd.DataFrame, pd.Series], None],
 ) -> Figure:
-    """A panel for each drawn line: its points, PAL's step, and what `more` adds."""
+    """Draw a panel per line: its points, PAL's step, and what `more` adds."""
     points = points[(points["problem"] == problem) & (points["view"] == view)]
     drawn = sorted(points["at"].unique())
     figure, shown = panels(len(drawn), 4, 1.75, "batch loss", "distance along -g/||g||")
@@ -89,7 +89,7 @@ FITS = (
 
 @mpl.rc_context(STYLE)
 def fit_errors(lines: pd.DataFrame) -> Figure:
-    """Mean absolute error of fits within 0.2 of the weights, over training: lines as points, running medians."""
+    """Mean absolute error of fits within 0.2 of the weights over the training: lines as points, and running medians."""
     problems = sorted(lines["problem"].unique())
     figure, grid = measures(
         problems, ["mean absolute error\nwithin 0.2 (loss)"], "training step + 1", 2.2, sharey=True
@@ -107,16 +107,16 @@ def fit_errors(lines: pd.DataFrame) -> Figure:
 
 
 SHAPES = (
-    ("locally_convex", "locally convex\n(share of lines)", False),
+    ("locally_convex", "locally convex\n(fraction of lines)", False),
     ("step_error", "PAL's step, relative\nerror |s - s*| / s*", True),
-    ("improvement", "share of possible\ndecrease reached", False),
+    ("improvement", "fraction of possible\ndecrease reached", False),
     ("learning_rate", "learning rate\n(step / ||g||)", True),
 )
 
 
 @mpl.rc_context(STYLE)
 def line_shape(lines: pd.DataFrame) -> Figure:
-    """How lines and PAL's steps on them change during training: every line a point, the running median a line."""
+    """Shape of lines and quality of PAL's steps over the training: lines as points, and running medians."""
     problems = sorted(lines["problem"].unique())
     words = [row[1] for row in SHAPES]
     figure, grid = measures(problems, words, "training step + 1", 1.45, sharex=True, sharey="row")
@@ -131,7 +131,7 @@ def line_shape(lines: pd.DataFrame) -> Figure:
     handles = [
         Line2D([], [], color="#1f5fbf", marker="o", ms=3, ls="", alpha=0.4, label="one line"),
         Line2D(
-            [], [], color="#111111", lw=1.8, label="median (share in the first row) of neighbouring lines"
+            [], [], color="#111111", lw=1.8, label="median (fraction in the first row) of neighbouring lines"
         ),
     ]
     figure.legend(handles=handles, loc="outside lower center", ncols=2)
@@ -139,7 +139,7 @@ def line_shape(lines: pd.DataFrame) -> Figure:
 
 
 def _over_training(axes: Axes, lines: pd.DataFrame, column: str) -> None:
-    """Points, and their median (of a yes or no: the mean) in bins of the logarithm of the step."""
+    """Draw points and their median (for booleans, their mean) in logarithmic bins of the step."""
     values = lines.assign(place=lines["at"] + 1).dropna(subset=[column])
     if values.empty:
         return
@@ -152,6 +152,6 @@ def _over_training(axes: Axes, lines: pd.DataFrame, column: str) -> None:
 
 
 def _neighbours(lines: pd.DataFrame) -> Any:
-    """Lines in 12 bins of the logarithm of the step."""
+    """Group lines into 12 logarithmic bins of the step."""
     edges = np.geomspace(1, lines["place"].max() + 1, 13)
     return lines.groupby(np.digitize(lines["place"], edges))

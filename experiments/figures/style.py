@@ -1,4 +1,4 @@
-"""What all figures share: colours, names, order, and how they are saved."""
+"""What all figures share: colours, labels, order, and how they are saved."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -20,7 +20,7 @@ PAPER = {
     "alig": "#17a2b8",
     "cocob": "#ff7f0e",
 }
-"""The paper's colours; a schedule is a dash, so that colour never says it alone."""
+"""The paper's colours. Schedules are dashed, so that methods do not differ by colour alone."""
 
 OTHERS = (
     "#e377c2",
@@ -86,22 +86,22 @@ STYLE: dict[Any, Any] = {
 
 
 def save(figure: Figure, path: Path) -> list[Path]:
-    """Write PNG and PDF beside each other, without dates: the same figure gives the same bytes."""
+    """Write PNG and PDF without dates, so that the same figure gives the same bytes."""
     path.parent.mkdir(parents=True, exist_ok=True)
     files = [path.with_suffix(".png"), path.with_suffix(".pdf")]
     figure.savefig(files[0], metadata={"Software": None})
-    figure.set_layout_engine(None)  # it is laid out now; once more would take as long as drawing
+    figure.set_layout_engine(None)  # the layout is done; a second one would take as long as drawing
     figure.savefig(files[1], metadata={"CreationDate": None, "Producer": None, "Creator": None})
     return files
 
 
 def label(method: str) -> str:
-    """How figures call a method."""
+    """The label of a method."""
     return LABELS.get(method, method)
 
 
 def colours(methods: Iterable[str]) -> dict[str, str]:
-    """The paper's colours for the paper's optimizers, with or without schedule; further ones for the others."""
+    """The paper's colours for its optimizers, with or without schedule; other colours for the others."""
     names = sorted(set(methods))
     further = iter(OTHERS * (len(names) // len(OTHERS) + 1))
     found = {name: PAPER.get(name.removesuffix("-step")) for name in names}
@@ -109,34 +109,34 @@ def colours(methods: Iterable[str]) -> dict[str, str]:
 
 
 def in_order(methods: Iterable[str]) -> list[str]:
-    """PAL first, then the paper's optimizers, each before its schedule, then the others."""
+    """PAL first, then the paper's optimizers, each followed by itself with schedule, then the others."""
     order = list(PAPER)
     known = {name: place for place, name in enumerate(order)}
     return sorted(set(methods), key=lambda name: (known.get(name.removesuffix("-step"), len(order)), name))
 
 
 def new_figure(width: float, height: float, **layout: Any) -> tuple[Figure, Any]:
-    """A figure of its own, outside pyplot's list of open ones."""
+    """Create a figure that pyplot does not keep open."""
     figure = Figure(figsize=(width, height))
     return figure, figure.subplots(**layout)
 
 
 PAGE = 7.2
-"""Width of a figure, inches."""
+"""Width of a figure in inches."""
 
 
 def panels(
     count: int, columns: int, height: float, y: str, x: str = "", **layout: Any
 ) -> tuple[Figure, list[Axes]]:
-    """A figure with so many axes, row by row.
+    """Create a figure with `count` axes, row by row.
 
     Args:
         count: Number of axes.
-        columns: Of the grid, at most.
-        height: Of a row, inches.
+        columns: Maximum number of columns.
+        height: Height of a row in inches.
         y: Label of the first axes of each row.
         x: Label of the lowest axes of each column.
-        layout: Of `Figure.subplots`.
+        layout: Arguments of `Figure.subplots`.
     """
     columns = max(1, min(columns, count))
     rows = -(-count // columns)
@@ -153,15 +153,15 @@ def panels(
 def measures(
     titles: Sequence[str], words: Sequence[str], x: str, height: float, width: float = PAGE, **layout: Any
 ) -> tuple[Figure, np.ndarray]:
-    """A figure with a column for each problem and a row for each measure; its axes [measures, problems].
+    """Create a figure with a column per problem and a row per measure; returns also its axes [measures, problems].
 
     Args:
-        titles: Of the columns.
+        titles: Titles of the columns.
         words: Labels of the rows.
         x: Label below each column.
-        height: Of a row, inches.
-        width: Of the figure, inches.
-        layout: Of `Figure.subplots`.
+        height: Height of a row in inches.
+        width: Width of the figure in inches.
+        layout: Arguments of `Figure.subplots`.
     """
     figure, grid = new_figure(
         width, height * len(words) + 0.7, nrows=len(words), ncols=max(1, len(titles)), squeeze=False, **layout
@@ -176,16 +176,16 @@ def measures(
 
 
 class Few(LogLocator):
-    """1, 2 and 5 of each decade; of more than two decades, only where they begin."""
+    """Ticks at 1, 2 and 5 of each decade; for more than two decades, at 1 only."""
 
     def tick_values(self, vmin: float, vmax: float) -> Any:
-        """Where numbers stand."""
+        """Positions of the ticks."""
         self.set_params(subs=(1, 2, 5) if vmax < 100 * vmin else (1,))
         return super().tick_values(vmin, vmax)
 
 
 def plain_log(axis: Axis) -> None:
-    """Numbers such as 0.02 along a logarithmic axis, few enough to read."""
+    """Label a logarithmic axis with plain numbers such as 0.02, few enough to read."""
     axis.set_major_locator(Few())
     axis.set_major_formatter(FormatStrFormatter("%g"))
     axis.set_minor_formatter(NullFormatter())

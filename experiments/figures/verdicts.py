@@ -1,4 +1,4 @@
-"""Verdicts beside their thresholds."""
+"""Measured values, intervals and thresholds of the claims."""
 
 import matplotlib as mpl
 import pandas as pd
@@ -16,7 +16,7 @@ VERDICTS = {
 
 @mpl.rc_context(STYLE)
 def verdicts(claims: pd.DataFrame) -> Figure:
-    """Each claim's measured value and interval against its threshold, one small axis per claim: units differ."""
+    """Measured value and interval of each claim with its threshold, one small panel per claim, since units differ."""
     claims = claims[claims["verdict"] != "not measured"]
     figure, grid = new_figure(PAGE, 0.62 * len(claims) + 0.3, nrows=len(claims), squeeze=False)
     for axes, (_, claim) in zip(grid[:, 0], claims.iterrows(), strict=True):

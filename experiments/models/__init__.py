@@ -1,4 +1,4 @@
-"""Networks: one module per family; each function builds a network for an input shape and a number of outputs."""
+"""Networks: one module per family; a function builds each for an input shape and a number of outputs."""
 
 from experiments.models.build import build
 from experiments.models.registry import NETWORKS, Network

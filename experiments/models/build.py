@@ -7,6 +7,6 @@ from experiments.models.registry import NETWORKS
 
 
 def build(name: str, shape: tuple[int, ...], outputs: int) -> nn.Module:
-    """A new network, initialised from torch's global random state; raises UserError for an unknown name."""
+    """Build a network, initialised from torch's global random state; raises UserError for an unknown name."""
     network = NETWORKS[name]
     return load(network.target)(shape, outputs, **network.options)

@@ -1,14 +1,13 @@
 """Densely connected networks (Huang et al. 2017) for 32x32 images.
 
-`densenet40`: growth 12, three blocks of 12 layers, as the published code builds it: every layer is batch
-norm, ReLU, 3x3 convolution, dropout .2, and so is, without dropout, the first convolution of 24 filters on
-the image itself; a transition is batch norm, 1x1 convolution, 2x2 average pool and keeps the number of
-filters; the last block goes straight to an 8x8 average pool. Convolutions have biases and Glorot
-initialisation, batch norm TensorFlow's defaults (running momentum .99, epsilon 1e-3). The published
-CIFAR-100 file also has a 1x1 convolution to 48 filters before every 3x3 (`bottleneck`), which makes it
-deeper than 40 layers.
+`densenet40`: growth 12, three blocks of 12 layers, as in the published code. Each layer is batch norm, ReLU,
+3x3 convolution and dropout .2; the first convolution, of 24 filters on the image itself, is the same without
+dropout. A transition is batch norm, 1x1 convolution and 2x2 average pool, and keeps the number of filters; the
+last block is followed by an 8x8 average pool. Convolutions have biases and Glorot initialisation, batch norm
+has TensorFlow's defaults (decay .99, epsilon 1e-3). The published CIFAR-100 file also has a 1x1 convolution to
+48 filters before each 3x3 (`bottleneck`), which makes it deeper than 40 layers.
 
-`densenet121`: the network of the SLS experiments: torchvision's DenseNet-121 with a 3x3 stem of stride 1,
+`densenet121`: the network of the SLS experiments, torchvision's DenseNet-121 with a 3x3 stem of stride 1,
 without norm and pool.
 """
 
@@ -30,7 +29,7 @@ def _norm_relu_conv(inputs: int, outputs: int, size: int) -> list[nn.Module]:
 
 
 class Layer(nn.Module):
-    """[B, C, H, W] to [B, 12 + C, H, W]: new feature maps before the old ones."""
+    """[B, C, H, W] to [B, 12 + C, H, W], with the new feature maps first."""
 
     def __init__(self, inputs: int, bottleneck: bool) -> None:
         super().__init__()
@@ -75,7 +74,7 @@ def densenet40(shape: tuple[int, ...], outputs: int, bottleneck: bool = False) -
 
 
 def densenet121(shape: tuple[int, ...], outputs: int) -> nn.Module:
-    """torchvision's DenseNet-121 with a 3x3 stem of stride 1 straight before the first block."""
+    """torchvision's DenseNet-121 with a 3x3 stem of stride 1 directly before the first block."""
     model = densenet.densenet121(num_classes=outputs)
     stem = nn.Conv2d(shape[0], 64, 3, padding=1, bias=False)
     nn.init.kaiming_normal_(stem.weight)

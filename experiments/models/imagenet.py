@@ -1,6 +1,6 @@
 """torchvision's ResNet-50 (He et al. 2016a) and DenseNet-121 (Huang et al. 2017), unchanged.
 
-The published code has the pre-activation version of ResNet-50 and slim's DenseNet-121.
+The published code uses the pre-activation version of ResNet-50 and TF-Slim's DenseNet-121.
 """
 
 from torch import nn

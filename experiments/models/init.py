@@ -1,4 +1,4 @@
-"""Initialisations of the published (TensorFlow) networks that PyTorch does not have under one name."""
+"""Initialisations of the published (TensorFlow) networks that PyTorch lacks."""
 
 import math
 
@@ -6,17 +6,17 @@ import torch
 from torch import nn
 
 TRUNCATION = 0.87962566103423978
-"""Standard deviation of a standard normal variable that is cut off at two deviations."""
+"""Standard deviation of a standard normal variable truncated at two standard deviations."""
 
 
 @torch.no_grad()
 def truncated_normal(weight: torch.Tensor, deviation: float) -> None:
-    """Normal values, cut off at two deviations (of the normal distribution before the cut)."""
+    """Normal values, truncated at two standard deviations (of the distribution before truncation)."""
     nn.init.trunc_normal_(weight, std=deviation, a=-2 * deviation, b=2 * deviation)
 
 
 def fan_in_scaled(weight: torch.Tensor) -> None:
-    """Variance scaling: truncated normal with variance 1 / fan-in after the cut."""
+    """Variance scaling: truncated normal with variance 1 / fan-in after truncation."""
     fan_in = weight[0].numel()
     truncated_normal(weight, math.sqrt(1 / fan_in) / TRUNCATION)
 

@@ -1,8 +1,8 @@
 """The character network of DeepOBS: embedding, two LSTM layers of 128 units, softmax over the vocabulary.
 
-Each row of characters starts from a zero state, so that every evaluation of a batch is the same function; the
-published code carries the state over from one evaluation to the next, which makes l(mu) a different function
-from l(0). Glorot initialisation as in TensorFlow, forget bias 1, no dropout.
+Each row of characters starts from a zero state, so that every evaluation of a batch is the same function. The
+published code carries the state over from one evaluation to the next, so that l(mu) and l(0) belong to different
+functions. Glorot initialisation as in TensorFlow, forget bias 1, no dropout.
 """
 
 import math
@@ -25,7 +25,7 @@ class CharacterLSTM(nn.Module):
         self.dense = nn.Linear(UNITS, vocabulary)
 
     def forward(self, characters: Tensor) -> Tensor:
-        """Logits of the next character at every place."""
+        """Logits of the next character at every position."""
         return self.dense(self.lstm(self.embedding(characters))[0])
 
 
@@ -37,7 +37,7 @@ def character_lstm(shape: tuple[int, ...], outputs: int) -> nn.Module:  # noqa: 
     with torch.no_grad():
         for name, parameter in model.lstm.named_parameters():
             if name.startswith("weight"):
-                # TensorFlow's kernel is one matrix from input and state to the four gates.
+                # TensorFlow's kernel is a single matrix from input and state to the four gates.
                 limit = math.sqrt(6 / (2 * UNITS + 4 * UNITS))
                 nn.init.uniform_(parameter, -limit, limit)
             else:

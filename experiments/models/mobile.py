@@ -1,10 +1,10 @@
-"""MobileNetV2 (Sandler et al. 2018) and EfficientNet-B0 (Tan and Le 2019) for 32x32, of torchvision's blocks.
+"""MobileNetV2 (Sandler et al. 2018) and EfficientNet-B0 (Tan and Le 2019) for 32x32, from torchvision's blocks.
 
-MobileNetV2 has no 3x3 stem, the block of 24 filters has stride 1, the other strides are kept (output 4x4);
-dropout .2 before the classifier, truncated normal weights of deviation .09; batch norm with running momentum
-.997, unless said otherwise, and epsilon 1e-3 (the published library's default). EfficientNet-B0 is
-torchvision's with a stem of stride 1, batch norm with running momentum .99 and epsilon 1e-3, and the published
-initialisation of depthwise convolutions, whose fan-out is that of one filter.
+MobileNetV2 has no 3x3 stem, and the block of 24 filters has stride 1; the other strides are kept (output 4x4).
+It has dropout .2 before the classifier, truncated normal weights of standard deviation .09, and batch norm with
+decay .997 by default and epsilon 1e-3 (the default of the published library). EfficientNet-B0 is torchvision's
+with a stem of stride 1, batch norm with decay .99 and epsilon 1e-3, and the published initialisation of
+depthwise convolutions, where the fan-out is that of one filter.
 """
 
 import math
@@ -16,7 +16,7 @@ from torchvision.ops.misc import Conv2dNormActivation
 
 from experiments.models.init import truncated_normal
 
-# Expansion, filters, repetitions, stride of each group of blocks: Table 2 of the MobileNetV2 paper, but for
+# Expansion, filters, repetitions and stride of each group of blocks: table 2 of the MobileNetV2 paper, except for
 # the stride 1 of the second.
 BLOCKS = (
     (1, 16, 1, 1),
@@ -30,13 +30,13 @@ BLOCKS = (
 
 
 def _divisible(filters: float) -> int:
-    """The nearest multiple of 8, at least 8 and 90 % of `filters`: the rule of the MobileNets."""
+    """The nearest multiple of 8 that is at least 8 and 90 % of `filters`: the rule of the MobileNets."""
     nearest = max(8, int(filters + 4) // 8 * 8)
     return nearest + 8 if nearest < 0.9 * filters else nearest
 
 
 class MobileNetV2(nn.Module):
-    """Inverted residual blocks of `width` times the published filters, 1x1 head, average, dropout, dense."""
+    """Inverted residual blocks with `width` times the published filters, 1x1 head, average pool, dropout, dense."""
 
     def __init__(self, channels: int, outputs: int, width: float, memory: float) -> None:
         super().__init__()
@@ -65,7 +65,7 @@ class MobileNetV2(nn.Module):
 def mobilenet_v2(
     shape: tuple[int, ...], outputs: int, width: float = 1.0, memory: float = 0.997
 ) -> nn.Module:
-    """MobileNetV2 without the stem; `memory` is the share that batch norm keeps of its running statistics."""
+    """MobileNetV2 without the stem; `memory` is the decay of the running statistics of batch norm."""
     model = MobileNetV2(shape[0], outputs, width, memory)
     for module in model.modules():
         if isinstance(module, nn.Conv2d | nn.Linear):

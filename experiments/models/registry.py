@@ -1,4 +1,4 @@
-"""All networks; no run depends on this file, since what it says of its network is in the run's key."""
+"""All networks; no run depends on this file, since a run's key includes the entry of its network."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -8,15 +8,15 @@ from experiments.common.registry import Registry
 
 @dataclass(frozen=True)
 class Network:
-    """The function that builds a network, "module:function", and what it is told."""
+    """The function that builds a network, "module:function", and its further arguments."""
 
     target: str
     options: dict[str, Any] = field(default_factory=dict)
 
 
 SHORT = {"memory": 0.9}
-"""Of networks that are trained for thousands of steps, not 150,000: with the published .997, batch norm would be
-evaluated with the statistics of weights that are 300 steps old, which a large step makes useless."""
+"""For networks that are trained for thousands of steps, not 150,000: with the published .997, batch norm would be
+evaluated with the statistics of weights that are 300 steps old, which are useless after a large step."""
 
 NETWORKS = Registry(
     "network",

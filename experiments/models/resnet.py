@@ -2,11 +2,11 @@
 
 `resnet_v2`: pre-activation (He et al. 2016b) as in TensorFlow's official models, which the paper uses: 3
 stages of n basic blocks, 6 n + 2 layers, filters w, 2 w, 4 w with strides 1, 2, 2; a 1x1 projection in the
-first block of every stage, on the activated input; no biases in convolutions; variance-scaling
-initialisation; batch norm with running momentum .997, unless said otherwise, and epsilon 1e-5.
+first block of each stage, on the activated input; convolutions without biases; variance-scaling
+initialisation; batch norm with decay .997 by default and epsilon 1e-5.
 
-`resnet34`: the network of the SLS experiments: torchvision's ResNet-34 without its max-pool and with a 3x3
-stem of stride 1.
+`resnet34`: the network of the SLS experiments, torchvision's ResNet-34 without max-pool and with a 3x3 stem of
+stride 1.
 """
 
 from collections.abc import Callable
@@ -26,7 +26,7 @@ def _conv(inputs: int, outputs: int, size: int, stride: int = 1) -> nn.Conv2d:
 
 
 class Block(nn.Module):
-    """x + conv(relu(bn(conv(relu(bn(x)))))); projecting: a 1x1 convolution of relu(bn(x)) instead of x."""
+    """x + conv(relu(bn(conv(relu(bn(x)))))); if projecting, with a 1x1 convolution of relu(bn(x)) in place of x."""
 
     def __init__(self, inputs: int, outputs: int, stride: int, project: bool, norm: Norm) -> None:
         super().__init__()
@@ -53,7 +53,7 @@ def resnet_v2(
 ) -> nn.Module:
     """Pre-activation ResNet of `depth` = 6 n + 2 layers with `width` filters in the first stage.
 
-    `memory` is the share of its running statistics that batch norm keeps at each step.
+    `memory` is the decay of the running statistics of batch norm.
     """
     blocks, rest = divmod(depth - 2, 6)
     if rest or blocks < 1:

@@ -1,4 +1,4 @@
-"""Small networks for small data: seconds on one CPU core. Weights are PyTorch's own initialisation."""
+"""Small networks for small data, trained in seconds on one CPU core, with PyTorch's default initialisation."""
 
 import math
 
@@ -6,7 +6,7 @@ from torch import nn
 
 
 def digits_cnn(shape: tuple[int, ...], outputs: int) -> nn.Module:
-    """3x3 convolutions of 8 and 16 filters (strides 1, 2), each batch norm, ReLU; dropout .25, dense."""
+    """3x3 convolutions of 8 and 16 filters (strides 1, 2), each with batch norm and ReLU; dropout .25, dense layer."""
     channels, height, width = shape
     return nn.Sequential(
         nn.Conv2d(channels, 8, 3, padding=1, bias=False),
@@ -29,7 +29,7 @@ def mlp(shape: tuple[int, ...], outputs: int, hidden: tuple[int, ...]) -> nn.Mod
 
 
 def mnist_cnn(shape: tuple[int, ...], outputs: int) -> nn.Module:
-    """5x5 convolutions of 32 and 64 filters, each ReLU and 2x2 max-pool; dense of 1,024 with ReLU; dense."""
+    """5x5 convolutions of 32 and 64 filters, each with ReLU and 2x2 max-pool; dense 1,024 with ReLU; dense layer."""
     channels, height, width = shape
     return nn.Sequential(
         nn.Conv2d(channels, 32, 5, padding=2),

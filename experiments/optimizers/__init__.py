@@ -1,4 +1,4 @@
-"""Optimizers by name, with one way to take a step whatever closure they want."""
+"""Optimizers by name, with one interface whatever closure they need."""
 
 from experiments.optimizers.build import build, check, resolve
 from experiments.optimizers.registry import OPTIMIZERS, OptimizerSpec

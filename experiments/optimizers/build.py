@@ -13,11 +13,11 @@ from experiments.optimizers.scheduled import ScheduledOptimizer
 
 Schedule = Literal["none", "step", "cosine"]
 DROP = 0.1
-"""Factor of the stepwise schedule at each milestone (the paper's)."""
+"""The paper's factor of the stepwise schedule at each milestone."""
 
 
 def resolve(name: str, settings: dict[str, Any]) -> dict[str, Any]:
-    """All settings of an optimizer, the given ones over the defaults, in the defaults' number types."""
+    """All hyper-parameters of an optimizer: the given ones, defaults for the others, in the types of the defaults."""
     known = OPTIMIZERS[name].settings
     for setting in settings:
         if setting not in known:
@@ -26,12 +26,12 @@ def resolve(name: str, settings: dict[str, Any]) -> dict[str, Any]:
 
 
 def _like(default: Any, value: Any) -> Any:
-    """1 written for 1.0 is the same setting; a setting that is off by default counts as float."""
+    """Make an integer a float unless the default is an integer: 1 and 1.0 are the same value."""
     return float(value) if type(value) is int and not isinstance(default, int) else value
 
 
 def check(name: str, settings: dict[str, Any], schedule: Schedule = "none") -> None:
-    """Build the optimizer for one number; raises UserError with its own sentence if it refuses a setting."""
+    """Build the optimizer for a dummy parameter; raises UserError with its own message if it rejects a value."""
     build(name, [torch.zeros(1, requires_grad=True)], settings, schedule, steps=1)
 
 
@@ -46,15 +46,15 @@ def build(
     """The optimizer `name` over the parameters.
 
     Args:
-        name: As in `OPTIMIZERS`.
-        params: What it trains.
-        settings: Changes to the registered defaults.
+        name: A key of `OPTIMIZERS`.
+        params: The parameters to train.
+        settings: Hyper-parameters that differ from the defaults.
         schedule: "none", "step" (times 0.1 at each milestone) or "cosine" (to zero over the steps).
         steps: Length of the training.
         milestones: Fractions of the steps at which "step" drops the learning rate.
 
     Raises:
-        UserError: For an unknown name, setting or schedule, or a value that the optimizer refuses.
+        UserError: For an unknown name, hyper-parameter or schedule, or a value that the optimizer rejects.
     """
     spec = OPTIMIZERS[name]
     arguments = _constructor_arguments(resolve(name, settings)) | spec.fixed
@@ -66,7 +66,7 @@ def build(
 
 
 def _constructor_arguments(settings: dict[str, Any]) -> dict[str, Any]:
-    """beta1 and beta2 are one argument `betas` for torch; everything else keeps its name."""
+    """Join beta1 and beta2 into torch's argument `betas`; all other names stay."""
     if "beta1" not in settings:
         return settings
     rest = {key: value for key, value in settings.items() if key not in ("beta1", "beta2")}

@@ -1,4 +1,4 @@
-"""All optimizers; the values are defaults, which a profile or `settings.NAME=VALUE` changes."""
+"""All optimizers with their defaults, which a profile or `settings.NAME=VALUE` overrides."""
 
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -13,13 +13,13 @@ class OptimizerSpec:
     """One optimizer.
 
     Attributes:
-        target: "module:class"; imported when the optimizer is asked for, so that a run depends on its own only.
-        closure: What its step takes: a closure that runs the forward pass, or none.
-        settings: Every setting a person can change, with its default.
+        target: "module:class", imported on demand, so that a run depends on its own optimizer only.
+        closure: What a step takes: a closure that runs the forward pass, or none.
+        settings: All hyper-parameters with their defaults.
         fixed: Further arguments of the constructor, the same in every run.
-        rate: The setting that a schedule multiplies; None for optimizers that have no learning rate.
-        captured: Flags that its constructor knows and that are on where a CUDA graph can capture its steps; None if
-            none can, because a step waits for numbers or computes some on the host.
+        rate: The hyper-parameter that a schedule multiplies; None for optimizers without a learning rate.
+        captured: Flags of its constructor to set where a CUDA graph captures its steps; None if its steps cannot be
+            captured, because they wait for the device or compute on the host.
     """
 
     target: str
@@ -146,7 +146,7 @@ VARIANTS = {
     ),
     "pal-new-masks": OptimizerSpec("experiments.optimizers.variants:NewMasks", "forward", PAL, {}),
     "pal-safeguard": OptimizerSpec("experiments.optimizers.variants:Safeguarded", "forward", PAL, {}),
-    # The L2 term beside the searched loss: it goes with l2 = 0 of the run.
+    # The L2 term is outside of the searched loss, so the run has l2 = 0.
     "pal-l2-beside": OptimizerSpec(
         "experiments.optimizers.variants:L2Beside",
         "forward",

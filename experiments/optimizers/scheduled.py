@@ -1,4 +1,4 @@
-"""An optimizer as a training calls it."""
+"""The optimizer interface of the training loop."""
 
 import math
 from collections.abc import Callable
@@ -12,20 +12,20 @@ from experiments.optimizers.registry import OptimizerSpec
 
 
 def on_accelerator(param: Tensor) -> bool:
-    """Whether the steps of this parameter's optimizer may be captured in a graph."""
+    """Whether steps on this parameter may be captured in a CUDA graph."""
     return param.is_cuda
 
 
 class ScheduledOptimizer:
-    """An optimizer with its schedule, and one way to take a step whatever closure it wants.
+    """An optimizer with its schedule, and with one interface whatever closure it needs.
 
     Attributes:
-        learning_rate: Factor of the direction in the last step: step / ||d|| of a line search, else the learning
-            rate; NaN where an optimizer has neither.
-        update: A step but for the schedule: what a captured graph may stand in for (see `training.cuda_graphs`).
+        learning_rate: Factor of the direction in the last step: step / ||d|| for a line search, else the learning
+            rate; NaN if an optimizer has neither.
+        update: A step without the schedule, which a captured graph may replace (see `training.cuda_graphs`).
 
     Args:
-        spec: How it wants to be called.
+        spec: How to call it.
         optimizer: The optimizer.
         scheduler: Multiplies its learning rate, or None.
     """
@@ -37,7 +37,7 @@ class ScheduledOptimizer:
         scheduler: torch.optim.lr_scheduler.LRScheduler | None,
     ) -> None:
         self.spec = spec
-        self.optimizer: Any = optimizer  # some want a closure that torch does not know
+        self.optimizer: Any = optimizer  # some take a closure of another kind than torch's
         self.scheduler = scheduler
         self.learning_rate: Tensor | float = math.nan
         self.train()
@@ -50,7 +50,7 @@ class ScheduledOptimizer:
         )
         for group in optimizer.param_groups:
             group.update(self._flags)
-        # torch wonders why an optimizer that can be captured is not; its eager steps must round as the captured do.
+        # torch warns that a capturable optimizer is not captured; but eager steps must round as captured ones do.
         self.optimizer._warned_capturable_if_run_uncaptured = True
 
     def step(self, loss_fn: Callable[[], Tensor]) -> Tensor:
@@ -64,35 +64,35 @@ class ScheduledOptimizer:
 
     @property
     def line(self) -> Any:
-        """Record of the last line search; None for optimizers that search no line."""
+        """The record of the last line search; None for other optimizers."""
         return getattr(self.optimizer, "line", None)
 
     def train(self) -> None:
-        """Put the weights where training wants them (only schedule-free optimizers tell the two apart)."""
+        """Switch to the weights for training, which differ for schedule-free optimizers only."""
         if hasattr(self.optimizer, "train"):
             self.optimizer.train()
 
     def eval(self) -> None:
-        """Put the weights where evaluation wants them."""
+        """Switch to the weights for evaluation."""
         if hasattr(self.optimizer, "eval"):
             self.optimizer.eval()
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that the next step depends on."""
+        """The state on which the next step depends."""
         scheduler = None if self.scheduler is None else self.scheduler.state_dict()
         return {"optimizer": self.optimizer.state_dict(), "scheduler": scheduler}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from `state_dict`."""
         saved = state["optimizer"]
-        groups = [group | self._flags for group in saved["param_groups"]]  # as this device wants them
+        groups = [group | self._flags for group in saved["param_groups"]]  # as this device needs them
         self.optimizer.load_state_dict(saved | {"param_groups": groups})
         if self.scheduler is not None:
             self.scheduler.load_state_dict(state["scheduler"])
 
     @property
     def host_work(self) -> str | None:
-        """What the host has to do in every step, so that no graph can stand in for it; None if there is nothing."""
+        """Why a graph cannot replace a step, because the host has to work in each; None if it can."""
         if self.spec.captured is None:
             return f"{type(self.optimizer).__name__} decides on the host how to go on"
         if isinstance(self.scheduler, torch.optim.lr_scheduler.CosineAnnealingLR):
@@ -101,26 +101,26 @@ class ScheduledOptimizer:
 
     @property
     def numbers(self) -> tuple[float, ...]:
-        """Numbers of the host that decide about a step, such as the learning rate."""
+        """Numbers on the host that affect a step, such as the learning rate."""
         values = (value for group in self.optimizer.param_groups for value in group.values())
         return tuple(value for value in values if isinstance(value, int | float))
 
     @property
     def tensors(self) -> list[Tensor]:
-        """What an update changes beside the weights: state by parameter, counters of a whole group, and PAL's cases."""
+        """What an update changes besides the weights: state per parameter, counters per group, and PAL's cases."""
         kept = getattr(self.optimizer, "_kept", None)
         counters = {} if kept is None else {"cases": kept.cases}
         holders = [*self.optimizer.state.values(), *self.optimizer.param_groups, counters]
         return [value for holder in holders for value in holder.values() if isinstance(value, Tensor)]
 
     def replayer(self, graph: Any) -> Callable[[], None]:
-        """What replays a graph into which an update will be captured, with the random numbers of an eager update."""
+        """A function that replays the graph to be captured, with the random numbers of an eager update."""
         register = getattr(self.optimizer, "register_graph", None)
         return graph.replay if register is None else partial(register(graph).replay, graph)
 
     def _rate(self) -> float:
         group = self.optimizer.param_groups[0]
-        return group.get("lr", math.nan) * group.get("d", 1.0)  # d: what Prodigy multiplies lr with
+        return group.get("lr", math.nan) * group.get("d", 1.0)  # d: the factor by which Prodigy multiplies lr
 
     def _forward(self, loss_fn: Callable[[], Tensor]) -> Tensor:
         return self.optimizer.step(loss_fn)

@@ -1,4 +1,4 @@
-"""PAL with one thing changed, to see what it is good for. Not for training: `pal.optimizer` is the whole of it."""
+"""PAL with one change each, for the study `ablation`. For training, use `pal.optimizer`."""
 
 import math
 from enum import IntEnum
@@ -18,10 +18,10 @@ from pal.state import Kept
 
 
 class CountedTwice(PAL):
-    """PAL whose probe updates the running statistics of norm layers again, as in the published PyTorch release.
+    """PAL that updates batch-norm running statistics again at the probe, as in the published PyTorch release.
 
-    The losses, and so the steps, are PAL's own; only what evaluation normalises by changes. PAL's look at the closure
-    would be counted, too, and is left out.
+    Losses and steps are those of PAL; only the statistics for evaluation change. The check of the closure is off, since
+    it would update them, too.
     """
 
     def __init__(self, params: ParamsT, **settings: Any) -> None:
@@ -32,7 +32,7 @@ class CountedTwice(PAL):
 
 
 class CountedTwiceLoss(BatchLoss):
-    """The loss of one step, whose further evaluations count in the running statistics of norm layers."""
+    """The loss of one step; each further evaluation updates the batch-norm running statistics."""
 
     def _again(self, batch: Batch) -> Tensor:
         layers = [module for module in batch.reached.modules if isinstance(module, _NormBase)]
@@ -51,15 +51,15 @@ class CountedTwiceLoss(BatchLoss):
         return loss
 
     def _count(self) -> None:
-        """Bring the running statistics to where all evaluations so far have led."""
+        """Set the running statistics to what all evaluations so far have made of them."""
         for buffer, value in zip(self._statistics, self._counted, strict=True):
             buffer.copy_(value)
 
 
 class NewMasks(PAL):
-    """PAL that draws dropout masks anew at the probe: l(0) and l(mu) belong to two functions.
+    """PAL with new dropout masks at the probe, so that l(0) and l(mu) belong to different functions.
 
-    PAL's look at the closure would rightly find that, and is left out.
+    The check of the closure is off, since it would detect exactly that.
     """
 
     def __init__(self, params: ParamsT, **settings: Any) -> None:
@@ -70,10 +70,10 @@ class NewMasks(PAL):
 
 
 class NewMasksLoss(BatchLoss):
-    """The loss of one step, with other random draws in the second evaluation.
+    """The loss of one step, with different random numbers in the second evaluation.
 
-    The first evaluations draw what PAL's do: the seed of the second is drawn where the first began, and the generators
-    come back to where the first left them.
+    The first evaluations draw the same numbers as with PAL: the seed for the second is drawn where the first began, and
+    afterwards the generators return to where the first left them.
     """
 
     def _evaluate(self, closure: Closure, autocast: tuple[Autocast, ...], evaluation: int) -> Any:
@@ -83,9 +83,9 @@ class NewMasksLoss(BatchLoss):
 
 
 class L2Beside(PAL):
-    """PAL whose L2 term stays beside the searched loss, as SGD with the learning rate s/||d|| would treat it.
+    """PAL with the L2 term outside of the searched loss, applied as SGD with learning rate s/||d|| would.
 
-    After the step theta <- (1 - weight_decay s/||d||) theta.
+    After the step, theta <- (1 - weight_decay s/||d||) theta.
     """
 
     def __init__(self, params: ParamsT, weight_decay: float, **settings: Any) -> None:
@@ -102,9 +102,9 @@ class L2Beside(PAL):
 
 
 class Refusal(IntEnum):
-    """Cases of a line beyond those of `pal.parabola.Case`: where the weights went instead of the step.
+    """Cases in addition to `pal.parabola.Case`: where the weights move when a step is refused.
 
-    MEASURED: to mu. STAYED: nowhere.
+    MEASURED: to the probe at mu. STAYED: nowhere.
     """
 
     MEASURED = 4
@@ -112,10 +112,10 @@ class Refusal(IntEnum):
 
 
 class Safeguarded(PAL):
-    """PAL that takes back a step that raises the batch loss.
+    """PAL that undoes a step that raises the batch loss.
 
-    l(s) costs one more forward pass. If l(s) > l(0) or l(s) is not finite, the weights go to mu if l(mu) < l(0) and
-    mu <= s_max, else they stay. This is the simplest decrease test; Armijo's would ask for l(0) + c s l'(0), c > 0.
+    l(s) costs one more forward pass. If l(s) > l(0) or l(s) is not finite, the weights move to mu if l(mu) < l(0) and
+    mu <= s_max, else they stay. This is the simplest decrease test; Armijo's would require l(s) <= l(0) + c s l'(0).
     """
 
     def _keep(self, kept: Kept) -> None:
@@ -124,7 +124,7 @@ class Safeguarded(PAL):
 
     @property
     def cases(self) -> dict[Any, int]:
-        """How many steps ended in each case or refusal."""
+        """How often each case or refusal occurred."""
         return dict(zip([*Case, *Refusal], self._kept.counts(), strict=True))
 
     def _minimum(
@@ -139,6 +139,6 @@ class Safeguarded(PAL):
         return found._replace(step=float(mu) if measured else 0.0, case=refusal, clipped=False)
 
     def _loss_there(self, direction: Direction, distance: Scalar) -> float:
-        """The line's loss at a distance; infinite if it is not finite."""
+        """The loss at a distance along the line; infinity if it is not finite."""
         (loss,) = self._mean(self._loss_at(direction, distance))
         return float(loss) if math.isfinite(loss) else math.inf

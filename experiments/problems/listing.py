@@ -1,4 +1,4 @@
-"""What all problems are, without loading any data."""
+"""A table of all problems, made without loading any data."""
 
 from functools import lru_cache
 
@@ -32,7 +32,7 @@ def table() -> Table:
 
 @lru_cache
 def cost(network: str, shape: tuple[int, ...], outputs: int) -> tuple[int, int]:
-    """Parameters, and floating-point operations of one example's forward pass; nothing is computed."""
+    """Numbers of parameters and of floating-point operations in a forward pass of one example, without computing it."""
     with torch.device("meta"):
         model = models.build(network, shape, outputs).eval()
         example = torch.zeros(1, *shape, dtype=torch.int64 if _embeds(model) else torch.float32)

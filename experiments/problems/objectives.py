@@ -1,4 +1,4 @@
-"""What a batch costs, and how many of its predictions are right, for each kind of target."""
+"""Loss and accuracy for each kind of target."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from torch.nn import functional
 
 @dataclass(frozen=True)
 class Objective:
-    """Mean loss of a batch, and the share of right predictions where there is such a thing."""
+    """Mean loss of a batch, and its accuracy if that is defined."""
 
     loss: Callable[[Tensor, Tensor], Tensor]
     accuracy: Callable[[Tensor, Tensor], Tensor] | None
@@ -26,7 +26,7 @@ def _character_loss(outputs: Tensor, targets: Tensor) -> Tensor:
 
 
 def _logistic_loss(outputs: Tensor, targets: Tensor) -> Tensor:
-    """Mean of log(1 + exp(-y f)) with y = -1, 1 written as targets 0, 1."""
+    """Mean of log(1 + exp(-y f)), where y = -1, 1 are given as targets 0, 1."""
     return functional.binary_cross_entropy_with_logits(outputs.squeeze(-1), targets.to(outputs.dtype))
 
 
@@ -35,7 +35,7 @@ def _share_of_sign(outputs: Tensor, targets: Tensor) -> Tensor:
 
 
 def _squared_loss(outputs: Tensor, targets: Tensor) -> Tensor:
-    """Mean squared difference over examples and values."""
+    """Mean squared error over examples and values."""
     return functional.mse_loss(outputs, targets.to(outputs.dtype))
 
 
@@ -48,5 +48,5 @@ OBJECTIVES: dict[str, Objective] = {
 
 
 def as_input_of(model: torch.nn.Module, inputs: Tensor) -> Tensor:
-    """Floating-point inputs in the number type of the model's weights; characters as they are."""
+    """Floating-point inputs in the dtype of the model's weights; characters unchanged."""
     return inputs.to(next(model.parameters()).dtype) if inputs.is_floating_point() else inputs

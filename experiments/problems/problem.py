@@ -1,4 +1,4 @@
-"""A problem: a data set and a network, with everything else that is the same for all optimizers."""
+"""A problem: a data set and a network, with everything else that all optimizers share."""
 
 import math
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ from experiments.problems.objectives import OBJECTIVES, as_input_of
 
 
 class Score(NamedTuple):
-    """Mean loss (without L2) and share of right predictions; None where none is right or wrong."""
+    """Mean loss (without L2 term) and accuracy; None if accuracy is not defined."""
 
     loss: float
     accuracy: float | None
@@ -27,22 +27,22 @@ class Score(NamedTuple):
 
 @dataclass(frozen=True)
 class Problem:
-    """One training task; everything an optimizer does not decide.
+    """One training task: everything that does not depend on the optimizer.
 
     Attributes:
-        name: As in `problems.get`.
+        name: As in the registry.
         dataset: Name in `experiments.data`.
         network: Name in `experiments.models`.
         source: Where the choices come from.
         steps: Length of a full training.
         batch_size: Examples per step.
         l2: lambda of lambda / 2 ||theta||^2 over all parameters, which training adds to the batch loss.
-        augment: Random crop and flip of training images.
-        milestones: Fractions of the steps after which a stepwise schedule multiplies the rate by 0.1.
-        train_size: Only the first so many training examples; None: all.
-        validation: Whether to hold out a validation set; if not, all training examples train and the test
-            set serves as the validation set.
-        shuffle: Whether each epoch has an order of its own.
+        augment: Whether to crop and flip training images randomly.
+        milestones: Fractions of the steps after which a stepwise schedule multiplies the learning rate by 0.1.
+        train_size: Number of training examples to use, from the first; None: all.
+        validation: Whether to hold out a validation set; if not, all training examples are for training, and the
+            test set is also used for validation.
+        shuffle: Whether each epoch has its own order.
     """
 
     name: str
@@ -65,14 +65,14 @@ class Problem:
 
     @property
     def examples(self) -> tuple[int, int, int]:
-        """Numbers of training, validation and test examples; nothing is loaded."""
+        """Numbers of training, validation and test examples, without loading them."""
         train, validation, test = self.data.sizes
         if not self.validation and self.data.holds_out:
             train, validation = train + validation, test
         return self.train_size or train, validation, test
 
     def load(self, device: torch.device | str = "cpu") -> Splits:
-        """The splits, resident on `device`; loaded once per process."""
+        """The splits in the memory of `device`; loaded once per process."""
         splits = _resident(self.dataset, self.validation, torch.device(device))
         if self.train_size is None:
             return splits
@@ -98,11 +98,11 @@ class Problem:
         )
 
     def build(self, seed: int) -> nn.Module:
-        """The network on the CPU; same seed, same weights. No other random state is touched."""
+        """Build the network on the CPU; its weights depend on the seed only, and global random state is unchanged."""
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)
             model = build_network(self.network, self.data.shape, self.data.outputs)
-        # Colour images: convolutions run up to twice as fast on channels that lie side by side.
+        # For colour images, convolutions are up to twice as fast with channels_last.
         colour = self.data.shape[0] == 3 and len(self.data.shape) == 3
         return model.to(memory_format=torch.channels_last) if colour else model
 
@@ -112,7 +112,7 @@ class Problem:
 
     @torch.no_grad()
     def evaluate(self, model: nn.Module, split: Split) -> Score:
-        """Mean loss and accuracy over a split in evaluation mode; the mode is restored."""
+        """Mean loss and accuracy over a split, in evaluation mode; the previous mode is restored."""
         training = model.training
         model.eval()
         try:
@@ -133,7 +133,7 @@ class Problem:
         return Score(loss, None if objective.accuracy is None else accuracy)
 
     def _evaluation_batch(self) -> int:
-        """Examples at once: about three million input values, so that it needs less than training."""
+        """Batch size for evaluation: about three million input values, which takes less memory than training."""
         return max(16, min(1024, 3_145_728 // math.prod(self.data.shape)))
 
 

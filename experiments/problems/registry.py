@@ -1,4 +1,4 @@
-"""All problems: the paper's, those of SLS that it repeats, and small ones for machines without a GPU."""
+"""All problems: those of the paper, those of SLS that it repeats, and small ones for machines without a GPU."""
 
 from dataclasses import replace
 
@@ -16,7 +16,7 @@ def _paper(dataset: str, network: str) -> Problem:
 
 
 def _published(problem: Problem) -> Problem:
-    """With the published quirks: CIFAR-10 never shuffled, its constants on CIFAR-100, repeated border."""
+    """With the quirks of the published code: CIFAR-10 never shuffled, its constants for CIFAR-100, repeated border."""
     deeper = problem.dataset == "cifar100" and problem.network == "densenet40"
     return replace(
         problem,
@@ -29,7 +29,7 @@ def _published(problem: Problem) -> Problem:
 
 
 def _unshuffled(problem: Problem) -> Problem:
-    """With the same order of the data in every epoch, as the published code reads CIFAR-10."""
+    """With the same data order in every epoch, as the published code reads CIFAR-10."""
     return replace(
         problem, name=f"{problem.name}-unshuffled", source=f"{problem.source}; never shuffled", shuffle=False
     )

@@ -1,6 +1,6 @@
 """notebooks/<name>.ipynb -> figures/<profile>/<name>/ and reports/<profile>/<name>.html.
 
-IPython executes them without kernels: starting one for each took longer than the notebooks themselves.
+IPython executes them without kernels: starting one per notebook took longer than executing it.
 """
 
 from collections.abc import Sequence
@@ -32,27 +32,27 @@ def notebook_names() -> list[str]:
 
 
 def has_results(name: str, profile: str, root: Path = REPOSITORY) -> bool:
-    """Whether there are tables of the study of that name, or verdicts for the notebook of all claims."""
+    """Whether there are tables of the study of that name or, for the notebook `claims`, verdicts."""
     return tables.folder(profile, name, root).is_dir() or (
         name == "claims" and tables.verdicts(profile, root).is_file()
     )
 
 
 def execute_all(profile: str, root: Path = REPOSITORY) -> None:
-    """Execute the notebooks of all studies that have results, as many at a time as there are cores.
+    """Execute the notebooks of all studies that have results, one per core at a time.
 
     Raises:
-        UserError: If a cell of any fails.
+        UserError: If a cell fails.
     """
     names = [name for name in notebook_names() if has_results(name, profile, root)]
-    import_module("experiments.reports.notebook")  # what all notebooks import, before the processes part
+    import_module("experiments.reports.notebook")  # what all notebooks import, before the fork
     with ProcessPoolExecutor(cpu_count(only_physical_cores=True), get_context("fork")) as pool:
         for done in [pool.submit(execute, name, profile, root) for name in names]:
             done.result()
 
 
 def execute(name: str, profile: str, root: Path = REPOSITORY) -> Path:
-    """Execute notebooks/<name>.ipynb for a profile; its page of the report, figures by the notebook itself.
+    """Execute notebooks/<name>.ipynb for a profile and write its page of the report; the notebook saves its figures.
 
     Raises:
         UserError: If there is no such notebook, or a cell fails.
@@ -71,7 +71,7 @@ def execute(name: str, profile: str, root: Path = REPOSITORY) -> Path:
 
 
 def _outputs(shell: InteractiveShell, source: str, name: str) -> Sequence[Any]:
-    """What a cell displays, its last value included; raises UserError if it fails."""
+    """What a cell displays, including its last value; raises UserError if it fails."""
     with capture_output() as captured:
         shell.display_trap.hook = CapturingDisplayHook(shell=shell, outputs=captured._outputs)
         result = shell.run_cell(source)
@@ -85,7 +85,7 @@ def _outputs(shell: InteractiveShell, source: str, name: str) -> Sequence[Any]:
 
 
 def _html(name: str, executed: Any) -> str:
-    """One self-contained page of text and outputs; nothing in it is fetched from anywhere."""
+    """One self-contained page of text and outputs, which loads nothing from elsewhere."""
     exporter = HTMLExporter(
         template_name="basic", exclude_input=True, exclude_input_prompt=True, exclude_output_prompt=True
     )

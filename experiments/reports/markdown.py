@@ -1,4 +1,4 @@
-"""The report as Markdown: reports/<profile>/REPORT.md, and the short table of the README."""
+"""The report as Markdown: reports/<profile>/REPORT.md, and the table of verdicts in the README."""
 
 from pathlib import Path
 from typing import Any
@@ -10,19 +10,19 @@ from experiments.results import tables
 
 
 def write(profile: str, root: Path = REPOSITORY) -> Path:
-    """Every claim with its test, the measured value, the verdict, the figure and the runs; then all figures."""
+    """Write every claim with its test, measured value, verdict, figure and runs, followed by all figures."""
     verdicts = pd.read_csv(tables.verdicts(profile, root))
     pictures = sorted((root / "figures" / profile).rglob("*.png"))
     parts = [
-        f"# PAL: what holds of the paper, profile `{profile}`",
-        f"{summary(verdicts)} Every number is read from [`results/{profile}/`](../../results/{profile}/); tests and "
+        f"# PAL: which claims of the paper hold, profile `{profile}`",
+        f"{summary(verdicts)} All numbers come from [`results/{profile}/`](../../results/{profile}/). Tests and "
         "thresholds were declared before the runs. A verdict needs the whole 95 % interval on one side of the "
         "threshold.",
         short(verdicts),
         "## The claims",
         *(_claim(row, profile) for row in verdicts.to_dict("records")),
         "## Figures",
-        "Beside every figure stand a PDF and a JSON file with the tables, runs and commits it was made of.",
+        "Each figure is also there as a PDF, with a JSON file that lists the tables, runs and commits behind it.",
         *(
             f"### {at.parent.name}: {at.stem}\n\n![{at.stem}](../../{at.relative_to(root)})"
             for at in pictures
@@ -34,9 +34,12 @@ def write(profile: str, root: Path = REPOSITORY) -> Path:
 BEYOND = ("ablation", "batchsize", "capacity")
 """Studies of what the paper does not claim."""
 
+HEADLINES = ("lines-convex", "lines-parabolic", "fullbatch-pal", "loss-scheduled", "accuracy-scheduled")
+"""The paper's main claims, which the README shows."""
+
 
 def into_readme(profile: str, root: Path = REPOSITORY) -> None:
-    """Put the paper's measured claims in short between the marks of this profile in the README, where it has any."""
+    """Update the verdicts between the markers for this profile in the README, if it has such markers."""
     readme = root / "README.md"
     before, mark, rest = readme.read_text().partition(f"<!-- verdicts of {profile} -->\n")
     if mark:
@@ -46,9 +49,10 @@ def into_readme(profile: str, root: Path = REPOSITORY) -> None:
 
 
 def for_readme(verdicts: pd.DataFrame) -> str:
-    """The paper's claims, counted and, if measured, one line each."""
+    """How many of the paper's claims have which verdict, and one line for each main claim that was measured."""
     papers = verdicts[~verdicts["study"].isin(BEYOND)]
-    return f"{summary(papers)}\n\n{short(papers[papers['verdict'] != 'not measured'])}"
+    shown = papers[papers["id"].isin(HEADLINES) & (papers["verdict"] != "not measured")]
+    return f"{summary(papers)}\n\n{short(shown)}"
 
 
 def summary(verdicts: pd.DataFrame) -> str:

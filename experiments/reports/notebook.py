@@ -1,4 +1,4 @@
-"""What a notebook works with: tables come in, figures go out, and beside each figure stands what it was made of."""
+"""What notebooks work with: they read tables and save figures, each with a record of what it was made from."""
 
 import json
 from pathlib import Path
@@ -16,22 +16,22 @@ if TYPE_CHECKING:
 
 
 def styled(data: pd.DataFrame) -> Any:
-    """A table for people: four digits, no row numbers."""
+    """A table for reading: four digits, no index."""
     return data.style.format(precision=4, na_rep="", escape="html").hide(axis="index").set_uuid("table")
 
 
 def figures_folder(profile: str, notebook: str, root: Path = REPOSITORY) -> Path:
-    """Where a notebook leaves its figures."""
+    """The folder of the figures of a notebook."""
     return root / "figures" / profile / notebook
 
 
 class Session:
-    """One notebook at the scale of a profile.
+    """One notebook for one profile.
 
     Args:
-        name: Of the notebook.
-        profile: Whose tables it reads.
-        root: Results and figures are under it.
+        name: Name of the notebook.
+        profile: The profile with the tables that it reads.
+        root: Folder that contains results/ and figures/.
     """
 
     def __init__(self, name: str, profile: str, root: Path | str | None = None) -> None:
@@ -48,7 +48,7 @@ class Session:
         return pd.read_csv(tables.verdicts(self._profile, self._root))
 
     def show(self, figure: "Figure", name: str) -> "Image":
-        """Save a figure as PNG, PDF and, as JSON, what it stands on; returns it for display."""
+        """Save a figure as PNG and PDF, with its sources as JSON; returns it for display."""
         from IPython.display import Image
 
         path = figures_folder(self._profile, self._name, self._root) / name
@@ -57,7 +57,7 @@ class Session:
         return Image(picture)
 
     def _sources(self) -> dict[str, object]:
-        """The tables that were read so far, and the runs and commits behind them."""
+        """The tables read so far, and the runs and commits behind them."""
         studies = sorted({study for study, _ in self._read})
         return {
             "profile": self._profile,

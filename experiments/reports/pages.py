@@ -12,19 +12,19 @@ from experiments.common.paths import REPOSITORY, write_whole
 
 
 def page(profile: str, name: str, root: Path = REPOSITORY) -> Path:
-    """A page of the report."""
+    """The file of a page of the report."""
     return root / "reports" / profile / f"{name}.html"
 
 
 def index(profile: str, root: Path = REPOSITORY) -> Path:
-    """REPORT.md as the front page, with links to all pages and tables, and what all of it stands on."""
+    """Write REPORT.md as the front page, with links to all pages and tables, and provenance."""
     render: Any = mistune.create_markdown(escape=True, plugins=["table"])
     text = render(page(profile, "index", root).with_name("REPORT.md").read_text())
     parts = [
         re.sub(VERDICT, _badge, text),
-        "<h2>Read on</h2>",
+        "<h2>Pages and tables</h2>",
         _links(profile, root),
-        "<h2>What this stands on</h2>",
+        "<h2>Provenance</h2>",
         *(_provenance(path) for path in sorted((root / "results" / profile).glob("*/provenance.csv"))),
     ]
     return write_whole(page(profile, "index", root), document(f"PAL: {profile}", "\n".join(parts)))
@@ -66,7 +66,7 @@ img { max-width: 100%; } figure { margin: 1.5rem 0; } figcaption, small { color:
 
 
 def document(title: str, body: str) -> str:
-    """A whole page."""
+    """An HTML document."""
     return (
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{html.escape(title)}</title>'
         f'<meta name="viewport" content="width=device-width, initial-scale=1"><style>{STYLE}</style></head>\n'

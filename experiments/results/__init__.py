@@ -1,1 +1,1 @@
-"""Finished runs -> results/<profile>/."""
+"""Finished runs -> results/<profile>/: tables, and verdicts on claims."""

@@ -1,8 +1,8 @@
-"""One thing changed at a time: PAL's mu, the number type, what its steps take care of, what the published code does.
+"""Ablations, one change at a time: PAL's mu, the dtype, PAL's safeguards, and bugs of the published code.
 
-The curvature is a difference of nearly equal losses divided by mu², so that mu and the number type are swept together.
-Each variant starts from the same weights and sees the same batches as the reference that it is compared with. It is a
-PAL that lacks one piece of care or has one more, or the reference with a known error of the published code.
+The curvature is a difference of nearly equal losses divided by mu², so mu and dtype are swept together. Each variant
+starts from the same weights and sees the same batches as its reference. It is PAL with one safeguard less or one more,
+or the reference with a known bug of the published code.
 """
 
 from collections.abc import Iterator
@@ -23,14 +23,14 @@ Number = Literal["float32", "bfloat16"]
 
 
 class Kind(NamedTuple):
-    """What is trained on every problem with every seed.
+    """A kind of training, executed on every problem with every seed.
 
     Attributes:
         method: The variant or reference.
         optimizer: Its optimizer.
-        settings: The optimizer's.
-        dtype: Number type of the forward pass.
-        ending: Of the problem's name, where it is the problem that is changed.
+        settings: Hyper-parameters of the optimizer.
+        dtype: Dtype of the forward pass.
+        ending: Suffix of the problem's name, if the problem is what changes.
     """
 
     method: str
@@ -43,24 +43,24 @@ class Kind(NamedTuple):
 ERRORS = {
     kind.method: kind
     for kind in (
-        # ALI-G's port divides its step counter, which stays at 1, instead of the loss.
+        # The published port of ALI-G divides its step counter, which stays at 1, instead of the loss.
         Kind("alig-numerator", "alig", {"numerator": 1.0}),
         # CIFAR-10 is read in the same order in every epoch.
         Kind("pal-unshuffled", "pal", {}, ending="-unshuffled"),
     )
 }
-"""Variants that are known errors of the published code; all others are optimizers of their own."""
+"""Variants that are known bugs of the published code; all others are separate optimizers."""
 
 
 class Part(Trainings):
-    """Some of the trainings.
+    """A part of the study, with its own problems.
 
     Attributes:
-        mus: Measuring steps of plain PAL.
-        dtypes: Number types, each with every mu.
-        variants: References with one change, called after them: pal-new-masks, alig-numerator.
-        mu: Measuring step of the variants of PAL and of their reference.
-        alig: Settings of ALI-G, as variant and as reference.
+        mus: Values of mu for plain PAL.
+        dtypes: Dtypes, each combined with every mu.
+        variants: References with one change, prefixed by the name of the reference: pal-new-masks, alig-numerator.
+        mu: mu of the variants of PAL and of their reference.
+        alig: Hyper-parameters of ALI-G, for variant and reference.
     """
 
     mus: list[Annotated[float, Field(gt=0)]] = Field(default_factory=list)
@@ -70,14 +70,14 @@ class Part(Trainings):
     alig: dict[str, float] = Field(default_factory=dict)
 
     def kinds(self) -> list[Kind]:
-        """What is trained on every problem with every seed, each once."""
+        """All kinds of training, without duplicates."""
         kinds = [Kind("pal", "pal", {"mu": mu}, dtype) for dtype in self.dtypes for mu in self.mus]
         for name in self.variants:
             kinds += [kind for kind in self._pair(name) if kind not in kinds]
         return kinds
 
     def _pair(self, variant: str) -> tuple[Kind, Kind]:
-        """A variant after its reference."""
+        """A variant, preceded by its reference."""
         reference = variant.partition("-")[0]
         settings = dict(self.alig) if reference == "alig" else {"mu": self.mu}
         changed = ERRORS.get(variant, Kind(variant, variant, {}))
@@ -112,14 +112,14 @@ def _plan(part: Part) -> Iterator[RunConfig]:
 
 
 def _l2(problem: str, optimizer: str, settings: dict[str, float]) -> dict[str, Any]:
-    """The settings; for an optimizer that decays weights by itself, with the problem's L2 term moved over to it."""
+    """Hyper-parameters and L2 term; an optimizer with its own weight decay takes over the L2 term of the problem."""
     if "weight_decay" not in OPTIMIZERS[optimizer].settings:
         return {"settings": settings}
     return {"settings": settings | {"weight_decay": PROBLEMS[problem].l2}, "l2": 0.0}
 
 
 def run(config: RunConfig, record: Record) -> dict[str, Any]:
-    """One training. Where the optimizer decays weights, lines/l2 is the L2 term of each step, which l(0) lacks."""
+    """Train. If the optimizer decays weights, lines/l2 records the L2 term of each step, which l(0) lacks."""
     factor = config.settings.get("weight_decay")
     if factor is None:
         return train(config, record)

@@ -1,8 +1,8 @@
-"""Is PAL's step the minimum of its line? The step times alpha, swept (the paper's update step adaptation).
+"""Does PAL step to the minimum of its line? A sweep over alpha (the paper's update step adaptation).
 
-At some steps of a PAL training the line of the step's batch is searched exactly. Beside PAL's step s and the minimum s*
-stands the angle between the gradient at the start and that of the same batch after the step: 90 degrees at the minimum,
-less if the step falls short, more if it goes too far. Measuring changes nothing.
+At some steps of a training with PAL, the line of the current batch is searched exactly. Recorded are PAL's step s, the
+minimum s*, and the angle between the gradients of the batch before and after the step: 90 degrees at the minimum, less
+if the step is too short, more if it is too long. The measurements do not affect the training.
 """
 
 from typing import Annotated, Any
@@ -21,7 +21,7 @@ from pal.search import search
 
 
 class Measure(Strict):
-    """Which lines are searched: every so many steps, from the first on."""
+    """Which lines are searched: one every `every` steps, from the first."""
 
     every: Annotated[int, Field(ge=1)]
 
@@ -30,9 +30,9 @@ class Settings(Trainings):
     """Section `adaptation` of a profile.
 
     Attributes:
-        alphas: Values of alpha; 1 is the minimum of the parabola.
-        settings: Further settings of PAL; beta stays 0, so that the line is that of the negative gradient.
-        measure: Which lines.
+        alphas: Values of alpha; 1 steps to the minimum of the parabola.
+        settings: Other hyper-parameters of PAL; beta stays 0, so that lines follow the negative gradient.
+        measure: Which lines are searched.
     """
 
     alphas: Annotated[list[Annotated[float, Field(gt=0)]], Field(min_length=1)]
@@ -41,13 +41,13 @@ class Settings(Trainings):
 
 
 def plan(settings: Settings) -> list[RunConfig]:
-    """One PAL training per problem, alpha and seed."""
+    """One training with PAL per problem, alpha and seed."""
     kinds = [{"settings": settings.settings | {"alpha": alpha, "beta": 0.0}} for alpha in settings.alphas]
     return settings.runs("adaptation", kinds, optimizer="pal", measure=settings.measure.model_dump())
 
 
 def run(config: RunConfig, record: Record) -> dict[str, Any]:
-    """Train with PAL and search some lines exactly; the trace gets one row of each array per line.
+    """Train with PAL and search some lines exactly; each array of the trace has one row per line.
 
     Arrays [n]: lines/at (step number), lines/step (PAL's), lines/exact (the minimum), lines/loss0, loss_step and
     loss_exact there, lines/angle (degrees, after PAL's step), and lines/case.
@@ -59,7 +59,7 @@ def run(config: RunConfig, record: Record) -> dict[str, Any]:
 
 
 def searched_line(trainer: Trainer) -> dict[str, Any]:
-    """PAL's step on the line of the present batch, the exact minimum, and the angle after the step."""
+    """PAL's step on the line of the current batch, the exact minimum, and the angle after the step."""
     settings = trainer.config.settings
     mu = settings["mu"]
     with batch_line(trainer) as line:

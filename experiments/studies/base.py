@@ -1,4 +1,4 @@
-"""What a study is, and what the plans of all studies of trainings have in common."""
+"""What a study is, and what the plans of studies have in common."""
 
 import itertools
 from collections.abc import Callable, Iterable
@@ -16,21 +16,21 @@ Names = Annotated[list[str], Field(min_length=1)]
 Seeds = Annotated[list[int], Field(min_length=1)]
 
 Choice = dict[str, dict[str, Any]]
-"""The settings that finished runs have chosen for each method, by its name."""
+"""The hyper-parameters that finished runs have selected for each method, by its name."""
 
 SettingsT = TypeVar("SettingsT", bound=Strict)
 
 
 @dataclass(frozen=True)
 class Study(Generic[SettingsT]):
-    """A question with runs of its own.
+    """A question with its own runs.
 
     Attributes:
-        settings: What its section of a profile may hold.
-        plan: Its runs.
-        run: Executes one of them; returns what goes into the tables.
-        further: Runs that follow when those of `plan` are finished, with the settings that these choose.
-        cost: Forward passes of a measurement, where measurements may take minutes; the others are timed.
+        settings: Schema of its section in a profile.
+        plan: Returns its runs.
+        run: Executes one of them and returns its results.
+        further: Returns the runs that follow those of `plan` and use the hyper-parameters that these selected.
+        cost: Returns the forward passes per measurement, for studies in which one may take minutes; others are timed.
     """
 
     settings: type[SettingsT]
@@ -41,7 +41,7 @@ class Study(Generic[SettingsT]):
 
 
 def get_study(name: str) -> Study[Any]:
-    """The study `name`; raises UserError with the nearest names if there is none."""
+    """The study `name`; raises UserError with similar names if there is none."""
     return load(f"{STUDIES[name]}:STUDY")
 
 
@@ -49,10 +49,10 @@ class Trainings(Strict):
     """Trainings on some problems.
 
     Attributes:
-        problems: Data sets and networks.
-        steps: Length of every run; the problem's own if missing.
-        evaluate_every: Steps between evaluations; an epoch if missing.
-        seeds: Every setting is run once with each.
+        problems: Names of the problems.
+        steps: Length of each run; by default that of the problem.
+        evaluate_every: Steps between evaluations; by default an epoch.
+        seeds: Each configuration is run once with each seed.
     """
 
     problems: Names
@@ -61,12 +61,12 @@ class Trainings(Strict):
     seeds: Seeds
 
     def lengths(self) -> dict[str, Any]:
-        """What is not left to the problem, for `config.resolve`."""
+        """The fields that are given, for `config.resolve`; the problem decides the others."""
         given = {"steps": self.steps, "evaluate_every": self.evaluate_every}
         return {name: value for name, value in given.items() if value is not None}
 
     def runs(self, study: str, kinds: Iterable[dict[str, Any]], **same: Any) -> list[RunConfig]:
-        """Every kind of run with every seed on every problem; kinds and `same` are fields for `config.resolve`."""
+        """Each kind of run on each problem with each seed; kinds and `same` are fields for `config.resolve`."""
         every = itertools.product(self.problems, list(kinds), self.seeds)
         return [
             resolve(study, **{"problem": problem, "seed": seed} | self.lengths() | same | kind)
@@ -75,14 +75,14 @@ class Trainings(Strict):
 
 
 class Subset(Trainings):
-    """Trainings whose whole training set is evaluated at every measured step.
+    """Trainings in which each measurement evaluates the whole training set.
 
     Attributes:
-        train_size: Training examples, a multiple of the batch size; all if missing.
+        train_size: Number of training examples, a multiple of the batch size; by default all.
     """
 
     train_size: Annotated[int, Field(ge=1)] | None = None
 
     def size(self) -> dict[str, Any]:
-        """What is not left to the problem."""
+        """The size if it is given; the problem decides it otherwise."""
         return {} if self.train_size is None else {"train_size": self.train_size}

@@ -1,14 +1,13 @@
-"""Batch sizes judged on full-batch improvement (arXiv:2103.17132, supplement, figures 9 and 10).
+"""Batch sizes, judged by the decrease of the full-batch loss (arXiv:2103.17132, supplement, figures 9 and 10).
 
-There batches below 128 were simulated, by keeping the steepest examples of a batch of 128; here they are drawn. At many
-steps of one SGD training, at the present weights, a fresh batch of each size B gives a gradient g and its line
-theta - s g/||g||. On the line stand the minimum of the full-batch loss (the optimum), the minimum of the batch's loss,
-PAL's step from the batch, and SGD's; each is judged by the decrease of the full-batch loss. So all sizes start from the
-same weights, and differ in nothing but the batch.
+There, batches smaller than 128 were simulated by the steepest examples of a batch of 128; here they are drawn. At many
+steps of one SGD training, a fresh batch of each size B gives a gradient g and the line theta - s g/||g|| from the
+current weights. On this line, four points are compared by the decrease of the full-batch loss: its minimum (the
+optimum), the minimum of the batch loss, PAL's step on the batch, and SGD's step. All sizes start from the same weights,
+and differ in the batch only.
 
-The full-batch loss (`training.full_batch`) is the same function of all examples that the batch loss is of a few, batch
-norm with the statistics of the batch, L2 term and augmentation included. Measuring changes nothing: the training goes
-on as if nothing had been measured.
+The full-batch loss (`training.full_batch`) is the same function of all examples as the batch loss is of a few, with L2
+term, augmentation, and batch norm by batch statistics. The measurements do not affect the training.
 """
 
 from collections.abc import Sequence
@@ -34,18 +33,18 @@ from pal.parabola import minimise
 Positive = Annotated[float, Field(gt=0)]
 
 RATES = {"sgd-0.05": 0.05, "sgd-0.1": 0.1}
-"""Learning rates of SGD by name: the step is the rate times ||g||."""
+"""Learning rates of SGD by name; its step is the learning rate times ||g||."""
 S_MAX = 3.16
-"""Of PAL, distance."""
+"""s_max of PAL, a distance."""
 
 
 class Measure(Strict):
     """Which lines are measured.
 
     Attributes:
-        every: Every so many steps, from the first.
-        sizes: Batch sizes, examples.
-        mu: Measuring step of PAL, distance.
+        every: Steps between measurements; the first step is measured.
+        sizes: Batch sizes, in examples.
+        mu: mu of PAL, a distance.
     """
 
     every: Annotated[int, Field(ge=1)]
@@ -57,8 +56,8 @@ class Settings(Subset):
     """Section `batchsize` of a profile.
 
     Attributes:
-        lr: Learning rate of the SGD training, constant.
-        measure: Which lines.
+        lr: Constant learning rate of the SGD training.
+        measure: Which lines are measured.
     """
 
     lr: Positive
@@ -69,7 +68,7 @@ def plan(settings: Settings) -> list[RunConfig]:
     """One SGD training per problem and seed.
 
     Raises:
-        UserError: If an epoch has no whole number of batches, or a size is larger than an epoch.
+        UserError: If an epoch is not a whole number of batches, or a size exceeds the number of examples.
     """
     sgd = {"optimizer": "sgd-plain", "settings": {"lr": settings.lr}}
     configs = settings.runs("batchsize", [sgd], measure=settings.measure.model_dump(), **settings.size())
@@ -84,11 +83,11 @@ def plan(settings: Settings) -> list[RunConfig]:
 
 
 def run(config: RunConfig, record: Record) -> dict[str, Any]:
-    """Train with SGD and measure lines on the way; the trace gets one row of each array per measured step.
+    """Train with SGD and measure lines during training; each array of the trace has one row per measured step.
 
-    Arrays: lines/at [n] (step number); [n, sizes] lines/size, lines/norm (||g||), lines/slope (of the full-batch loss,
-    per distance), and for each strategy lines/<strategy>_step (distance) and lines/<strategy>_improvement (decrease of
-    the full-batch loss).
+    Arrays: lines/at [n] (step number); [n, sizes] lines/size, lines/norm (||g||), lines/slope (of the full-batch loss),
+    and for each strategy lines/<strategy>_step (distance) and lines/<strategy>_improvement (decrease of the full-batch
+    loss).
     """
     measure = Measure.model_validate(config.measure)
     epoch: list[Batch] = []
@@ -106,7 +105,7 @@ def run(config: RunConfig, record: Record) -> dict[str, Any]:
 
 
 def loader(trainer: Trainer, size: int) -> Loader:
-    """Batches of one size, in orders of their own: the training has not just seen what it is measured with."""
+    """Batches of one size in an independent order, so that the training has not just seen them."""
     problem, seeds = replace(trainer.problem, batch_size=size), split(trainer.config.seed)
     return problem.loader(trainer.splits.train, seeds.noise, seeds.initialisation)
 
@@ -114,7 +113,7 @@ def loader(trainer: Trainer, size: int) -> Loader:
 def measured_lines(
     trainer: Trainer, epoch: Sequence[Batch], batches: Sequence[Batch], mu: float
 ) -> dict[str, Any]:
-    """The line of each batch and what the strategies make of it: lists with a number for each batch."""
+    """Line and strategies for each batch size, as lists with one number per size."""
     with preserved(trainer.model):
         full = mean_loss(trainer, epoch)
         loss0, gradient = full().item(), full.gradient()
@@ -134,15 +133,15 @@ def measured_line(
     full_gradient: Sequence[Tensor],
     mu: float,
 ) -> dict[str, float]:
-    """Steps of the strategies on the line of one batch, and how much they decrease the full-batch loss.
+    """Steps of the strategies on the line of one batch, and the decrease of the full-batch loss for each.
 
     Args:
-        trainer: Whose weights start the line.
-        batch: The loss that gives the direction -g/||g||.
+        trainer: The training, whose weights are the start of the line.
+        batch: The batch loss, which defines the direction -g/||g||.
         full: The full-batch loss L.
         full0: L(0).
-        full_gradient: Its gradient at the weights.
-        mu: Measuring step of PAL, distance.
+        full_gradient: Gradient of L at the weights.
+        mu: mu of PAL, a distance.
     """
     direction = [-each for each in batch.gradient()]
     line = Line(trainer.model.parameters(), direction)
@@ -163,7 +162,7 @@ def measured_line(
 
 
 def batch_steps(batch: MeanLoss, line: Line, mu: float) -> dict[str, float]:
-    """How far the strategies that know nothing but the batch go along its line, distances."""
+    """Steps of the strategies that use the batch alone, as distances along its line."""
     norm = float(line.norm)
     loss0, loss_mu = line.losses(batch, [0.0, mu]).tolist()
     return {

@@ -1,4 +1,4 @@
-"""The optimizer benchmark: every optimizer with every setting of its grid, on the same weights and batches."""
+"""The optimizer benchmark: every optimizer over its grid, with the same weights and batches for all."""
 
 import itertools
 from typing import Annotated, Any, Literal
@@ -11,12 +11,12 @@ from experiments.training.loop import train
 
 
 class Method(Strict):
-    """One optimizer of the comparison.
+    """One method of the comparison.
 
     Attributes:
-        optimizer: Name in `experiments.optimizers`; the method's own name if missing.
-        schedule: How its learning rate changes.
-        grid: Values of settings; every combination is a setting of its own. What is missing keeps its default.
+        optimizer: Name in `experiments.optimizers`; by default that of the method.
+        schedule: Schedule of the learning rate.
+        grid: Values of hyper-parameters; every combination is trained, with defaults for all others.
     """
 
     optimizer: str | None = None
@@ -24,26 +24,26 @@ class Method(Strict):
     grid: dict[str, Annotated[list[Any], Field(min_length=1)]] = Field(default_factory=dict)
 
     def settings(self) -> list[dict[str, Any]]:
-        """Every combination of the grid."""
+        """All combinations of the grid."""
         return [
             dict(zip(self.grid, values, strict=True)) for values in itertools.product(*self.grid.values())
         ]
 
     def kind(self, name: str) -> dict[str, Any]:
-        """Fields of its runs."""
+        """Fields of its runs, for `config.resolve`."""
         return {"method": name, "optimizer": self.optimizer or name, "schedule": self.schedule}
 
 
 class Confirmation(Trainings):
-    """Further problems, with one setting of each method: what the grid gave on the first decides which."""
+    """Further problems, on which each method is trained with the hyper-parameters selected on the first ones."""
 
 
 class Settings(Trainings):
     """Section `benchmark` of a profile.
 
     Attributes:
-        optimizers: The methods by the name that tables and figures show.
-        confirmation: Further problems, with one setting of each method.
+        optimizers: The methods, by the name in tables and figures.
+        confirmation: Further problems, with the selected hyper-parameters of each method.
     """
 
     optimizers: Annotated[dict[str, Method], Field(min_length=1)]
@@ -51,7 +51,7 @@ class Settings(Trainings):
 
 
 def plan(settings: Settings) -> list[RunConfig]:
-    """Every method with every setting and seed on every problem."""
+    """Each method over its grid, on each problem with each seed."""
     kinds = [
         method.kind(name) | {"settings": values}
         for name, method in settings.optimizers.items()
@@ -61,7 +61,7 @@ def plan(settings: Settings) -> list[RunConfig]:
 
 
 def further(settings: Settings, choice: Choice) -> list[RunConfig]:
-    """The confirmation: every method with its setting in `choice`; nothing if the section has none."""
+    """The confirmation, if there is one: each method with its hyper-parameters in `choice`."""
     if settings.confirmation is None:
         return []
     kinds = [settings.optimizers[name].kind(name) | {"settings": values} for name, values in choice.items()]

@@ -1,9 +1,9 @@
-"""Does PAL's learning rate come down only where the network can fit its data? (ours)
+"""Does PAL's learning rate decrease only if the network can fit its data? (our question)
 
-PAL trainings of networks of several widths on several numbers of images, from those that cannot to those that can
-interpolate. Each keeps its learning rate, step / ||g||, of every step. On some lines late in the training, along PAL's
-direction -g/||g||, the exact minimum of the batch loss stands beside that of the full-batch loss and beside PAL's step:
-how much do minima of batches overshoot where they cannot all be met? Measuring changes nothing.
+Networks of several widths are trained with PAL on several numbers of images, so that some can interpolate and others
+cannot. Each training records the learning rate, step / ||g||, of every step. On some lines late in the training, along
+-g/||g||, it also records PAL's step and the exact minima of the batch loss and of the full-batch loss: how far do batch
+minima overshoot where no weights minimise all of them? The measurements do not affect the training.
 """
 
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ Count = Annotated[int, Field(ge=1)]
 
 
 class Measure(Strict):
-    """Which lines are searched: every so many of the last so many steps."""
+    """Which lines are searched: one every `every` of the last `last` steps."""
 
     last: Count
     every: Count
@@ -34,11 +34,11 @@ class Settings(Trainings):
     """Section `capacity` of a profile.
 
     Attributes:
-        problems: Data sets and networks, such as one for each width.
+        problems: Names of the problems, such as one per width.
         batch_size: Examples per step, the same for all.
         train_sizes: Numbers of training images, multiples of the batch size.
-        settings: Of PAL; beta stays 0, so that the line is that of the negative gradient.
-        measure: Which lines.
+        settings: Hyper-parameters of PAL; beta stays 0, so that lines follow the negative gradient.
+        measure: Which lines are searched.
     """
 
     batch_size: Count
@@ -48,10 +48,10 @@ class Settings(Trainings):
 
 
 def plan(settings: Settings) -> list[RunConfig]:
-    """One PAL training per problem, number of images and seed.
+    """One training with PAL per problem, number of images and seed.
 
     Raises:
-        UserError: If an epoch has no whole number of batches.
+        UserError: If an epoch is not a whole number of batches.
     """
     pal = {
         "optimizer": "pal",
@@ -66,7 +66,7 @@ def plan(settings: Settings) -> list[RunConfig]:
 
 
 def run(config: RunConfig, record: Record) -> dict[str, Any]:
-    """Train with PAL and search some lines late in the training; the trace gets one row of each array per line.
+    """Train with PAL and search some lines late in the training; each array of the trace has one row per line.
 
     Arrays [n]: lines/at (step number); distances lines/step (PAL's), lines/batch and lines/full (minima of both
     losses); lines/full_loss0 and lines/full_loss, the full-batch loss at the weights and at its minimum.
@@ -90,7 +90,7 @@ def run(config: RunConfig, record: Record) -> dict[str, Any]:
 
 
 def searched_line(trainer: Trainer, epoch: Sequence[Batch]) -> dict[str, Any]:
-    """PAL's step and the minima of the batch loss and the full-batch loss on the line of the present batch."""
+    """PAL's step and the minima of batch loss and full-batch loss on the line of the current batch."""
     settings = trainer.config.settings
     mu = settings["mu"]
     with batch_line(trainer) as line:

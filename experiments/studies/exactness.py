@@ -1,6 +1,6 @@
 """Is an exact line search on the batch loss a good way to train? (section 6 of the paper)
 
-The same weights and batches for each method: exact searches along the negative gradient and along PAL's adapted
+Methods with the same initial weights and batches: exact searches along the negative gradient and along PAL's adapted
 direction, PAL, PAL with the alpha that makes its steps most exact, and SGD.
 """
 
@@ -14,11 +14,11 @@ from experiments.training.loop import train
 
 
 class Method(Strict):
-    """One way to train.
+    """One method.
 
     Attributes:
         optimizer: Name in `experiments.optimizers`.
-        settings: Its settings; what is missing keeps its default.
+        settings: Hyper-parameters that differ from the defaults.
     """
 
     optimizer: str
@@ -29,14 +29,14 @@ class Settings(Trainings):
     """Section `exactness` of a profile.
 
     Attributes:
-        methods: By the name that tables and figures show: pal, and names that begin with exact.
+        methods: The methods by name. The claims compare pal with exact, and pal-adapted with exact-adapted.
     """
 
     methods: Annotated[dict[str, Method], Field(min_length=1)]
 
 
 def plan(settings: Settings) -> list[RunConfig]:
-    """Every method with every seed on every problem."""
+    """Each method on each problem with each seed."""
     kinds = [
         {"method": name, "optimizer": method.optimizer, "settings": method.settings}
         for name, method in settings.methods.items()

@@ -1,16 +1,16 @@
 """Batch loss against full-batch loss along the directions of SGD (section 6 of the paper; after arXiv:2103.17132).
 
-At many steps of an SGD training, two losses are measured along the unit direction of the coming update (for momentum
-the buffer): that of the batch that defines the direction, and that of every training example, the full-batch loss
-(the paper's "exact loss"). What the strategies of `tables.fullbatch` make of them is computed afterwards.
+At many steps of an SGD training, two losses are measured along the unit direction of the next update (with momentum,
+of the buffer): the loss of the batch that defines the direction, and that of all training examples, the full-batch loss
+(the paper's "exact loss"). The tables (`tables.fullbatch`) then compare strategies on these lines.
 
-The full-batch loss is the mean over the batches of the training's first epoch, in training mode: every batch is
-normalised by its own statistics and augmented as it was when the training saw it, dropout draws are those of the step
-and the same at every point, and the L2 term is in it. So both losses are the same function of different examples,
-and the full-batch loss is the mean of what SGD and PAL minimise. In evaluation mode it would also depend on running
-statistics, which belong to the weights at s = 0 and to no other point of the line.
+The full-batch loss is the mean over the batches of the training's first epoch, in training mode: each batch is
+normalised by its own statistics and augmented as the training saw it, dropout masks are those of the step at every
+point, and the L2 term is included. Both losses are thus the same function of different examples, and the full-batch
+loss is the mean of what SGD and PAL minimise. In evaluation mode it would depend on running statistics, too, which are
+right at s = 0 only.
 
-Measuring changes nothing: the training goes on as if it had not been looked at.
+The measurements do not affect the training.
 """
 
 import math
@@ -35,17 +35,17 @@ from pal.line import Line
 Positive = Annotated[float, Field(gt=0)]
 
 WIDENINGS = 5
-"""How often a line's interval grows at most."""
+"""How often the interval of a line is widened at most."""
 
 
 class Measure(Strict):
     """Which lines are measured, and how finely.
 
     Attributes:
-        every: Every so many steps, from the first.
-        reach: The interval starts as [-reach, reach], and each widening adds as much, distance.
-        spacing: Between points of the grid, distance.
-        mu: Measuring step of the PAL strategies, distance.
+        every: Steps between measurements; the first step is measured.
+        reach: The interval starts as [-reach, reach], and each widening adds `reach` to a side; a distance.
+        spacing: Distance between points of the grid.
+        mu: mu of the PAL strategies, a distance.
     """
 
     every: Annotated[int, Field(ge=1)]
@@ -58,9 +58,9 @@ class Settings(Subset):
     """Section `fullbatch` of a profile.
 
     Attributes:
-        momenta: One training with each, and with each seed.
-        lr: Learning rate of SGD, constant.
-        measure: Which lines.
+        momenta: Values of the momentum, each trained with each seed.
+        lr: Constant learning rate of SGD.
+        measure: Which lines are measured.
     """
 
     momenta: Annotated[list[float], Field(min_length=1)]
@@ -72,7 +72,7 @@ def plan(settings: Settings) -> list[RunConfig]:
     """One SGD training per problem, momentum and seed.
 
     Raises:
-        UserError: If an epoch has no whole number of batches.
+        UserError: If an epoch is not a whole number of batches.
     """
     kinds = [{"settings": {"lr": settings.lr, "momentum": momentum}} for momentum in settings.momenta]
     measure = settings.measure.model_dump()
@@ -83,10 +83,10 @@ def plan(settings: Settings) -> list[RunConfig]:
 
 
 def passes(config: RunConfig) -> int:
-    """Forward passes of a look, on a line whose interval is not widened.
+    """Forward passes per measurement, for a line whose interval is not widened.
 
-    Each point of the grid, the one at mu, and loss and slope at 0 are passes of the batch and of all training batches.
-    Early in training intervals grow to several times as many points.
+    Each point of the grid, the one at mu, and loss and slope at 0 take passes of the batch and of all training batches.
+    Early in training, intervals are widened to several times as many points.
     """
     measure = Measure.model_validate(config.measure)
     points = 2 * _half(measure) + 1
@@ -94,11 +94,11 @@ def passes(config: RunConfig) -> int:
 
 
 def run(config: RunConfig, record: Record) -> dict[str, Any]:
-    """Train with SGD and measure lines on the way; the trace gets one row of each array per line.
+    """Train with SGD and measure lines during training; each array of the trace has one row per line.
 
-    Arrays: lines/at [n] (step number), lines/distance, batch and full [n, points] (losses; rows end in NaN where other
-    lines have more points), lines/norm [n] (of the direction), and for both losses loss0, loss_mu and slope, such as
-    lines/batch_slope [n].
+    Arrays: lines/at [n] (step number), lines/distance, batch and full [n, points] (losses; shorter rows are padded with
+    NaN), lines/norm [n] (of the direction), and for both losses loss0, loss_mu and slope, such as lines/batch_slope
+    [n].
     """
     measure = Measure.model_validate(config.measure)
     epoch: list[Batch] = []
@@ -114,7 +114,7 @@ def run(config: RunConfig, record: Record) -> dict[str, Any]:
 
 
 def measured_line(trainer: Trainer, epoch: Sequence[Batch], measure: Measure) -> dict[str, Any]:
-    """Both losses along the coming update's direction, on a grid and at mu, with slopes and the direction's norm."""
+    """Both losses along the direction of the next update, on a grid and at mu, with slopes and the direction's norm."""
     params, batch_loss = list(trainer.model.parameters()), BatchLoss()
     gradients: list[Tensor] = []
     with preserved(trainer.model):
@@ -140,7 +140,7 @@ def measured_line(trainer: Trainer, epoch: Sequence[Batch], measure: Measure) ->
 
 
 def update(trainer: Trainer, params: Sequence[Tensor], gradients: Sequence[Tensor]) -> list[Tensor]:
-    """The direction of SGD's coming update, -(momentum m + g)."""
+    """The direction of SGD's next update, -(momentum m + g)."""
     momentum, state = trainer.config.settings["momentum"], trainer.optimizer.optimizer.state
     buffers = [state[param].get("momentum_buffer") if param in state else None for param in params]
     return [
@@ -154,8 +154,8 @@ def on_grid(
 ) -> dict[str, list[float]]:
     """Losses of the batch and the full batch at distances k * spacing.
 
-    The interval starts as [-reach, reach] and grows by `reach` on a side as long as the minimum of either loss is its
-    end there, or `farthest` lies beyond it: at most `WIDENINGS` times.
+    The interval starts as [-reach, reach]. A side is widened by `reach` as long as either loss has its minimum at that
+    end, or `farthest` lies beyond it, but at most `WIDENINGS` times.
     """
     half = _half(measure)
     low, high, widenings = -half, half, 0
@@ -177,12 +177,12 @@ def on_grid(
 
 
 def _half(measure: Measure) -> int:
-    """Points of the grid on each side of 0 before it is widened."""
+    """Points of the grid on each side of 0, before it is widened."""
     return max(1, round(measure.reach / measure.spacing))
 
 
 def _lowest(rows: list[list[float]]) -> list[int]:
-    """Index of the smallest number of each column, NaN being no number."""
+    """Index of the smallest number in each column, ignoring NaN."""
     return np.argmin(np.nan_to_num(np.asarray(rows), nan=math.inf), axis=0).tolist()
 
 

@@ -1,8 +1,8 @@
-"""PAL where the network can fit all data exactly and where it cannot (section 7 of the paper; problems of SLS).
+"""PAL with networks that can or cannot fit all data exactly (section 7 of the paper; problems of SLS).
 
-SLS rests on interpolation: one set of weights that minimises the loss of every batch. On SLS's matrix factorisation
-the rank of the network decides whether there is one: the target has rank 6, so networks of rank 1 and 4 cannot
-interpolate, those of rank 10 or without hidden layer can. Its kernel problem (mushrooms) is separable and can.
+SLS relies on interpolation: weights that minimise the loss of every batch. In the matrix factorisation of SLS, the rank
+of the network decides whether such weights exist: the target has rank 6, so networks of rank 1 and 4 cannot
+interpolate, while those of rank 10 or without hidden layer can. Its kernel problem (mushrooms) is separable.
 """
 
 from typing import Annotated, Any
@@ -18,7 +18,7 @@ class Settings(Trainings):
     """Section `interpolation` of a profile.
 
     Attributes:
-        optimizers: Settings to try of each.
+        optimizers: Hyper-parameters to try for each.
     """
 
     optimizers: Annotated[
@@ -27,7 +27,7 @@ class Settings(Trainings):
 
 
 def plan(settings: Settings) -> list[RunConfig]:
-    """Every optimizer with every setting and seed on every problem."""
+    """Each optimizer with each of its hyper-parameters, on each problem with each seed."""
     kinds = [
         {"optimizer": name, "settings": values}
         for name, several in settings.optimizers.items()

@@ -1,9 +1,9 @@
-"""Batch losses along PAL's direction: what lines look like, and what PAL's parabola makes of them (paper, figure 1).
+"""Batch losses along PAL's direction: their shape, and how well PAL's parabola fits them (paper, figure 1).
 
-At many steps of a PAL training the loss of the step's batch is measured on a grid along the unit direction -g/||g||.
-With R the larger of PAL's step and mu, the grid covers [-R, 3R]: both sides of the weights, and beyond the minimum. Two
-more views of the same line: the window [-0.2, 0.2] of the published fits, and [-R, 10R].
-Measuring changes nothing: the training goes on as if it had not been looked at.
+At many steps of a training with PAL, the loss of the current batch is measured on a grid along -g/||g||. With R the
+larger of PAL's step and mu, the grid covers [-R, 3R]: both sides of the weights, and beyond the minimum. The same line
+is also measured on the window [-0.2, 0.2] of the published fits, and on [-R, 10R].
+The measurements do not affect the training.
 """
 
 from typing import Annotated, Any
@@ -22,7 +22,7 @@ from pal.parabola import minimise
 BEHIND, AHEAD = 1.0, 3.0
 """The grid reaches from -R to 3R."""
 WINDOW = 0.2
-"""Half the width of the window of the published fits, distance (arXiv:2103.17132, supplement)."""
+"""Half the width of the window of the published fits, a distance (arXiv:2103.17132, supplement)."""
 WIDE = 10.0
 """The wide view reaches from -R to 10R."""
 
@@ -31,9 +31,9 @@ class Measure(Strict):
     """Which lines are measured, and how finely.
 
     Attributes:
-        first: The first so many steps, where shapes change quickly.
-        every: And from there every so many.
-        points: Of the grid, evenly spaced; the window and the wide view have half as many.
+        first: Number of first steps that are all measured, as shapes change quickly there.
+        every: Steps between measurements after these.
+        points: Evenly spaced points of the grid; the window and the wide view have half as many.
     """
 
     first: Annotated[int, Field(ge=0)]
@@ -45,8 +45,8 @@ class Settings(Trainings):
     """Section `lines` of a profile.
 
     Attributes:
-        settings: Of PAL; beta stays 0, so that the line is that of the negative gradient.
-        measure: Which lines.
+        settings: Hyper-parameters of PAL; beta stays 0, so that lines follow the negative gradient.
+        measure: Which lines are measured.
     """
 
     settings: dict[str, float] = Field(default_factory=dict)
@@ -54,17 +54,17 @@ class Settings(Trainings):
 
 
 def plan(settings: Settings) -> list[RunConfig]:
-    """One PAL training per problem and seed."""
+    """One training with PAL per problem and seed."""
     kind = {"optimizer": "pal", "settings": settings.settings | {"beta": 0.0}}
     return settings.runs("lines", [kind], measure=settings.measure.model_dump())
 
 
 def run(config: RunConfig, record: Record) -> dict[str, Any]:
-    """Train with PAL and measure lines on the way; the trace gets one row of each array per line.
+    """Train with PAL and measure lines during training; each array of the trace has one row per line.
 
-    Arrays: lines/at [n] (step number); lines/distance and lines/loss [n, points], the same of the window and of the
-    wide view [n, points / 2], such as lines/window_loss; and lines/mu, loss0, loss_mu, slope, curvature, step and case
-    [n] as PAL sees them.
+    Arrays: lines/at [n] (step number); lines/distance and lines/loss [n, points]; the same for the window and the wide
+    view [n, points / 2], such as lines/window_loss; and lines/mu, loss0, loss_mu, slope, curvature, step and case [n]
+    from PAL's record.
     """
     measure = Measure.model_validate(config.measure)
 
@@ -76,7 +76,7 @@ def run(config: RunConfig, record: Record) -> dict[str, Any]:
 
 
 def measured_line(trainer: Trainer, points: int) -> dict[str, Any]:
-    """The loss of the present batch along -g/||g||, and PAL's three numbers and step."""
+    """The loss of the current batch along -g/||g||, and PAL's three numbers and step."""
     settings = trainer.config.settings
     mu = settings["mu"]
     with batch_line(trainer) as line:

@@ -1,4 +1,4 @@
-"""All studies; a run depends on its own only, so that each is imported when it is asked for."""
+"""All studies, imported on demand, so that a run depends on its own study only."""
 
 from experiments.common.registry import Registry
 

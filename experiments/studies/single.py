@@ -1,4 +1,4 @@
-"""One training with settings of your own: `python -m experiments run`; no profile plans it."""
+"""A single training from the command line, `python -m experiments run`; not part of any profile."""
 
 from experiments.studies.base import Study
 from experiments.training.config import Strict

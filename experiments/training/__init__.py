@@ -1,1 +1,1 @@
-"""One training run: its configuration, state and loop, and what is measured on the way."""
+"""One training run: its configuration, state and loop, and measurements during training."""

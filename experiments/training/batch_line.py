@@ -1,4 +1,4 @@
-"""The loss of a training's present batch along its negative gradient, measured without leaving a trace."""
+"""The loss of the current batch along its negative gradient, measured without affecting the training."""
 
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -17,12 +17,12 @@ from pal.randomness import Randomness
 
 @dataclass(frozen=True)
 class BatchLine:
-    """l(s) = loss(theta - s g/||g||) of one batch, the random numbers of its forward pass included.
+    """l(s) = loss(theta - s g/||g||) of one batch, with the same random numbers in every forward pass.
 
     Attributes:
         loss0: l(0).
         slope: l'(0) = -||g||, loss per distance.
-        line: Moves the weights.
+        line: The line on which it moves the weights.
         gradient: g, one tensor for each parameter.
     """
 
@@ -40,7 +40,7 @@ class BatchLine:
     def angle(self, distance: float) -> float:
         """Angle in degrees between g and the gradient of the same batch at a distance.
 
-        90 at a minimum of the line, less before it, more beyond; NaN where a gradient is zero.
+        90 at a minimum of the line, less before it, more beyond it; NaN if a gradient is zero.
         """
         self.line.move(distance)
         there = self._gradient_here()
@@ -52,7 +52,7 @@ class BatchLine:
 
 @contextmanager
 def batch_line(trainer: Trainer) -> Iterator[BatchLine]:
-    """The line of the present batch; weights, gradients, buffers and random generators come out as they went in."""
+    """The line of the current batch; afterwards, weights, gradients, buffers and random generators are as before."""
     params = [param for param in trainer.model.parameters() if param.requires_grad]
     moment, batch_loss, gradient = Randomness(), BatchLoss(), list[Tensor]()
 

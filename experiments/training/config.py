@@ -1,4 +1,4 @@
-"""What one run is: a flat record with every field resolved."""
+"""The configuration of a run: a flat record with every field resolved."""
 
 import math
 import reprlib
@@ -18,7 +18,7 @@ Count = Annotated[int, Field(ge=1)]
 
 
 class Strict(BaseModel):
-    """A section of a configuration: unknown keys and wrong types are mistakes, said in one sentence."""
+    """A section of a configuration; unknown keys and wrong types are reported in one sentence."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
@@ -35,7 +35,7 @@ class Strict(BaseModel):
 
     @classmethod
     def read(cls, values: Any, where: str) -> Self:
-        """The section made of `values`; raises UserError naming `where`, the key, the value and what is allowed."""
+        """Read the section from `values`; raises UserError naming `where`, the key, the value and what is allowed."""
         try:
             return cls.model_validate(values)
         except ValidationError as error:
@@ -55,25 +55,25 @@ def _sentence(error: ValidationError) -> str:
 
 
 class RunConfig(Strict):
-    """One run. Same config and same code: same key, same results.
+    """One run. The same configuration and code give the same key and the same results.
 
     Attributes:
-        study: The question it belongs to.
+        study: The study it belongs to.
         problem: Data set and network.
-        method: Under which name a comparison shows it, such as "sgd-step".
+        method: Its name in comparisons, such as "sgd-step".
         optimizer: Name in `experiments.optimizers`.
-        settings: All settings of the optimizer.
-        schedule: How its learning rate changes.
-        steps: Length.
+        settings: All hyper-parameters of the optimizer.
+        schedule: Schedule of the learning rate.
+        steps: Number of steps.
         batch_size: Examples per step.
         l2: lambda of lambda / 2 ||theta||^2 in the loss.
-        train_size: Only the first so many training examples.
+        train_size: Number of training examples to use, from the first; None: all.
         evaluate_every: Steps between evaluations on the validation data.
-        seed: Decides everything random.
-        device: "auto" takes a GPU where there is one.
-        dtype: What the forward pass computes in; bfloat16 by autocast.
-        deterministic: Whether the same run gives the same bits on the same machine.
-        measure: What the study measures besides, if anything.
+        seed: Seed of everything random.
+        device: "auto" uses a GPU if there is one.
+        dtype: Dtype of the forward pass; bfloat16 by autocast.
+        deterministic: Whether repeated runs on the same machine are bitwise identical.
+        measure: What the study measures during training, if anything.
     """
 
     study: str
@@ -95,7 +95,7 @@ class RunConfig(Strict):
 
     @property
     def resolved_problem(self) -> Problem:
-        """The problem with this run's changes."""
+        """The problem with the changes of this run."""
         return replace(
             PROBLEMS[self.problem],
             batch_size=self.batch_size,
@@ -106,7 +106,7 @@ class RunConfig(Strict):
 
     @property
     def name(self) -> str:
-        """For people: problem, method, its settings and the seed."""
+        """A readable name: problem, method, hyper-parameters and seed."""
         settings = " ".join(f"{key}={value:g}" for key, value in self.settings.items() if _is_number(value))
         return f"{self.problem} {self.method} {settings} seed={self.seed}"
 
@@ -116,7 +116,7 @@ def _is_number(value: Any) -> bool:
 
 
 def resolve(study: str, **given: Any) -> RunConfig:
-    """A run with everything that is not given taken from the problem and the optimizer.
+    """A run in which all fields that are not given come from the problem and the optimizer.
 
     Raises:
         UserError: For unknown names and values that are not allowed, before anything runs.
@@ -158,7 +158,7 @@ def _defaults(study: str, problem: Problem, optimizer: str) -> dict[str, Any]:
 
 
 def device_of(config: RunConfig) -> torch.device:
-    """The device a run uses; raises UserError for a GPU that is not there."""
+    """The device of a run; raises UserError if it asks for a GPU and there is none."""
     if config.device == "cuda" and not torch.cuda.is_available():
         raise UserError("device is 'cuda', but torch finds no CUDA device; use 'cpu' or 'auto'")
     name = "cuda" if config.device != "cpu" and torch.cuda.is_available() else "cpu"

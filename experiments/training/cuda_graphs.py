@@ -1,11 +1,12 @@
-"""Training steps as replays of a CUDA graph: the device goes from step to step without waiting for the host.
+"""Training steps as replays of a CUDA graph, so that the device does not wait for the host.
 
-A step of a small network is about a thousand kernels of a few microseconds each, and the host may take longer to launch
-one than the device to run it. A captured step is launched as a whole. It computes what an eager one does, with the same
-random numbers; the first replay is compared with an eager step.
+A step of a small network consists of about a thousand kernels of a few microseconds each, and the host may take longer
+to launch one than the device to run it. A captured step is launched as a whole. It computes the same as an eager step,
+with the same random numbers; the first replay is compared with an eager step.
 
-A graph knows tensors by their place in memory and numbers of the host by their value: batches come in the same tensors,
-state changes in place only, and another learning rate asks for another graph. What cannot be captured stays eager.
+A graph refers to tensors by their memory and contains numbers on the host as constants. So batches are copied into the
+same tensors, state changes in place only, and another learning rate needs another graph. Steps that cannot be captured
+stay eager.
 """
 
 import gc
@@ -21,39 +22,39 @@ from experiments.optimizers import ScheduledOptimizer
 from pal.randomness import Randomness
 
 WARM_UP = 3
-"""Eager steps before a capture: they make the optimizer's state, and cuDNN chooses its kernels."""
+"""Eager steps before a capture, in which the optimizer creates its state and cuDNN chooses its kernels."""
 
 TOLERANCE = 0.1
-"""How far from an eager step a replayed one may end, as a part of the way, where kernels may sum in any order."""
+"""Allowed difference between a replayed and an eager step, relative to its length, if not deterministic."""
 
 LossFn = Callable[[], Tensor]
 
 
 class Graphs(Protocol):
-    """How a device captures."""
+    """How a device captures graphs."""
 
     def aside(self) -> AbstractContextManager[Any]:
-        """Where the steps before a capture are taken."""
+        """A context for the steps before a capture."""
         ...
 
     def graph(self) -> Any:
-        """A graph that holds nothing yet."""
+        """A new, empty graph."""
         ...
 
     def capturing(self, graph: Any) -> AbstractContextManager[Any]:
-        """Inside, work goes into the graph instead of being done."""
+        """A context in which operations are captured in the graph instead of being executed."""
         ...
 
 
 class CudaGraphs:
-    """CUDA's way: warm up and capture on a stream of their own, replay on the usual one."""
+    """CUDA graphs: warm up and capture on a side stream, replay on the current one."""
 
     def __init__(self) -> None:
         self._stream = torch.cuda.Stream()
 
     @contextmanager
     def aside(self) -> Generator[None]:
-        """The stream on which the capture will be."""
+        """The stream of the capture."""
         usual = torch.cuda.current_stream()
         self._stream.wait_stream(usual)
         with torch.cuda.stream(self._stream):
@@ -61,18 +62,18 @@ class CudaGraphs:
         usual.wait_stream(self._stream)
 
     def graph(self) -> torch.cuda.CUDAGraph:
-        """A graph that holds nothing yet."""
+        """A new, empty graph."""
         return torch.cuda.CUDAGraph()
 
     @contextmanager
     def capturing(self, graph: torch.cuda.CUDAGraph) -> Generator[None]:
-        """Capture; the thread that reads batches ahead may go on meanwhile.
+        """Capture, while the thread that prefetches batches may continue.
 
-        Before torch 2.14 a capture that fails leaves the generators in its mode: networks with dropout then end with an
-        error instead of going on eagerly.
+        Before torch 2.14, a failed capture leaves the generators in capture mode: networks with dropout then stop with
+        an error instead of continuing eagerly.
         """
-        gc.collect()  # a graph that an earlier run has left must not be freed in the middle
-        # The outer stream is there to come back from: before torch 2.15 a capture that fails does not.
+        gc.collect()  # a graph that an earlier run left behind must not be freed during the capture
+        # The outer context restores the current stream, which a failed capture does not before torch 2.15.
         with (
             torch.cuda.stream(self._stream),
             torch.cuda.graph(graph, stream=self._stream, capture_error_mode="thread_local"),
@@ -81,19 +82,19 @@ class CudaGraphs:
 
 
 def graphs_of(device: torch.device) -> Graphs | None:
-    """How the device captures; None if it does not."""
+    """How the device captures graphs; None if it cannot."""
     return CudaGraphs() if device.type == "cuda" else None
 
 
 class Captured:
-    """Updates of a method: eager ones at first, then replays of a graph.
+    """The updates of an optimizer: a few eager ones, then replays of a graph.
 
     Args:
-        method: Whose updates; from now on it takes them here.
-        model: What it trains.
-        graphs: How the device captures.
-        exact: Whether a replayed update must have the bits of an eager one, so that a run can be repeated.
-        say: Told why updates stay eager, if they do.
+        method: The optimizer, whose updates this object replaces.
+        model: The model that it trains.
+        graphs: How the device captures graphs.
+        exact: Whether a replayed update must be bitwise identical to an eager one.
+        say: Called with the reason if updates stay eager.
     """
 
     def __init__(
@@ -114,13 +115,13 @@ class Captured:
             self._give_up(method.host_work)
 
     def forget(self) -> None:
-        """Capture anew, because the tensors or the numbers of an update are others."""
+        """Discard the graph, because tensors or numbers of the update have changed."""
         self._replay: Callable[[], Tensor] | None = None
         self._numbers = self._method.numbers
         self._warm = 0
 
     def __call__(self, loss_fn: LossFn) -> Tensor:
-        """One update; returns l(0), in memory that the next one may write to."""
+        """One update; returns l(0), in memory that the next update may overwrite."""
         if not self._able:
             return self._eager(loss_fn)
         if self._numbers != self._method.numbers:
@@ -133,7 +134,7 @@ class Captured:
         return self._aside(loss_fn)
 
     def _first_replay(self, loss_fn: LossFn) -> Tensor:
-        """Capture an update and replay it; if that does not do what an eager one does, stay eager."""
+        """Capture an update and replay it; if the result differs from an eager update, stay eager."""
         here = Moment(
             {
                 "weights": [*self._model.parameters()],
@@ -158,7 +159,7 @@ class Captured:
         return self._eager(loss_fn)
 
     def _captured(self, loss_fn: LossFn) -> Callable[[], Tensor]:
-        """An update as a graph; nothing is done yet."""
+        """Capture an update without executing it; returns the function that replays it."""
         graph = self._graphs.graph()
         again = self._method.replayer(graph)
         with self._graphs.capturing(graph):
@@ -180,9 +181,9 @@ class Captured:
 
 
 def first_cause(error: BaseException) -> str:
-    """What went wrong first: when a capture has failed, what follows and ending it fail too.
+    """The message of the first error: after a failed capture, later operations and the end of the capture fail, too.
 
-    Only the words are kept. An error holds the frames it went through, and these the tensors of the step.
+    Only the text is kept, since an error refers to its frames, and these to the tensors of the step.
     """
     while error.__context__ is not None:
         error = error.__context__
@@ -193,7 +194,7 @@ Values = Mapping[str, Sequence[Tensor]]
 
 
 class Moment:
-    """Tensors, by the names of their kinds, and random generators as they are now.
+    """A snapshot of tensors, grouped by name, and of random generators.
 
     Attributes:
         values: Copies of the tensors.
@@ -205,12 +206,12 @@ class Moment:
         self._randomness = Randomness()
 
     def now(self) -> dict[str, list[Tensor]]:
-        """Copies of what the tensors hold at present."""
+        """Copies of the current values of the tensors."""
         return {name: [one.detach().clone() for one in kind] for name, kind in self._tensors.items()}
 
     @torch.no_grad()
     def restore(self) -> None:
-        """Put everything back, bit by bit and in place."""
+        """Restore everything in place, bitwise."""
         for name, kind in self._tensors.items():
             for tensor, value in zip(kind, self.values[name], strict=True):
                 tensor.copy_(value)
@@ -218,27 +219,27 @@ class Moment:
 
 
 class Different(RuntimeError):
-    """A replayed update is not the eager one."""
+    """A replayed update differs from the eager one."""
 
 
 def compare(start: Values, eager: Values, replayed: Values, tolerance: float) -> None:
-    """Raise Different if a replayed update did something else than an eager one.
+    """Raise Different if a replayed update differs from an eager one.
 
     Args:
-        start: What both began with.
-        eager: What the eager one made of it.
-        replayed: What the replayed one made of it.
-        tolerance: How far apart they may end, as a part of the eager one's way.
+        start: Values before the updates.
+        eager: Values after the eager update.
+        replayed: Values after the replayed update.
+        tolerance: Allowed distance between the results, relative to the length of the eager update.
     """
     for name, expected in eager.items():
         way, error = distance(start[name], expected), distance(expected, replayed[name])
-        if not error <= tolerance * way:  # nor if either is NaN
+        if not error <= tolerance * way:  # also if either is NaN
             raise Different(
                 f"the {name} of a replayed step are {error:.3g} from an eager one's, which went {way:.3g}"
             )
 
 
 def distance(first: Sequence[Tensor], second: Sequence[Tensor]) -> float:
-    """Euclidean, over all tensors."""
+    """Euclidean distance over all tensors."""
     apart = (torch.dist(one.double(), other.double()) for one, other in zip(first, second, strict=True))
     return math.hypot(*(one.item() for one in apart))

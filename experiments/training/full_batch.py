@@ -1,7 +1,7 @@
-"""The mean loss over batches as a function of the weights: of a whole epoch the full-batch loss, or of one batch.
+"""The mean loss over batches as a function of the weights: over an epoch the full-batch loss, or over one batch.
 
-The full-batch loss is the mean over the batches of a training's first epoch, in training mode (see
-`studies.fullbatch` for the reasons); that of a single batch is what a step on it minimises.
+The full-batch loss is the mean over the batches of a training's first epoch, in training mode (see `studies.fullbatch`
+for the reasons); the loss of a single batch is what a step on it minimises.
 """
 
 from collections.abc import Callable, Sequence
@@ -19,17 +19,17 @@ from pal.search import LineMinimum, search
 Batch = tuple[Tensor, Tensor]
 
 LIMIT = 20.0
-"""The largest distance at which a minimum is looked for: that of the exact line search."""
+"""The largest distance at which minima are searched, as for the exact line search."""
 
 
 class MeanLoss:
-    """Mean over batches of one size, and the L2 term.
+    """Mean loss over batches of one size, with L2 term.
 
-    Every evaluation draws the same random numbers, those that come next when this object is made.
+    Every evaluation draws the same random numbers: those that come next when this object is created.
 
     Args:
-        loss: Mean loss of a batch at the present weights.
-        batches: All of them, resident.
+        loss: Mean loss of a batch at the current weights.
+        batches: All batches, in memory.
         params: The weights.
         l2: lambda of lambda / 2 ||theta||^2.
     """
@@ -46,13 +46,13 @@ class MeanLoss:
 
     @torch.no_grad()
     def __call__(self) -> Tensor:
-        """The loss, 0-dim, float64."""
+        """The loss, a float64 scalar."""
         self._moment.restore()
         loss = torch.stack([self._loss(*batch) for batch in self._batches]).double().mean()
         return loss + l2_term(self._params, self._l2).double() if self._l2 else loss
 
     def gradient(self) -> list[Tensor]:
-        """One tensor for each of the weights; one batch's activations are held at a time."""
+        """The gradient, one tensor per parameter; keeps the activations of one batch at a time."""
         self._moment.restore()
         total = [torch.zeros_like(param) for param in self._params]
         for batch in self._batches:
@@ -62,7 +62,7 @@ class MeanLoss:
         return total
 
     def slope(self, direction: Sequence[Tensor], norm: float) -> float:
-        """Derivative along d / ||d||, loss per distance; one batch's activations are held at a time."""
+        """Derivative along d / ||d||; keeps the activations of one batch at a time."""
         self._moment.restore()
         total = sum(
             self._along(direction, self._loss(*batch)) / len(self._batches) for batch in self._batches
@@ -92,13 +92,13 @@ def first_epoch(trainer: Trainer) -> list[Batch]:
 
 
 def minimum(loss: Callable[[float], float], loss0: float, slope: float, mu: float) -> LineMinimum:
-    """The exact minimum on a line, within `LIMIT`; behind the weights if the loss rises ahead.
+    """The exact minimum on a line, within `LIMIT`; at a negative distance if the slope is positive.
 
     Args:
         loss: l(s).
         loss0: l(0).
         slope: l'(0), loss per distance.
-        mu: The first distance to measure.
+        mu: The first distance to try.
     """
     side = -1.0 if slope > 0 else 1.0
     found = search(lambda distance: loss(side * distance), loss0, side * slope, mu, LIMIT)
@@ -106,7 +106,7 @@ def minimum(loss: Callable[[float], float], loss0: float, slope: float, mu: floa
 
 
 def check_epoch(config: RunConfig) -> None:
-    """Raise UserError if an epoch has no whole number of batches: the full-batch loss would count examples twice."""
+    """Raise UserError if an epoch is not a whole number of batches: the full-batch loss would count examples twice."""
     examples = config.resolved_problem.examples[0]
     if examples % config.batch_size:
         raise UserError(

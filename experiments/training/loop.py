@@ -12,23 +12,23 @@ from experiments.training.record import Record
 from experiments.training.trainer import Trainer
 
 SHOW_SECONDS = 0.2
-"""Time between two words about how far the run is."""
+"""Time between reports of progress."""
 
 
 def train(
     config: RunConfig, record: Record, on_step: Callable[[int, Trainer], None] | None = None
 ) -> dict[str, Any]:
-    """Train as the config says; an interrupted run continues from its checkpoint, bit by bit.
+    """Train; an interrupted run resumes from its checkpoint, with bitwise identical results.
 
     Args:
         config: The run.
-        record: Takes metrics, the trace and checkpoints.
-        on_step: Called before each step with its number and the trainer, whose batch is the step's.
+        record: Receives metrics, the trace and checkpoints.
+        on_step: Called before each step with its number and the trainer, which has the batch of the step.
 
     Returns:
         final_train_loss (mean l(0) since the last evaluation but one), min_train_loss, best_val_accuracy,
         final_val_accuracy, final_val_loss, test_loss, test_accuracy, steps, and status: "completed", or "diverged"
-        if the mean training loss between two evaluations was not finite. Numbers that do not exist are None.
+        if the mean training loss between two evaluations was not finite. Values that do not exist are None.
     """
     trainer = Trainer(config)
     saved = record.load_checkpoint()
@@ -45,7 +45,7 @@ def train(
 
 
 def _steps(trainer: Trainer, record: Record, on_step: Callable[[int, Trainer], None] | None) -> bool:
-    """Take the remaining steps; whether the training loss ceased to be finite."""
+    """Take the remaining steps; returns whether the training loss stopped being finite."""
     config, words = trainer.config, ""
     shown_at = time.monotonic()
     record.progress(trainer.step, words)
@@ -72,7 +72,7 @@ def _rows(history: dict[str, list[float]]) -> list[dict[str, float]]:
 
 
 def _log(record: Record, values: dict[str, float], step: int) -> None:
-    """Metrics are finite numbers only: a viewer may draw NaN as 0."""
+    """Log the finite values only, since viewers may draw NaN as 0."""
     for name, value in values.items():
         if name != "evaluation_step" and math.isfinite(value):
             record.metric(name, value, step)

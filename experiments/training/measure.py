@@ -1,4 +1,4 @@
-"""Trainings that are looked at: what a study measures on the way becomes arrays of the trace."""
+"""Trainings with measurements, which become arrays of the trace."""
 
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -18,19 +18,19 @@ from pal.randomness import Randomness
 def train_and_measure(
     config: RunConfig, record: Record, measure: Callable[[int, Trainer], dict[str, Any] | None]
 ) -> dict[str, Any]:
-    """Train, and leave what `measure` measured as arrays lines/<name> with one row per measured line.
+    """Train, and record what `measure` returns as arrays lines/<name> with one row per measured line.
 
-    lines/at is the number of the step; rows of lists end in NaN where other lines have longer ones.
+    lines/at is the number of the step; shorter lists are padded with NaN.
 
     Args:
         config: The run.
-        record: Takes metrics, the trace and checkpoints.
-        measure: Called before each step; numbers and lists by name, the same names every time, or None for no line.
+        record: Receives metrics, the trace and checkpoints.
+        measure: Called before each step; returns numbers and lists by name, always the same names, or None for no line.
 
     Returns:
         What `train` returns, and the number of lines.
     """
-    # A run that ended after its last step takes none when it continues: its lines are in the checkpoint alone.
+    # A run that was interrupted after its last step takes none when it resumes: its lines are in the checkpoint only.
     saved = record.load_checkpoint()
     notes: list[dict[str, Any]] = [] if saved is None else saved["notes"]
 
@@ -48,7 +48,7 @@ def train_and_measure(
 
 
 def padded(rows: Sequence[Any]) -> np.ndarray:
-    """Numbers as they are; lists of different lengths as rows that end in NaN."""
+    """Numbers as an array; lists of different lengths as rows padded with NaN."""
     if not isinstance(rows[0], list):
         return np.asarray(rows)
     longest = max(map(len, rows))
@@ -57,7 +57,7 @@ def padded(rows: Sequence[Any]) -> np.ndarray:
 
 @contextmanager
 def preserved(model: nn.Module) -> Iterator[None]:
-    """Buffers (running statistics) and random generators come out as they went in, bit by bit."""
+    """A context that restores buffers (running statistics) and random generators at its end, bitwise."""
     moment, kept = Randomness(), [(buffer, buffer.clone()) for buffer in model.buffers()]
     try:
         yield

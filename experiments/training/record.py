@@ -1,4 +1,4 @@
-"""Where a training leaves what it found."""
+"""What receives the results of a training."""
 
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -6,26 +6,26 @@ from typing import Any, Protocol
 import numpy as np
 
 State = dict[str, Any]
-"""Everything that the rest of a training depends on."""
+"""The state on which the rest of a training depends."""
 
 
 class Record(Protocol):
-    """Where a run leaves what it found (see `runs.run_directory.Record`)."""
+    """Receives the results of a run (see `runs.run_directory.Record`)."""
 
     def metric(self, name: str, value: float, step: int) -> None:
-        """One finite number at one step."""
+        """Log a finite number at a step."""
         ...
 
     def array(self, name: str, values: np.ndarray) -> None:
-        """One array of the trace."""
+        """Add an array to the trace."""
         ...
 
     def progress(self, step: int, words: str) -> None:
-        """How far the run is."""
+        """Report the progress of the run."""
         ...
 
     def load_checkpoint(self) -> State | None:
-        """What an interrupted attempt saved last."""
+        """The last state that an interrupted attempt saved, if any."""
         ...
 
     def after_step(self, state: Callable[[], State], /) -> None:
@@ -34,11 +34,11 @@ class Record(Protocol):
 
 
 class Enough(KeyboardInterrupt):
-    """All steps that were wanted are taken."""
+    """Ends a training after the steps that were wanted."""
 
 
 class NullRecord:
-    """A record that keeps nothing. A subclass takes what is wanted of the run, and ends it by raising `Enough`."""
+    """A record that keeps nothing. Subclasses keep what they need of a run and may end it by raising `Enough`."""
 
     def metric(self, name: str, value: float, step: int) -> None:
         """Not kept."""
@@ -47,10 +47,10 @@ class NullRecord:
         """Not kept."""
 
     def progress(self, step: int, words: str) -> None:
-        """Not shown."""
+        """Not reported."""
 
     def load_checkpoint(self) -> State | None:
-        """There is none."""
+        """No checkpoint."""
         return None
 
     def after_step(self, state: Callable[[], State], /) -> None:

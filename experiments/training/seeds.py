@@ -1,4 +1,4 @@
-"""One seed, split into independent streams, so that all optimizers of a comparison see the same world."""
+"""One seed, split into independent streams, so that all optimizers of a comparison start and train alike."""
 
 from typing import NamedTuple
 
@@ -11,7 +11,7 @@ class Seeds(NamedTuple):
     Attributes:
         data: Order of the training examples.
         augmentation: Crops and flips.
-        initialisation: Weights at the start.
+        initialisation: Initial weights.
         noise: Randomness inside the network, such as dropout.
     """
 
@@ -22,6 +22,6 @@ class Seeds(NamedTuple):
 
 
 def split(seed: int) -> Seeds:
-    """Independent streams of one seed (numpy's SeedSequence), each a number below 2^63."""
+    """Split a seed into independent ones (NumPy's SeedSequence), each a number below 2^63."""
     children = np.random.SeedSequence(seed).spawn(len(Seeds._fields))
     return Seeds(*(int(child.generate_state(1, np.uint64)[0] >> 1) for child in children))

@@ -1,4 +1,4 @@
-"""The state of one training run, and how it takes a step and is evaluated."""
+"""The state of one training run, with its steps and evaluations."""
 
 import gc
 import math
@@ -16,7 +16,7 @@ from experiments.training.cuda_graphs import Captured, graphs_of
 from experiments.training.seeds import split
 
 STEP_SERIES = ("train_loss", "step", "learning_rate", "case")
-"""Of every step: l(0) with the L2 term, distance, step / ||d||, case of the line; NaN where there is none."""
+"""Recorded at each step: l(0) with L2 term, distance, step / ||d||, case of the line; NaN if there is none."""
 
 
 class Trainer:
@@ -24,14 +24,14 @@ class Trainer:
 
     Args:
         config: The run.
-        capture: Whether to capture its steps in a graph where the device can.
+        capture: Whether to capture its steps in a graph, if the device can.
 
     Attributes:
         model: The network on its device.
         optimizer: Its optimizer, with its schedule.
         splits: The data.
         step: Number of steps taken.
-        notes: What a study found on the way: numbers and lists, part of the checkpoint.
+        notes: Measurements of a study, numbers and lists; part of the checkpoint.
     """
 
     def __init__(self, config: RunConfig, capture: bool = True) -> None:
@@ -40,7 +40,7 @@ class Trainer:
         self.problem = config.resolved_problem
         self.device = device_of(config)
         if self.device.type == "cuda":
-            gc.collect()  # a run of the same worker leaves cycles, and with them its memory of the device
+            gc.collect()  # an earlier run in the same worker leaves reference cycles, which hold device memory
         _seed_everything(seeds.noise, config.deterministic)
         self.splits = self.problem.load(self.device)
         self.loader = self.problem.loader(self.splits.train, seeds.data, seeds.augmentation)
@@ -69,9 +69,9 @@ class Trainer:
 
     @property
     def loss_fn(self) -> Callable[[], Tensor]:
-        """The loss of the present batch in training mode, with the L2 term lambda / 2 ||theta||^2.
+        """The loss of the current batch in training mode, with the L2 term lambda / 2 ||theta||^2.
 
-        A function that holds what the loss needs and no more: PAL looks at all that its closure can reach, every step.
+        The function refers only to what the loss needs, because PAL inspects all that its closure can reach.
         """
         problem, model, batch, params = self.problem, self.model, self._batch, self._params
         precision, l2 = self._precision, self.config.l2
@@ -84,20 +84,20 @@ class Trainer:
         return loss_fn
 
     def draw(self) -> None:
-        """Make the batch of the present step the present batch."""
+        """Load the batch of the next step."""
         batch = self.loader.batch(self.step)
         if self._captured is None:
             self._batch = batch
             return
         for place, part in zip(self._batch, batch, strict=True):
-            place.copy_(part)  # where a captured step looks for it
+            place.copy_(part)  # a captured step reads it from there
 
     def advance(self) -> None:
-        """One optimizer step on the present batch, noted in the trace."""
+        """Take one optimizer step on the current batch, and add it to the trace."""
         loss = self.optimizer.step(self.loss_fn)
         at, line = self.step, self.optimizer.line
         self.trace["train_loss"][at] = loss
-        # A slice: before torch 2.15, one element that gets a number of the host waits for the device.
+        # A slice, because before torch 2.15 assigning a number to one element waits for the device.
         self.trace["learning_rate"][at : at + 1] = self.optimizer.learning_rate
         if line is not None:
             self.trace["step"][at] = line.step
@@ -105,7 +105,7 @@ class Trainer:
         self.step += 1
 
     def evaluate(self) -> dict[str, float]:
-        """Mean training loss and learning rate since the last evaluation, and the validation score."""
+        """Mean training loss and learning rate since the last evaluation, and the validation loss and accuracy."""
         since = int(self.history["evaluation_step"][-1]) if self.history else 0
         self.optimizer.eval()
         with self._precision():
@@ -123,13 +123,13 @@ class Trainer:
         return values
 
     def test_score(self) -> tuple[float, float | None]:
-        """Loss and accuracy on the test data: called once, after the last step."""
+        """Loss and accuracy on the test data; called once, after the last step."""
         self.optimizer.eval()
         with self._precision():
             return self.problem.evaluate(self.model, self.splits.test)
 
     def state(self) -> dict[str, Any]:
-        """Everything the rest of the run depends on."""
+        """The state on which the rest of the run depends."""
         cuda = torch.cuda.get_rng_state_all() if self.device.type == "cuda" else []
         return {
             "model": self.model.state_dict(),
@@ -142,7 +142,7 @@ class Trainer:
         }
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Continue from `state`, bit by bit."""
+        """Resume from `state`, with bitwise identical results."""
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         if self._captured is not None:
@@ -158,28 +158,28 @@ class Trainer:
 
 
 class _HalfSquaredNorm(torch.autograd.Function):
-    """1/2 ||theta||^2 over many tensors as one node of the graph; its gradient is theta itself."""
+    """factor / 2 ||theta||^2 over many tensors as a single node of the autograd graph."""
 
     @staticmethod
     def forward(ctx: Any, factor: float, *params: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """The factor times half the sum of squares."""
+        """factor / 2 ||theta||^2."""
         ctx.factor = factor
         ctx.save_for_backward(*params)
         return torch.stack(torch._foreach_norm(params)).square().sum() * (factor / 2)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """The factor times theta."""
+        """factor theta."""
         return None, *torch._foreach_mul(ctx.saved_tensors, gradient * ctx.factor)
 
 
 def l2_term(params: Sequence[Tensor], factor: float) -> Tensor:
-    """factor / 2 ||theta||^2 over all parameters, 0-dim."""
+    """factor / 2 ||theta||^2 over all parameters, a scalar."""
     return _HalfSquaredNorm.apply(factor, *params)  # pyright: ignore[reportReturnType]
 
 
 def precision_of(dtype: str, device: torch.device) -> Callable[[], AbstractContextManager[Any]]:
-    """What a loss is computed under: autocast for bfloat16, nothing for float32."""
+    """The context of the forward pass: autocast for bfloat16, none for float32."""
     return nullcontext if dtype == "float32" else partial(torch.autocast, device.type, dtype=torch.bfloat16)
 
 

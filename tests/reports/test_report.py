@@ -14,10 +14,11 @@ from experiments.reports import execution, markdown, pages
 from experiments.reports.notebook import Session, figures_folder
 from experiments.results import tables
 from experiments.results.claims import judge
+from experiments.results.claims.registry import all_claims
 
 NOTEBOOKS = sorted((REPOSITORY / "notebooks").glob("*.ipynb"))
 VERDICT = {
-    "id": "one",
+    "id": "lines-convex",
     "claim": "Losses are <convex>.",
     "source": "abstract",
     "test": "share of lines",
@@ -105,7 +106,7 @@ def test_metrics_are_what_was_measured_and_how_many_claims_have_which_verdict():
     missing = VERDICT | {"id": "two", "verdict": "not measured", "measured": None}
     assert judge.metrics(pd.DataFrame([VERDICT, missing])) == {
         "verdicts": {"supported": 1, "not measured": 1},
-        "measured": {"one": 0.91},
+        "measured": {"lines-convex": 0.91},
     }
 
 
@@ -156,9 +157,16 @@ def test_the_readme_says_what_the_committed_results_say():
     assert markdown.for_readme(verdicts) in readme
 
 
-def test_the_readme_has_the_papers_claims_alone():
+def test_the_readme_counts_the_papers_claims_and_shows_the_main_ones():
     beyond = VERDICT | {"id": "two", "claim": "Beyond.", "study": "capacity"}
-    text = markdown.for_readme(pd.DataFrame([VERDICT, beyond]))
-    assert "1 claims: 1 supported." in text
+    minor = VERDICT | {"id": "three", "claim": "Minor."}
+    text = markdown.for_readme(pd.DataFrame([VERDICT, beyond, minor]))
+    assert "2 claims: 2 supported." in text
     assert "Losses are" in text
     assert "Beyond." not in text
+    assert "Minor." not in text
+
+
+def test_the_main_claims_are_claims_of_the_paper():
+    papers = {claim.id for claim in all_claims() if claim.study not in markdown.BEYOND}
+    assert papers.issuperset(markdown.HEADLINES)

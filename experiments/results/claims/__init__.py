@@ -1,1 +1,1 @@
-"""The paper's claims, each with a test declared beforehand, judged by the tables."""
+"""Claims, each with a test declared beforehand, judged by the tables."""

@@ -1,4 +1,4 @@
-"""Claims about PAL's measuring step, number type and pieces of care, and about known errors of the published code."""
+"""Claims about mu, the dtype, PAL's safeguards, and known bugs of the published code."""
 
 import numpy as np
 import pandas as pd
@@ -13,16 +13,16 @@ from experiments.results.claims.verdict import (
 )
 
 MARGIN = 0.02
-"""A difference of validation accuracy that counts as none: that of the claim on alpha."""
+"""A difference of validation accuracy that counts as none, as in the claim on alpha."""
 
 RECOMMENDED = (0.1, 1.0)
-"""Values of mu that the authors' documentation recommends lie within."""
+"""The range of mu that the authors' documentation recommends."""
 
 WITHIN = f"Supported if the whole interval of the mean is within {MARGIN:g}, contradicted if it is outside."
 
 
 def _swept(evidence: Evidence) -> pd.DataFrame:
-    """Plain PAL's runs."""
+    """The runs of plain PAL."""
     runs = evidence.reached("ablation", "final_val_accuracy")
     return runs[runs["variant"] == "pal"]
 
@@ -34,32 +34,32 @@ def _robust(evidence: Evidence) -> Measured | None:
 
 
 def _lost_to_bfloat16(evidence: Evidence) -> Measured | None:
-    shares = _number_types(_swept(evidence), "parabola_share")
+    shares = _both_dtypes(_swept(evidence), "parabola_share")
     if shares.empty:
         return None
     least = shares.index.get_level_values("mu").min()
     shares = shares[shares.index.get_level_values("mu") == least]
     each = ", ".join(f"{name} {shares[name].mean():.3g}" for name in shares)
-    return paired(shares["float32"] - shares["bfloat16"], f"mu = {least:g}; shares of steps: {each}")
+    return paired(shares["float32"] - shares["bfloat16"], f"mu = {least:g}; fractions of steps: {each}")
 
 
 def _bfloat16_accuracy(evidence: Evidence) -> Measured | None:
     runs = _swept(evidence)
-    accuracies = _number_types(runs[runs["mu"].between(*RECOMMENDED)], "value")
+    accuracies = _both_dtypes(runs[runs["mu"].between(*RECOMMENDED)], "value")
     if accuracies.empty:
         return None
     differences = accuracies["bfloat16"] - accuracies["float32"]
     return _closeness(differences.groupby(["problem", "seed"]).mean(), "bfloat16 minus float32")
 
 
-def _number_types(runs: pd.DataFrame, column: str) -> pd.DataFrame:
-    """Values in both number types, one row per problem, seed and mu that have both; empty if there are none."""
+def _both_dtypes(runs: pd.DataFrame, column: str) -> pd.DataFrame:
+    """Values in both dtypes, one row per problem, seed and mu that have both; empty if there are none."""
     table = runs.pivot_table(column, ["problem", "seed", "mu"], "dtype")
     return table.reindex(columns=["float32", "bfloat16"]).dropna()
 
 
 def _unchanged(variant: str) -> Measure:
-    """How far the mean validation accuracy of a variant is from its reference's."""
+    """How far the mean validation accuracy of a variant is from that of its reference."""
 
     def measure(evidence: Evidence) -> Measured | None:
         return _closeness(_differences(evidence, variant, "val_accuracy"), "variant minus reference")
@@ -68,7 +68,7 @@ def _unchanged(variant: str) -> Measure:
 
 
 def _closeness(differences: pd.Series, explanation: str) -> Measured | None:
-    """Minus the size of a mean difference, with the interval that the mean's gives it."""
+    """Minus the absolute value of a mean difference, with the interval that follows from that of the mean."""
     mean = paired(differences, explanation)
     if mean is None:
         return None
@@ -76,11 +76,11 @@ def _closeness(differences: pd.Series, explanation: str) -> Measured | None:
     words = f"{explanation}: {mean.value:+.3g} ({mean.low:+.3g} to {mean.high:+.3g})"
     return Measured(
         0.0 - abs(mean.value), float(0.0 - far), float(0.0 - near), mean.n, words
-    )  # 0.0 -: no minus zero
+    )  # 0.0 - avoids minus zero
 
 
 def _lost_to_new_masks(evidence: Evidence) -> Measured | None:
-    return paired(-_differences(evidence, "pal-new-masks", "parabola_share"), "share of steps")
+    return paired(-_differences(evidence, "pal-new-masks", "parabola_share"), "fraction of steps")
 
 
 def _differences(evidence: Evidence, variant: str, quantity: str) -> pd.Series:
@@ -91,13 +91,13 @@ def _differences(evidence: Evidence, variant: str, quantity: str) -> pd.Series:
 def _kept(evidence: Evidence) -> Measured | None:
     runs = evidence.table("ablation", "runs")
     refused = runs.loc[runs["variant"] == "pal-safeguard", "refused_share"]
-    return paired(1 - refused, f"share of steps that stand; least {1 - refused.max():.3g}")
+    return paired(1 - refused, f"fraction of steps that are accepted; least {1 - refused.max():.3g}")
 
 
 def _variant(name: str, claim: str, source: str, variant: str) -> Claim:
     """The claim that a variant reaches the same validation accuracy as its reference."""
     test = (
-        "Minus the size of the mean difference of final validation accuracy, variant minus reference with the same "
+        "Minus the absolute mean difference of final validation accuracy, variant minus reference with the same "
         f"weights, paired by problem and seed; a training that diverged counts as 0. {WITHIN}"
     )
     return Claim(name, claim, source, test, -MARGIN, _unchanged(variant), "ablation")
@@ -106,7 +106,7 @@ def _variant(name: str, claim: str, source: str, variant: str) -> Claim:
 CLAIMS = [
     Claim(
         "mu-robust",
-        "Performance hardly depends on mu between 0.1 and 1.",
+        "Performance barely depends on mu between 0.1 and 1.",
         "README of the authors, who call the sensitivity medium [certain]; margin ours",
         "Lowest minus highest final validation accuracy over mu from 0.1 to 1 in float32, paired by problem and seed; "
         f"a training that diverged counts as 0. Supported if the interval is above {-MARGIN:g}, contradicted if below.",
@@ -116,10 +116,10 @@ CLAIMS = [
     ),
     Claim(
         "bfloat16-cases",
-        "With a small mu, bfloat16 costs steps in the normal case: the curvature drowns in rounding.",
+        "With a small mu, bfloat16 has fewer steps in the normal case: the curvature is lost to rounding.",
         "our conjecture",
-        "Share of steps in the normal case in float32 minus that in bfloat16 at the smallest mu, paired by problem and "
-        "seed. Supported above 0, contradicted below.",
+        "Fraction of steps in the normal case in float32 minus that in bfloat16 at the smallest mu, paired by problem "
+        "and seed. Supported above 0, contradicted below.",
         0.0,
         _lost_to_bfloat16,
         "ablation",
@@ -128,7 +128,7 @@ CLAIMS = [
         "bfloat16-accuracy",
         "With mu between 0.1 and 1, bfloat16 costs no accuracy.",
         "our conjecture",
-        "Minus the size of the mean difference of final validation accuracy, bfloat16 minus float32, mean over mu from "
+        "Minus the absolute mean difference of final validation accuracy, bfloat16 minus float32, mean over mu from "
         f"0.1 to 1, paired by problem and seed; a training that diverged counts as 0. {WITHIN}",
         -MARGIN,
         _bfloat16_accuracy,
@@ -136,21 +136,21 @@ CLAIMS = [
     ),
     _variant(
         "statistics-twice",
-        "Running statistics that count the probe too, as in the published code, hardly change the accuracy.",
+        "Updating running statistics at the probe, too, as in the published code, barely changes the accuracy.",
         "published code [certain]; claim ours",
         "pal-counted-twice",
     ),
     _variant(
         "new-masks",
-        "Dropout masks drawn anew at the probe hardly change the accuracy.",
+        "New dropout masks at the probe barely change the accuracy.",
         "published code: masks from a clock [certain]; claim ours",
         "pal-new-masks",
     ),
     Claim(
         "new-masks-cases",
-        "Dropout masks drawn anew at the probe cost steps in the normal case.",
+        "New dropout masks at the probe lead to fewer steps in the normal case.",
         "our conjecture",
-        "Share of steps in the normal case of plain PAL minus that with new masks, paired by problem and seed. "
+        "Fraction of steps in the normal case of plain PAL minus that with new masks, paired by problem and seed. "
         "Supported above 0, contradicted below.",
         0.0,
         _lost_to_new_masks,
@@ -158,13 +158,13 @@ CLAIMS = [
     ),
     _variant(
         "l2-beside",
-        "The L2 term beside the searched loss instead of in it hardly changes the accuracy.",
+        "An L2 term outside of the searched loss instead of in it barely changes the accuracy.",
         "the searched loss includes it [certain]; claim ours",
         "pal-l2-beside",
     ),
     _variant(
         "safeguard",
-        "Taking back steps that raise the batch loss hardly changes the accuracy.",
+        "Undoing steps that raise the batch loss barely changes the accuracy.",
         "reviews ask for a decrease test [certain]; claim ours",
         "pal-safeguard",
     ),
@@ -172,7 +172,7 @@ CLAIMS = [
         "safeguard-idle",
         "PAL's step rarely raises the batch loss.",
         "reviews ask for a decrease test [certain]; threshold ours",
-        "Share of steps that a decrease test lets stand, mean over trainings with the test. Supported if the interval "
+        "Fraction of steps that a decrease test accepts, mean over trainings with the test. Supported if the interval "
         "is above 0.95, contradicted if below.",
         0.95,
         _kept,
@@ -180,13 +180,13 @@ CLAIMS = [
     ),
     _variant(
         "unshuffled",
-        "The same order of the data in every epoch hardly changes the accuracy.",
+        "The same data order in every epoch barely changes the accuracy.",
         "published code: CIFAR-10 is never shuffled [certain]; claim ours",
         "pal-unshuffled",
     ),
     _variant(
         "alig-numerator",
-        "ALI-G with 1 in place of the loss hardly changes the accuracy.",
+        "ALI-G with 1 in place of the loss barely changes the accuracy.",
         "published code: divides a counter that stays at 1 [certain]; claim ours",
         "alig-numerator",
     ),

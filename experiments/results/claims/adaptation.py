@@ -3,7 +3,7 @@
 from experiments.results.claims.verdict import Claim, Evidence, Measured, lowest_minus_highest, paired
 
 NEAR = (0.8, 1.7)
-"""Values of alpha that the authors' documentation recommends lie within."""
+"""The range of alpha that the authors' documentation recommends."""
 
 
 def _short(evidence: Evidence) -> Measured | None:
@@ -51,7 +51,7 @@ CLAIMS = [
     ),
     Claim(
         "alpha-robust",
-        "Performance hardly depends on alpha.",
+        "Performance barely depends on alpha.",
         "README of the authors [certain]; margin ours",
         "Lowest minus highest final validation accuracy over alpha from 0.8 to 1.7, paired by problem and seed; "
         "a training that diverged counts as 0. Supported if the interval is above -0.02, contradicted if below.",

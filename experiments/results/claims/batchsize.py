@@ -9,11 +9,11 @@ from experiments.results.claims.verdict import Claim, Evidence, Measure, Measure
 from experiments.results.tables.batchsize import STRATEGIES, means, resampled, sizes_of
 
 Statistic = Callable[[np.ndarray, list[int]], np.ndarray]
-"""Of means over lines, last axes [sizes, strategies]."""
+"""A statistic of means over lines, last axes [sizes, strategies]."""
 
 
 def _of_means(measure: str, statistic: Statistic, explanation: str) -> Measure:
-    """A statistic of the means over the lines of each problem, mean over problems."""
+    """A statistic of the means over the lines of each problem, averaged over problems."""
 
     def judge(evidence: Evidence) -> Measured | None:
         lines = evidence.table("batchsize", "strategies")
@@ -23,7 +23,7 @@ def _of_means(measure: str, statistic: Statistic, explanation: str) -> Measure:
         values: dict[Any, Any] = {
             name: statistic(means(group, measure), sizes_of(group)) for name, group in groups.items()
         }
-        random = np.random.default_rng(0)  # one for all: problems are drawn independently of each other
+        random = np.random.default_rng(0)  # one for all, so that problems are resampled independently
         draws = [statistic(resampled(group, measure, random), sizes_of(group)) for group in groups.values()]
         return resampled_mean(values, draws, len(lines) // len(STRATEGIES), explanation)
 
@@ -31,29 +31,29 @@ def _of_means(measure: str, statistic: Statistic, explanation: str) -> Measure:
 
 
 def per_doubling(values: np.ndarray, sizes: list[int]) -> np.ndarray:
-    """Slope of the least-squares line through values over log2 of the batch size, the last axis."""
+    """Least-squares slope of values over log2 of the batch size, which is the last axis."""
     places = np.log2(sizes) - np.mean(np.log2(sizes))
     return values @ places / (places @ places)
 
 
-def _share_per_doubling(improvements: np.ndarray, sizes: list[int], strategy: str) -> np.ndarray:
-    """Growth of a strategy's improvement, as a share of the optimum's at the largest size."""
+def _growth_per_doubling(improvements: np.ndarray, sizes: list[int], strategy: str) -> np.ndarray:
+    """Growth of the improvement of a strategy, as a fraction of that of the optimum at the largest size."""
     possible = improvements[..., -1, STRATEGIES.index("optimum")]
     return per_doubling(improvements[..., STRATEGIES.index(strategy)], sizes) / possible
 
 
 def growth(improvements: np.ndarray, sizes: list[int]) -> np.ndarray:
-    """Of PAL's improvement."""
-    return _share_per_doubling(improvements, sizes, "pal")
+    """Growth of PAL's improvement."""
+    return _growth_per_doubling(improvements, sizes, "pal")
 
 
 def less_sensitive(improvements: np.ndarray, sizes: list[int]) -> np.ndarray:
-    """Of SGD's improvement at 0.1 minus that of PAL's."""
-    return _share_per_doubling(improvements, sizes, "sgd-0.1") - growth(improvements, sizes)
+    """Growth of the improvement of SGD at 0.1, minus that of PAL."""
+    return _growth_per_doubling(improvements, sizes, "sgd-0.1") - growth(improvements, sizes)
 
 
 def nearer(distances: np.ndarray, sizes: list[int]) -> np.ndarray:
-    """How much less far beyond the optimum the batch minimum is, distance per doubling."""
+    """Decrease per doubling of the distance by which the batch minimum overshoots the optimum."""
     return per_doubling(distances[..., STRATEGIES.index("exact")], sizes)
 
 
@@ -65,11 +65,11 @@ CLAIMS = [
         "PAL's full-batch improvement per line grows with the batch size.",
         SOURCE,
         "At the same weights of an SGD training: mean decrease of the full-batch loss by PAL's step (mu 0.1) from "
-        "fresh batches, fitted over log2 of their size; growth per doubling, as a share of the largest possible "
+        "fresh batches, fitted over log2 of their size; growth per doubling, as a fraction of the largest possible "
         "decrease with the largest batches, mean over problems. Supported if the 95 % interval (blocks of lines "
         "resampled) is above 0, contradicted if below.",
         0.0,
-        _of_means("improvement", growth, "share of the largest possible decrease per doubling"),
+        _of_means("improvement", growth, "fraction of the largest possible decrease per doubling"),
         "batchsize",
     ),
     Claim(
@@ -79,7 +79,7 @@ CLAIMS = [
         "The same growth per doubling for SGD at 0.1, minus that for PAL, on the same lines. Supported if the interval "
         "(blocks of lines resampled) is above 0, contradicted if below.",
         0.0,
-        _of_means("improvement", less_sensitive, "share of the largest possible decrease per doubling"),
+        _of_means("improvement", less_sensitive, "fraction of the largest possible decrease per doubling"),
         "batchsize",
     ),
     Claim(

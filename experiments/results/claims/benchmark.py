@@ -1,4 +1,4 @@
-"""Claims about optimizers."""
+"""Claims about PAL and other optimizers."""
 
 from collections.abc import Sequence
 
@@ -20,19 +20,21 @@ CONSTANT = ["sgd", "adam", "rmsprop"]
 
 def _normal_case(evidence: Evidence) -> Measured | None:
     runs = evidence.table("benchmark", "runs")
-    return paired(runs.loc[runs["method"] == "pal", "parabola_share"], "mean share of steps over PAL's runs")
+    return paired(
+        runs.loc[runs["method"] == "pal", "parabola_share"], "mean fraction of steps over PAL's runs"
+    )
 
 
 def chosen(runs: pd.DataFrame, criterion: str) -> pd.DataFrame:
-    """Of each problem the runs of the setting that a criterion puts first, whoever's it is."""
-    whose = runs["method"] + " " + runs["setting"]
-    wanted = best(runs.assign(method="any", setting=whose))
+    """For each problem, the runs of the configuration that a criterion ranks first, of any method."""
+    configuration = runs["method"] + " " + runs["setting"]
+    wanted = best(runs.assign(method="any", setting=configuration))
     wanted = wanted[wanted["criterion"] == criterion]
-    return runs[(runs["problem"] + " " + whose).isin(wanted["problem"] + " " + wanted["setting"])]
+    return runs[(runs["problem"] + " " + configuration).isin(wanted["problem"] + " " + wanted["setting"])]
 
 
 def _advantage(rivals: Sequence[str], criterion: str, column: str, sign: float, explanation: str) -> Measure:
-    """PAL's advantage over the best rival of each problem, paired by problem and seed; above 0 PAL is better."""
+    """PAL's advantage over the best rival on each problem, paired by problem and seed; positive if PAL is better."""
 
     def measure(evidence: Evidence) -> Measured | None:
         runs = evidence.reached("benchmark", column)
@@ -48,7 +50,7 @@ def _advantage(rivals: Sequence[str], criterion: str, column: str, sign: float, 
 
 
 def _sensitivity(evidence: Evidence) -> Measured | None:
-    """How much less PAL's validation accuracy depends on the setting than that of the median rival."""
+    """How much less PAL's validation accuracy depends on hyper-parameters than that of the median rival."""
     runs = evidence.reached("benchmark", "final_val_accuracy")
     spread = {
         name: -lowest_minus_highest(runs[runs["method"] == name], "setting")
@@ -68,9 +70,9 @@ ACCURACY = "difference of test accuracy"
 CLAIMS = [
     Claim(
         "normal-case",
-        "Concave lines and rising directions hardly ever occur in training.",
+        "Concave lines and ascent directions are very rare in training.",
         "section 4 [recollection]",
-        "Share of PAL's steps with positive curvature and negative slope. Supported if the interval over runs is "
+        "Fraction of PAL's steps with positive curvature and negative slope. Supported if the interval over runs is "
         "above 0.95, contradicted if below.",
         0.95,
         _normal_case,
@@ -79,18 +81,18 @@ CLAIMS = [
     ),
     Claim(
         "loss-scheduled",
-        "PAL reaches a lower training loss than SGD, Adam and RMSProp although these have a schedule.",
+        "PAL reaches a lower training loss than SGD, Adam and RMSProp with a schedule.",
         "main figure [read off]; review [certain]",
-        "log10 training loss of the best rival with schedule minus PAL's, rival and settings being those of lowest "
-        "training loss, paired by problem and seed; a training that diverged counts with the highest loss that any "
-        "showed on its problem. Supported above 0, contradicted below.",
+        "log10 training loss of the best rival with schedule minus PAL's, rival and configurations being those of "
+        "lowest training loss, paired by problem and seed; a training that diverged counts with the highest loss of "
+        "any training of its problem. Supported above 0, contradicted below.",
         0.0,
         _advantage(SCHEDULED, "training loss", "final_train_loss", -1.0, LOG_LOSS),
         "benchmark",
     ),
     Claim(
         "loss-constant",
-        "Without a schedule PAL reaches a lower training loss than SGD, Adam and RMSProp.",
+        "PAL reaches a lower training loss than SGD, Adam and RMSProp without a schedule.",
         "README of the authors [certain]",
         "As above, with rivals without schedule.",
         0.0,
@@ -99,18 +101,18 @@ CLAIMS = [
     ),
     Claim(
         "accuracy-scheduled",
-        "PAL's test accuracy competes with that of SGD, Adam and RMSProp with a schedule.",
+        "PAL's test accuracy is competitive with that of SGD, Adam and RMSProp with a schedule.",
         "abstract [certain]; margin ours",
-        "PAL's test accuracy minus that of the best rival with schedule, rival and settings being those of highest "
-        "validation accuracy, paired by problem and seed; a training that diverged counts as 0. Supported if the "
-        "interval is above -0.01, contradicted if below.",
+        "PAL's test accuracy minus that of the best rival with schedule, rival and configurations being those of "
+        "highest validation accuracy, paired by problem and seed; a training that diverged counts as 0. Supported if "
+        "the interval is above -0.01, contradicted if below.",
         -0.01,
         _advantage(SCHEDULED, "validation accuracy", "test_accuracy", 1.0, ACCURACY),
         "benchmark",
     ),
     Claim(
         "accuracy-constant",
-        "Without a schedule PAL's test accuracy is above that of SGD, Adam and RMSProp.",
+        "PAL's test accuracy is higher than that of SGD, Adam and RMSProp without a schedule.",
         "README of the authors [certain]",
         "As above, with rivals without schedule and margin 0.",
         0.0,
@@ -121,7 +123,7 @@ CLAIMS = [
         "sensitivity",
         "PAL depends little on its hyper-parameters.",
         "README of the authors [certain]; our measure",
-        "Spread (highest minus lowest) of validation accuracy over the settings of a grid that has several: median "
+        "Spread (highest minus lowest) of validation accuracy over the configurations of a grid: median "
         "rival minus PAL, paired by problem and seed; a training that diverged counts as 0. Supported above 0, "
         "contradicted below.",
         0.0,

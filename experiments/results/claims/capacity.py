@@ -1,4 +1,4 @@
-"""Claims about networks that can and cannot fit their data."""
+"""Claims about networks that can or cannot fit their data."""
 
 import numpy as np
 from scipy.stats import rankdata
@@ -7,13 +7,13 @@ from experiments.results.claims.verdict import Claim, Evidence, Measure, Measure
 from experiments.results.tables.intervals import interval
 
 FEWEST = 4
-"""Networks with their images that a rank correlation needs at least."""
+"""The minimum number of networks and numbers of images for a rank correlation."""
 
 
 def _correlation(column: str, explanation: str) -> Measure:
     """Rank correlation of the final training loss with a column, over trainings.
 
-    The interval resamples networks with their number of images, since seeds of one are alike.
+    The interval resamples pairs of network and number of images, since seeds of the same pair are alike.
     """
 
     def judge(evidence: Evidence) -> Measured | None:
@@ -40,10 +40,10 @@ def spearman(pairs: np.ndarray) -> float:
 CLAIMS = [
     Claim(
         "capacity-rate",
-        "PAL's learning rate comes down only where the network can interpolate its data.",
-        "our prototypes; not in the paper, whose networks interpolate",
+        "PAL's learning rate decreases only if the network can interpolate its data.",
+        "our prototypes; in the paper, all networks interpolate",
         "Spearman's rank correlation over trainings of networks of several widths on several numbers of images, "
-        "between the final training loss and the final learning rate as a share of the highest one (medians over "
+        "between the final training loss and the final learning rate as a fraction of the highest one (medians over "
         "twentieths of the training). Supported if the 95 % interval (networks with their images resampled) is above "
         "0, contradicted if below.",
         0.0,
@@ -52,8 +52,8 @@ CLAIMS = [
     ),
     Claim(
         "capacity-gap",
-        "Minima of batch losses stay far from those of the full-batch loss where the network cannot interpolate.",
-        "our conjecture, why the rate would not come down",
+        "Minima of batch losses stay far from those of the full-batch loss if the network cannot interpolate.",
+        "our conjecture, why the learning rate would not decrease",
         "Spearman's rank correlation over the same trainings, between the final training loss and the median distance "
         "from the full-batch minimum to the batch minimum on lines late in the training. Supported if the interval "
         "(networks with their images resampled) is above 0, contradicted if below.",

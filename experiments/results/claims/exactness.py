@@ -5,11 +5,11 @@ import pandas as pd
 from experiments.results.claims.verdict import Claim, Evidence, Measure, Measured, paired
 
 PAIRS = (("pal", "exact"), ("pal-adapted", "exact-adapted"))
-"""Which search is compared with which PAL: along the same direction, adapted or not."""
+"""PAL and the exact search to compare it with: both with direction adaptation, or both without."""
 
 
 def _advantage(column: str, sign: float, explanation: str) -> Measure:
-    """PAL's advantage over exact searches along the same kind of direction, paired by problem and seed."""
+    """PAL's advantage over exact searches with the same kind of direction, paired by problem and seed."""
 
     def measure(evidence: Evidence) -> Measured | None:
         table = evidence.reached("exactness", column).pivot_table("value", ["problem", "seed"], "method")

@@ -20,7 +20,7 @@ def _advantage(evidence: Evidence) -> Measured | None:
 CLAIMS = [
     Claim(
         "interpolation",
-        "PAL does well whether or not the network can fit all data exactly.",
+        "PAL does well whether or not the network can interpolate.",
         "section 7 [recollection]; our measure",
         "On SLS's problems: log10 final training loss of the median rival minus PAL's, each at its best setting, "
         "paired by problem and seed; a training that diverged counts with the highest loss that any showed on its "

@@ -27,7 +27,7 @@ def write(profile: str) -> None:
 
 
 def metrics(verdicts: pd.DataFrame) -> dict[str, Any]:
-    """The measured value of every claim, and how many claims have which verdict."""
+    """The measured value of each claim, and the number of claims with each verdict."""
     known = verdicts[verdicts["verdict"] != "not measured"]
     return {
         "verdicts": {str(name): int(count) for name, count in verdicts["verdict"].value_counts().items()},

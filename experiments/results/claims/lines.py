@@ -10,9 +10,9 @@ from experiments.results.tables.intervals import block_draws
 
 
 def _of_lines(column: str, explanation: str, statistic: Callable[..., Any] = np.mean) -> Measure:
-    """A statistic of a column over the lines of a training, mean over trainings.
+    """A statistic of a column over the lines of a training, averaged over trainings.
 
-    The interval resamples blocks of lines, since neighbours are alike; it is one for these trainings.
+    The interval resamples blocks of lines, since neighbours are alike; it describes these trainings only.
     """
 
     def measure(evidence: Evidence) -> Measured | None:
@@ -37,19 +37,19 @@ CLAIMS = [
         "lines-convex",
         "Batch losses along the search direction are mostly convex in the neighbourhood of the weights.",
         "abstract [certain]",
-        "Share of measured lines with no negative second difference between the weights and twice PAL's step, "
+        "Fraction of measured lines with no negative second difference between the weights and twice PAL's step, "
         "mean over trainings; all lines count alike, and the first steps are measured more densely. Supported if the "
         "95 % interval (blocks of neighbouring lines resampled) is above one half, contradicted if below.",
         0.5,
-        _of_lines("locally_convex", "share of lines"),
+        _of_lines("locally_convex", "fraction of lines"),
         "lines",
         "lines/line-shape.png",
     ),
     Claim(
         "lines-parabolic",
-        "A parabola through loss, slope and one more loss is well suited to find the minimum of the line.",
+        "A parabola through loss, slope and one more loss locates the minimum of the line well.",
         "abstract [certain]; our measure",
-        "Median share of the achievable decrease of the batch loss that PAL's step (alpha = 1) reaches, mean over "
+        "Median fraction of the possible decrease of the batch loss that PAL's step (alpha = 1) achieves, mean over "
         "trainings. Supported if the interval (blocks of neighbouring lines resampled) is above 0.9, contradicted if "
         "below.",
         0.9,

@@ -14,9 +14,9 @@ CLAIMS = [
     "experiments.results.claims.batchsize:CLAIMS",
     "experiments.results.claims.capacity:CLAIMS",
 ]
-"""Lists of claims, one for each study."""
+"""Lists of claims, one per study."""
 
 
 def all_claims() -> list[Claim]:
-    """Every claim of every list."""
+    """All claims of all lists."""
     return [claim for target in CLAIMS for claim in load(target)]

@@ -1,7 +1,7 @@
-"""What a claim is, how it is measured, and when it holds.
+"""What a claim is, how it is measured, and when it is supported.
 
-A verdict needs the whole 95 % interval on one side of the claim's threshold; anything else is undecided. With three
-seeds that is often the honest answer.
+A verdict needs the whole 95 % interval on one side of the threshold; otherwise the claim is undecided, as is
+often the case with three seeds.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -18,13 +18,13 @@ from experiments.results.tables.common import accuracy, final_loss
 from experiments.results.tables.intervals import mean_interval
 
 FLOOR = 1e-12
-"""Training losses below count as this: they are rounding."""
+"""Smaller training losses count as this, since they are rounding errors."""
 
 Verdict = Literal["supported", "contradicted", "undecided", "not measured"]
 
 
 class Measured(NamedTuple):
-    """A number with its 95 % interval and what it was made of."""
+    """A value with its 95 % interval, sample size and explanation."""
 
     value: float
     low: float
@@ -42,13 +42,13 @@ class Claim:
 
     Attributes:
         id: Short name.
-        claim: What the paper says, in our words.
-        source: Where, and how sure we are that it says so.
+        claim: The claim in our words.
+        source: Where it is made, and how certain that is.
         test: What is measured, and when the claim is supported or contradicted.
         threshold: The claim is supported if the whole interval is above it, contradicted if it is below.
-        measure: The measurement; None where the runs have no data for it.
-        study: Whose runs it is judged by.
-        figure: What to look at inside figures/<profile>/, if not all figures of the study.
+        measure: The measurement; returns None if the runs have no data for it.
+        study: The study with the runs that it is judged by.
+        figure: The figure to look at inside figures/<profile>/, if not all of the study.
     """
 
     id: str
@@ -63,11 +63,11 @@ class Claim:
 
 @dataclass(frozen=True)
 class Evidence:
-    """The tables that claims are judged by.
+    """The tables by which claims are judged.
 
     Attributes:
-        profile: At whose scale.
-        root: Results are under it.
+        profile: Name of the profile.
+        root: Folder that contains results/.
     """
 
     profile: str
@@ -78,9 +78,9 @@ class Evidence:
         return tables.read(self.profile, study, name, self.root)
 
     def reached(self, study: str, column: str) -> pd.DataFrame:
-        """Runs of a study with `value`: an accuracy, or log10 of the training loss.
+        """Runs of a study with a column `value`: an accuracy, or log10 of the training loss.
 
-        A training that diverged has the worst value there is (`tables.common`): it counts against its method.
+        A training that diverged has the worst value (see `tables.common`), so that it counts against its method.
         """
         runs = self.table(study, "runs")
         if column != "final_train_loss":
@@ -89,7 +89,7 @@ class Evidence:
         return runs.assign(value=np.log10(losses))
 
     def scope(self, study: str) -> str:
-        """What a study measured, for the reader of a verdict; empty if it has not been run at this scale."""
+        """The problems and numbers of runs behind a verdict; empty if the study has not been run in this profile."""
         if not tables.folder(self.profile, study, self.root).is_dir():
             return ""
         runs = self.table(study, "provenance").groupby("problem")["runs"].sum()
@@ -111,17 +111,17 @@ def judge(claim: Claim, evidence: Evidence) -> dict[str, Any]:
 
 
 def verdict(measured: Measured, threshold: float) -> Verdict:
-    """Which side of the threshold the whole interval is on; a single number has none (NaN), and decides nothing."""
+    """The verdict of an interval; a single value has none (NaN) and decides nothing."""
     if measured.low > threshold:
         return "supported"
     return "contradicted" if measured.high < threshold else "undecided"
 
 
 def paired(values: pd.Series, explanation: str) -> Measured | None:
-    """Mean of values that stand for themselves, one per training or pair of trainings; None if there is none.
+    """Mean of independent values, one per training or pair of trainings; None if there are none.
 
-    The interval is one for the problems that were measured: all values count alike, and how far problems are apart is
-    in its width. It says nothing of other problems, and more seeds do not make it an interval over problems.
+    The interval applies to the problems that were measured: all values count alike, and differences between problems
+    widen it. It says nothing about other problems, however many seeds there are.
     """
     numbers = values.dropna().to_numpy(dtype=float)
     if not len(numbers):
@@ -147,7 +147,7 @@ def resampled_mean(
 
 
 def lowest_minus_highest(runs: pd.DataFrame, swept: str) -> pd.Series:
-    """Of the column `value` over the settings that were swept, per problem and seed that has several of them."""
+    """Lowest minus highest `value` over the swept configurations, for each problem and seed that has several."""
     groups = runs.groupby(["problem", "seed"])
     differences = groups["value"].min() - groups["value"].max()
     return differences[groups[swept].nunique() > 1]

@@ -1,4 +1,4 @@
-"""Tables of trainings with one thing changed at a time."""
+"""Tables of the ablations."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,14 +11,14 @@ from experiments.results.tables.intervals import mean_interval
 from experiments.results.tables.trainings import run_row
 
 REFUSED = 4
-"""Cases from here on are steps that a safeguard took back (`experiments.optimizers.variants.Refusal`)."""
+"""Cases from this number on are steps that a safeguard undid (`experiments.optimizers.variants.Refusal`)."""
 
 PAIRED = ["problem", "reference", "steps", "mu", "seed"]
-"""What a variant and its reference have in common."""
+"""The columns in which a variant and its reference agree."""
 
 
 def ablation(finished: Sequence[Run]) -> Tables:
-    """runs: one row per run; differences: every variant minus its reference with the same weights; effects: means."""
+    """runs: one row per run; differences: each variant minus its reference with the same weights; effects: means."""
     order = ["part", "problem", "variant", "dtype", "mu", "seed"]
     runs = in_rows(pd.DataFrame([_row(run) for run in finished]), order)
     differences = _differences(runs)
@@ -26,13 +26,13 @@ def ablation(finished: Sequence[Run]) -> Tables:
 
 
 def _row(run: Run) -> dict[str, Any]:
-    """What a run reached.
+    """The results of a run.
 
-    part: mu (plain PAL) or variants. problem: without the ending of one whose data are never shuffled, which makes the
-    run a variant. reference: what a variant is called after. final_train_loss: mean l(0) since the last evaluation but
-    one, L2 term included, also where the searched loss lacks it. parabola_share: steps in the normal case;
-    refused_share: steps that a safeguard took back. median_step: distance in weight space; median_learning_rate: step /
-    ||d||.
+    part: mu (plain PAL) or variants. problem: without the suffix of problems that are never shuffled, which makes the
+    run a variant. reference: the method after which a variant is named. final_train_loss: mean l(0) since the last
+    evaluation but one, including the L2 term even if the searched loss lacks it. parabola_share: fraction of steps in
+    the normal case; refused_share: fraction of steps that a safeguard undid. median_step: distance in weight space;
+    median_learning_rate: step / ||d||.
     """
     row, cases = run_row(run), run.trace["case"]
     variant = run.config.method.removesuffix(f"-{run.config.dtype}")

@@ -1,4 +1,4 @@
-"""Tables of PAL's step against the minimum of its line."""
+"""Tables of PAL's step and the minimum of its line."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -13,8 +13,8 @@ from experiments.results.tables.trainings import run_row
 def adaptation(finished: Sequence[Run]) -> Tables:
     """lines: one row per searched line; runs: one per training, with the medians of its lines.
 
-    step_error: |s - s*| / s*; ratio: s / s*; improvement: (l(0) - l(s)) / (l(0) - l(s*)); angle in degrees. Lines that
-    fall nowhere have no s* and count for the angle only.
+    step_error: |s - s*| / s*; ratio: s / s*; improvement: (l(0) - l(s)) / (l(0) - l(s*)); angle in degrees. Lines on
+    which the loss does not decrease have no s* and count for the angle only.
     """
     lines = in_rows(pd.concat([_lines(run) for run in finished]), ["problem", "alpha", "seed", "at"])
     medians = lines.groupby(["problem", "alpha", "seed"])[

@@ -1,4 +1,4 @@
-"""What strategies make of batches of different sizes, judged by the full-batch loss."""
+"""Tables of strategies on batches of different sizes, compared by the full-batch loss."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -10,21 +10,21 @@ from experiments.results.tables.common import Run, Tables, in_rows, measured_lin
 from experiments.results.tables.intervals import block_sums
 
 STRATEGIES = ("optimum", "sgd-0.05", "pal", "exact", "sgd-0.1")
-"""See `studies.batchsize`; in the order of the full-batch study."""
+"""See `studies.batchsize`; in the order of the study fullbatch."""
 
 MEASURES = ("improvement", "step", "distance")
-"""Of each line: decrease of the full-batch loss; how far; minimum of the full-batch loss minus step (distances)."""
+"""For each line: decrease of the full-batch loss; step; minimum of the full-batch loss minus step (distances)."""
 
 
 def batchsize(finished: Sequence[Run]) -> Tables:
-    """strategies: per line and strategy; summary: per problem, batch size and strategy."""
+    """strategies: one row per line and strategy; summary: one per problem, batch size and strategy."""
     strategies = pd.concat([_rows(run) for run in finished], ignore_index=True)
     strategies = in_rows(strategies, ["problem", "seed", "at", "size"])
     return {"strategies": strategies, "summary": summary(strategies)}
 
 
 def _rows(run: Run) -> pd.DataFrame:
-    """Every line of a run with every strategy; a step at which anything was not finite is left out."""
+    """Each line of a run with each strategy; steps with values that are not finite are omitted."""
     lines = measured_lines(run)
     finite = np.all(
         [np.isfinite(values).reshape(len(values), -1).all(axis=1) for values in lines.values()], axis=0
@@ -50,10 +50,10 @@ def _rows(run: Run) -> pd.DataFrame:
 
 
 def summary(strategies: pd.DataFrame) -> pd.DataFrame:
-    """Per problem, batch size and strategy the means over lines, each with a 95 % interval (blocks of lines resampled).
+    """Means over lines with 95 % intervals (blocks of lines resampled), per problem, batch size and strategy.
 
-    improvement, step and distance as in `MEASURES`; share_of_optimum: of the improvement that was possible on the lines
-    of batches of that size.
+    improvement, step and distance as in `MEASURES`; share_of_optimum: fraction of the improvement that was possible on
+    the lines of batches of that size.
     """
     rows = [row for problem, group in strategies.groupby("problem") for row in _summary_rows(problem, group)]
     return in_rows(pd.DataFrame(rows), ["problem", "size"])
@@ -80,25 +80,25 @@ def _summary_rows(problem: Any, group: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def sizes_of(group: pd.DataFrame) -> list[int]:
-    """The batch sizes, in order."""
+    """The batch sizes in ascending order."""
     return sorted(map(int, group["size"].unique()))
 
 
 def means(group: pd.DataFrame, measure: str) -> np.ndarray:
-    """Mean over the lines of a problem: [sizes, strategies]; trainings count alike."""
+    """Mean over the lines of a problem, [sizes, strategies]; all trainings have the same weight."""
     return np.mean([values.mean(axis=0) for values in _of_seeds(group, measure)], axis=0).reshape(
         -1, len(STRATEGIES)
     )
 
 
 def resampled(group: pd.DataFrame, measure: str, random: np.random.Generator) -> np.ndarray:
-    """Such means of other trainings like these: [RESAMPLES, sizes, strategies], a block bootstrap over lines."""
+    """Bootstrap samples of these means, [RESAMPLES, sizes, strategies], by blocks of lines."""
     draws = [block_sums(values, random) / len(values) for values in _of_seeds(group, measure)]
     return np.mean(draws, axis=0).reshape(len(draws[0]), -1, len(STRATEGIES))
 
 
 def _of_seeds(group: pd.DataFrame, measure: str) -> list[np.ndarray]:
-    """Per seed: [measured steps, sizes * strategies]."""
+    """One array per seed, [measured steps, sizes * strategies]."""
     order = pd.MultiIndex.from_product([sizes_of(group), STRATEGIES])
     return [
         of_seed.pivot(index="at", columns=["size", "strategy"], values=measure)[order].to_numpy()

@@ -1,4 +1,4 @@
-"""Tables of the benchmark: what every run reached, its curves, and the selected setting of each method."""
+"""Tables of the benchmark: results and curves of each run, and the selected configuration of each method."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -13,8 +13,8 @@ from experiments.results.tables.trainings import trainings
 
 
 def benchmark(finished: Sequence[Run]) -> Tables:
-    """runs: one row per run; curves: one per evaluation; best: the selected setting of each method; ranking: who
-    is how far from PAL.
+    """runs: one row per run; curves: one per evaluation; best: the selected configuration of each method; ranking:
+    the methods in order, with their distance from PAL.
     """
     tables = trainings(finished)
     runs = tables["runs"]
@@ -22,13 +22,13 @@ def benchmark(finished: Sequence[Run]) -> Tables:
 
 
 CRITERIA = {"training loss": ("final_train_loss", True), "validation accuracy": ("final_val_accuracy", False)}
-"""How the best setting of a method is chosen: the column, and whether low is good. Test data have no part in it."""
+"""How configurations are selected: the column, and whether low is good. Test data are not used."""
 
 
 def best(runs: pd.DataFrame) -> pd.DataFrame:
-    """The best setting of each method by each criterion, averaged over seeds.
+    """The best configuration of each method by each criterion, averaged over seeds.
 
-    A setting of which any seed diverged is worse than all others.
+    A configuration with a diverged seed is worse than all others.
     """
     rows = [
         {"problem": problem, "method": method, "criterion": criterion} | _selected(group, column, low)
@@ -56,7 +56,7 @@ def _selected(runs: pd.DataFrame, column: str, low: bool) -> dict[str, Any]:
 
 
 def with_published(chosen: pd.DataFrame) -> pd.DataFrame:
-    """With the paper's numbers where they are known, and ours minus theirs."""
+    """Add the paper's numbers where they are known, and ours minus theirs."""
     names = list(zip(chosen["problem"], chosen["method"], strict=True))
     for column, known in (
         ("train_loss", paper_numbers.TRAIN_LOSS),
@@ -69,15 +69,15 @@ def with_published(chosen: pd.DataFrame) -> pd.DataFrame:
 
 
 RESULTS = {"training loss": "final_train_loss", "validation accuracy": "test_accuracy"}
-"""What is compared at the setting that a criterion selects."""
+"""The result that is compared for the configuration that a criterion selects."""
 
 
 def ranking(runs: pd.DataFrame) -> pd.DataFrame:
-    """Per problem and criterion the methods in order, each at its selected setting.
+    """The methods in order, each with its selected configuration, per problem and criterion.
 
-    value: mean over seeds of the column that `result` names; behind_pal: how much worse than PAL, mean over seeds that
-    both have (log10 of training losses; accuracies as they are), with Student's 95 % interval if there are
-    several. A run that diverged has no value; a method of which all did is last.
+    value: mean over seeds of the column that `result` names; behind_pal: how much worse than PAL, as a mean over common
+    seeds (in log10 for training losses), with Student's 95 % interval if there are several. A run that diverged has no
+    value; a method with diverged runs only is last.
     """
     chosen = best(runs)
     rows = [

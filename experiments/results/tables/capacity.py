@@ -1,4 +1,4 @@
-"""Tables of PAL's learning rate over widths of networks and numbers of images."""
+"""Tables of PAL's learning rate for networks of several widths and numbers of images."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,20 +9,20 @@ import pandas as pd
 from experiments.results.tables.common import Run, Tables, in_rows, measured_lines
 
 PARTS = 20
-"""Equal parts of a training; the rate of a part is the median of its steps, its loss their mean."""
+"""Number of equal parts of a training; each has the median learning rate and the mean loss of its steps."""
 
 ORDER = ["problem", "images", "seed"]
 
 COLUMNS = ("at", "step", "batch", "full", "full_loss0", "full_loss")
-"""What the study says of a line."""
+"""The arrays of the study for each line."""
 
 
 def capacity(finished: Sequence[Run]) -> Tables:
-    """curves: rate and loss of each part of each training; lines: one row per searched line; runs: one per training.
+    """curves: learning rate and loss of each part of each training; lines: one row per line; runs: one per training.
 
-    runs has the loss of the last part; the rate of the last part, the highest one, and their ratio (1: it did not come
-    down); and medians over the lines: gap, distance from the minimum of the full-batch loss to that of the batch, and
-    overshoot, the same as a share of the way to the minimum of the batch.
+    runs has the loss of the last part; the learning rate of the last part, the highest one, and their ratio (1: no
+    decrease); and medians over the lines: gap, the distance from the minimum of the full-batch loss to that of the
+    batch loss, and overshoot, the same as a fraction of the distance to the minimum of the batch loss.
     """
     curves = in_rows(pd.concat([_curve(run) for run in finished]), [*ORDER, "step"])
     lines = in_rows(pd.concat([_lines(run) for run in finished]), [*ORDER, "at"])
@@ -32,7 +32,7 @@ def capacity(finished: Sequence[Run]) -> Tables:
 
 
 def _whose(run: Run) -> dict[str, Any]:
-    """Problem, weights of its network, training images and seed."""
+    """Problem, number of weights, number of training images, and seed."""
     return {
         "problem": run.config.problem,
         "weights": run.result["weights"],
@@ -42,7 +42,7 @@ def _whose(run: Run) -> dict[str, Any]:
 
 
 def _curve(run: Run) -> pd.DataFrame:
-    """Learning rate and training loss of each part; `step` is its last."""
+    """Learning rate and training loss of each part; `step` is its last step."""
     rates, losses = (np.array_split(run.trace[name], PARTS) for name in ("learning_rate", "train_loss"))
     return pd.DataFrame(
         _whose(run)
@@ -67,7 +67,7 @@ def _row(run: Run) -> dict[str, Any]:
 
 
 def _lines(run: Run) -> pd.DataFrame:
-    """The searched lines; none if the training diverged before the first."""
+    """The searched lines; none if the training diverged before the first one."""
     searched = measured_lines(run) or dict.fromkeys(COLUMNS, np.empty(0))
     table = pd.DataFrame(_whose(run) | searched)
     gap = table["batch"] - table["full"]

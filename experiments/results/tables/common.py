@@ -1,4 +1,4 @@
-"""What the tables of all studies share: who a row is from, how long runs took, and what they stand on."""
+"""What the tables of all studies share: the run of a row, times, and provenance."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -9,13 +9,13 @@ import pandas as pd
 if TYPE_CHECKING:
     from experiments.runs.finished import FinishedRun as Run
 else:
-    Run = Any  # notebooks read tables, and need not wait for torch
+    Run = Any  # notebooks read tables and need not import torch
 
 Tables = dict[str, pd.DataFrame]
 
 
 def setting(run: Run) -> str:
-    """The settings of a run as one word list, such as "mu=0.1 alpha=1"."""
+    """The hyper-parameters of a run as text, such as "mu=0.1 alpha=1"."""
     return " ".join(
         f"{name}={value:g}" if isinstance(value, float) else f"{name}={value}"
         for name, value in run.config.settings.items()
@@ -23,7 +23,7 @@ def setting(run: Run) -> str:
 
 
 def identity(run: Run) -> dict[str, Any]:
-    """Columns that say which run a row is from."""
+    """The columns that identify the run of a row."""
     return {
         "problem": run.config.problem,
         "method": run.config.method,
@@ -33,7 +33,7 @@ def identity(run: Run) -> dict[str, Any]:
 
 
 def measured_lines(run: Run) -> dict[str, np.ndarray]:
-    """The arrays lines/<name> of a run by name, one row per line."""
+    """The arrays lines/<name> of a run, by name, with one row per line."""
     trace, prefix = run.trace, "lines/"
     return {name.removeprefix(prefix): trace[name] for name in trace if name.startswith(prefix)}
 
@@ -67,17 +67,17 @@ def provenance(finished: Sequence[Run]) -> pd.DataFrame:
 
 
 def in_rows(table: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
-    """Rows in the order of these columns, numbered anew."""
+    """Rows sorted by these columns, with a new index."""
     return table.sort_values(columns, kind="stable").reset_index(drop=True)
 
 
 def accuracy(runs: pd.DataFrame, column: str = "final_val_accuracy") -> pd.Series:
-    """An accuracy of trainings; one that diverged has 0."""
+    """An accuracy column; trainings that diverged have 0."""
     return runs[column].astype(float).mask(runs["status"] == "diverged", 0.0)
 
 
 def final_loss(runs: pd.DataFrame, curves: pd.DataFrame) -> pd.Series:
-    """Final training loss; one that diverged has the highest that any training of its problem showed."""
+    """Final training losses; trainings that diverged have the highest loss of any training of their problem."""
     shown = curves[np.isfinite(curves["train_loss"])]
     worst = runs["problem"].map(shown.groupby("problem")["train_loss"].max())
     return runs["final_train_loss"].astype(float).mask(runs["status"] == "diverged", worst)

@@ -1,4 +1,4 @@
-"""Tables of exact line searches and their rivals."""
+"""Tables of trainings with exact line searches and with other methods."""
 
 from collections.abc import Sequence
 
@@ -12,7 +12,7 @@ from experiments.results.tables.trainings import curve, run_row
 def exactness(finished: Sequence[Run]) -> Tables:
     """runs: one row per run; curves: one per evaluation.
 
-    step_size: mean length of the steps since the evaluation before, in weight space; SGD keeps no record of it.
+    step_size: mean length of the steps since the previous evaluation, in weight space; SGD does not record it.
     """
     curves = pd.concat([_curve(run) for run in finished], ignore_index=True)
     return {

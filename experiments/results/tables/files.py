@@ -1,7 +1,7 @@
 """Where tables are, and how they are read and written.
 
-The same runs give the same bytes: rows are sorted, numbers have nine digits, and measured times have a table of their
-own (times.csv), the only one that differs between two runs of the same thing.
+The same runs give the same bytes: rows are sorted, numbers have nine digits, and measured times are in a separate table
+(times.csv), the only one that differs when the same runs are repeated.
 """
 
 from pathlib import Path
@@ -13,7 +13,7 @@ from experiments.common.paths import REPOSITORY, write_whole
 
 
 def folder(profile: str, study: str, root: Path = REPOSITORY) -> Path:
-    """Where a study's tables are."""
+    """The folder of the tables of a study."""
     return root / "results" / profile / study
 
 
@@ -26,10 +26,10 @@ def read(profile: str, study: str, name: str, root: Path = REPOSITORY) -> pd.Dat
 
 
 def verdicts(profile: str, root: Path = REPOSITORY) -> Path:
-    """Where a profile's verdicts are."""
+    """The file of the verdicts of a profile."""
     return root / "results" / profile / "claims.csv"
 
 
 def replace(table: pd.DataFrame, path: Path) -> Path:
-    """Write a table, whole or not at all."""
+    """Write a table by replacing the file as a whole."""
     return write_whole(path, table.to_csv(index=False, float_format="%.9g", lineterminator="\n"))

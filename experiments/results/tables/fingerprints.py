@@ -1,7 +1,7 @@
-"""What a run did in its first steps, small enough to be kept beside the tables of its study.
+"""Fingerprints of runs: their first steps, small enough to be stored with the tables of their study.
 
-The first numbers of a run tell whether today's code still does what the code did that made the results: weights, data,
-gradients and steps all enter the second loss.
+The first numbers of a run show whether today's code still does the same as the code that produced the results: weights,
+data, gradients and steps all affect the second loss.
 """
 
 import json
@@ -15,18 +15,18 @@ from experiments.common import code_digest
 from experiments.results.tables.common import Run
 
 STEPS = 10
-"""Steps whose numbers are kept."""
+"""Number of steps that are kept."""
 
 ENVIRONMENT = ("device", "threads", "torch")
-"""Where these are the same, the same code gives the same bits."""
+"""If these are equal, the same code gives bitwise identical results."""
 
 Head = dict[str, list[Any]]
 
 
 def head(arrays: Mapping[str, np.ndarray]) -> Head:
-    """The numbers of the first steps, from the arrays of a trace: series of all steps, and measured lines.
+    """The numbers of the first steps, from the arrays of a trace: per-step series, and measured lines.
 
-    The rows of measured lines lose the NaN at their end: how many there are depends on later lines.
+    Rows of measured lines lose their padding with NaN, the amount of which depends on later lines.
     """
     at = arrays["lines/at"] if "lines/at" in arrays else np.empty(0)
     steps = {name: arrays[name][:STEPS].astype(float).tolist() for name in sorted(arrays) if "/" not in name}
@@ -42,11 +42,11 @@ def _whole(row: np.ndarray) -> Any:
 
 
 def table(finished: Sequence[Run], module: str) -> pd.DataFrame:
-    """The first steps of one of the runs that differ in their seed only: config and numbers as JSON, and where made.
+    """First steps of one run of each group that differs in the seed only: config and numbers as JSON, and origin.
 
     Args:
         finished: Runs of one study.
-        module: What makes its other tables.
+        module: The module that makes its other tables.
     """
     first: dict[str, Run] = {}
     for run in finished:

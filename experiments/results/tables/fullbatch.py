@@ -1,15 +1,15 @@
-"""What strategies make of measured lines, judged by the full-batch loss.
+"""Tables of strategies on measured lines, compared by the full-batch loss.
 
-With the full-batch loss L and the batch loss l along the unit direction, both interpolated between measured points by
-a cubic spline, the strategies are
+With the full-batch loss L and the batch loss l along the unit direction, both interpolated by cubic splines, the
+strategies are
 
 * optimum: the lowest point of L in the measured interval;
 * pal-full: PAL (alpha 1, s_max 3.16) with L(0), L'(0) and L(mu);
-* sgd-0.05, sgd-0.1: the learning rate times the norm of the direction;
+* sgd-0.05, sgd-0.1: a step of the learning rate times the norm of the direction;
 * pal: PAL with l(0), l'(0) and l(mu);
 * exact: the lowest point of l in the measured interval.
 
-A step that leads out of the measured interval is cut to its end, and `inside` is 0.
+A step out of the measured interval is cut to its end, and `inside` is 0.
 """
 
 from collections.abc import Sequence
@@ -29,13 +29,13 @@ CIFAR-10, SGD without momentum at 0.1 (arXiv:2103.17132, supplement)."""
 RATES = {"sgd-0.05": 0.05, "sgd-0.1": 0.1}
 S_MAX = 3.16
 DRAWN = 8
-"""Lines of a problem and momentum whose points go into points.csv: of the first seed, spread over the training."""
+"""Number of lines in points.csv per problem and momentum: of the first seed, spread over the training."""
 
 GROUP = ["problem", "momentum"]
 
 
 def fullbatch(finished: Sequence[Run]) -> Tables:
-    """strategies: per line and strategy; summary: per problem, momentum and strategy; points: lines to draw."""
+    """strategies: one row per line and strategy; summary: per problem, momentum and strategy; points: lines to draw."""
     rows = [row for run in finished for row in _run_rows(run)]
     strategies = accumulated(pd.DataFrame(rows))
     first = strategies.groupby("problem")["seed"].min()
@@ -48,11 +48,11 @@ def fullbatch(finished: Sequence[Run]) -> Tables:
 
 
 def judged(line: dict[str, Any], mu: float) -> list[dict[str, Any]]:
-    """Step, distance to the optimum (optimum - step) and decrease of the full-batch loss of every strategy.
+    """Step, distance to the optimum (optimum - step) and decrease of the full-batch loss for each strategy.
 
     Args:
         line: One row of each array of the study (see `studies.fullbatch.run`).
-        mu: Measuring step of PAL.
+        mu: mu of PAL.
     """
     known = np.isfinite(line["distance"]) & np.isfinite(line["batch"]) & np.isfinite(line["full"])
     distance = line["distance"][known]
@@ -77,7 +77,7 @@ def judged(line: dict[str, Any], mu: float) -> list[dict[str, Any]]:
 
 
 def lowest(curve: CubicSpline) -> float:
-    """Where the spline is lowest: at a measured point or between two."""
+    """Where the spline is lowest, at a measured point or between two."""
     places = np.concatenate((curve.x, curve.derivative().roots(extrapolate=False)))
     places = places[
         np.isfinite(places)
@@ -86,7 +86,7 @@ def lowest(curve: CubicSpline) -> float:
 
 
 def _pal(line: dict[str, Any], loss: str, mu: float) -> float:
-    from pal.parabola import minimise  # torch: reading these tables should not wait for it
+    from pal.parabola import minimise  # needs torch, which reading these tables should not wait for
 
     loss0, loss_mu, slope = (float(line[f"{loss}_{name}"]) for name in ("loss0", "loss_mu", "slope"))
     return float(minimise(loss0, loss_mu, slope, mu, s_max=S_MAX).step)
@@ -114,7 +114,7 @@ def _whose(run: Run) -> dict[str, Any]:
 
 
 def accumulated(strategies: pd.DataFrame) -> pd.DataFrame:
-    """With sums over the lines of a training up to each: of steps, absolute distances and improvements."""
+    """Add cumulative sums over the lines of a training: of steps, absolute distances and improvements."""
     table = in_rows(strategies, [*GROUP, "seed", "at"])
     values = table.assign(distance=table["distance"].abs())
     sums = values.groupby([*GROUP, "seed", "strategy"])[["step", "distance", "improvement"]].cumsum()
@@ -122,11 +122,11 @@ def accumulated(strategies: pd.DataFrame) -> pd.DataFrame:
 
 
 def summary(strategies: pd.DataFrame) -> pd.DataFrame:
-    """Per problem, momentum and strategy, what all measured lines of a training amount to (mean over seeds).
+    """Results over all measured lines of a training (mean over seeds), per problem, momentum and strategy.
 
-    improvement with a 95 % interval (see `resampled`), its rank (1: most) and its share of the optimum's; absolute
-    distance to the optimum and step, mean over lines; the share of lines on which the step was inside of the measured
-    interval; and the published improvement.
+    improvement with a 95 % interval (see `resampled`), its rank (1: largest) and its fraction of the optimum's;
+    absolute distance to the optimum and step, means over lines; the fraction of lines on which the step was inside the
+    measured interval; and the published improvement.
     """
     rows = [
         row | dict(zip(GROUP, key, strict=True))
@@ -166,12 +166,12 @@ def totals_of(group: pd.DataFrame) -> np.ndarray:
 
 
 def resampled(group: pd.DataFrame, random: np.random.Generator) -> np.ndarray:
-    """Cumulative improvements of other trainings like these: [RESAMPLES, strategies], a block bootstrap over lines."""
+    """Bootstrap samples of the cumulative improvements, [RESAMPLES, strategies], by blocks of lines."""
     return np.mean([block_sums(values, random) for values in _improvements(group)], axis=0)
 
 
 def _improvements(group: pd.DataFrame) -> list[np.ndarray]:
-    """Per seed, the improvement on every line by every strategy: [lines, strategies]."""
+    """For each seed, the improvement on each line by each strategy, [lines, strategies]."""
     return [
         of_seed.pivot(index="at", columns="strategy", values="improvement")[list(PUBLISHED)].to_numpy()
         for _, of_seed in group.groupby("seed")
@@ -179,7 +179,7 @@ def _improvements(group: pd.DataFrame) -> list[np.ndarray]:
 
 
 def _points(run: Run) -> pd.DataFrame:
-    """Every point of some lines, spread evenly over the logarithm of the training."""
+    """All points of some lines, which are spread logarithmically over the training."""
     lines = measured_lines(run)
     wanted = np.unique(np.geomspace(1, len(lines["at"]), DRAWN).round().astype(int) - 1)
     columns = {name: lines[name][wanted].ravel() for name in ("distance", "batch", "full")}

@@ -8,7 +8,7 @@ from experiments.results.tables.trainings import trainings
 
 
 def interpolation(finished: Sequence[Run]) -> Tables:
-    """runs: one row per run; best: the setting of lowest training loss of each optimizer; curves: of these settings."""
+    """runs: one row per run; best: the configuration of lowest training loss of each optimizer; curves: of these."""
     tables = trainings(finished)
     runs, curves = tables["runs"], tables["curves"]
     chosen = best(runs)

@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from scipy.special import stdtrit  # the quantile of Student's t, without the second that scipy.stats takes
+from scipy.special import stdtrit  # the quantile of Student's t; importing scipy.stats takes a second
 
 RESAMPLES = 10_000
 
@@ -12,8 +12,7 @@ RESAMPLES = 10_000
 def mean_interval(values: np.ndarray) -> tuple[float, float]:
     """Student's 95 % interval of the mean of independent values; NaN for fewer than two.
 
-    Resampling two or three values never gets beyond the least and the largest of them: an interval that misses the mean
-    in every second or fourth case.
+    Resampling two or three values never goes beyond their range, which misses the mean in every second or fourth case.
     """
     if len(values) < 2:
         return math.nan, math.nan
@@ -22,7 +21,7 @@ def mean_interval(values: np.ndarray) -> tuple[float, float]:
 
 
 def interval(groups: Sequence[np.ndarray], statistic: Callable[[np.ndarray], float]) -> tuple[float, float]:
-    """Percentile interval of a statistic, resampling whole groups (such as all trainings of one network)."""
+    """Percentile interval of a statistic by resampling whole groups, such as all trainings of one network."""
     random = np.random.default_rng(0)
     draws = random.integers(len(groups), size=(RESAMPLES, len(groups)))
     values = [statistic(np.concatenate([groups[index] for index in draw])) for draw in draws]
@@ -31,15 +30,15 @@ def interval(groups: Sequence[np.ndarray], statistic: Callable[[np.ndarray], flo
 
 
 def block_sums(values: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """Sums over the lines of other trainings like this one: [RESAMPLES, columns], a block bootstrap.
+    """Bootstrap samples of sums over the lines of a training, [RESAMPLES, columns], by blocks of lines.
 
-    Consecutive lines are alike, so whole blocks of about sqrt(n) of the n lines of a training are drawn, the same for
-    all columns, and their sum is brought to n lines. After the last line comes the first, so that every line is drawn
-    as often as the others: on the first ones much more happens than later.
+    Consecutive lines are alike, so whole blocks of about sqrt(n) of the n lines are drawn, the same for all columns,
+    and their sum is scaled to n lines. Blocks wrap around from the last line to the first, so that all lines are drawn
+    equally often: much more happens on the first ones than later.
 
     Args:
         values: [lines, columns].
-        random: Where the blocks come from.
+        random: Generator that draws the blocks.
     """
     lines = len(values)
     starts, block = _blocks(lines, random)
@@ -50,11 +49,11 @@ def block_sums(values: np.ndarray, random: np.random.Generator) -> np.ndarray:
 
 
 def block_draws(values: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """The lines of other trainings like this one, [RESAMPLES, lines]: blocks as in `block_sums`.
+    """Bootstrap samples of the lines of a training, [RESAMPLES, lines], by blocks as in `block_sums`.
 
     Args:
         values: [lines].
-        random: Where the blocks come from.
+        random: Generator that draws the blocks.
     """
     lines = len(values)
     starts, block = _blocks(lines, random)
@@ -63,6 +62,6 @@ def block_draws(values: np.ndarray, random: np.random.Generator) -> np.ndarray:
 
 
 def _blocks(lines: int, random: np.random.Generator) -> tuple[np.ndarray, int]:
-    """First lines of the drawn blocks, [RESAMPLES, blocks] with at least `lines` lines in all, and a block's length."""
+    """First lines of the drawn blocks, [RESAMPLES, blocks] with at least `lines` lines in all, and their length."""
     block = round(np.sqrt(lines))
     return random.integers(lines, size=(RESAMPLES, -(-lines // block))), block

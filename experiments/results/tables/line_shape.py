@@ -1,4 +1,4 @@
-"""What a measured line looks like: convexity, minimum, and how good a parabola and its step are. Numpy only."""
+"""The shape of a measured line: convexity, minimum, and how well a parabola and its step fit. NumPy only."""
 
 import math
 from typing import Any
@@ -9,22 +9,22 @@ import numpy as np
 def shape(
     distances: np.ndarray, losses: np.ndarray, reach: float, step: float, parabola: tuple[float, float, float]
 ) -> dict[str, Any]:
-    """What a measured line looks like; definitions fixed before anything was measured.
+    """The shape of a measured line, by definitions that were fixed before anything was measured.
 
     With R = `reach`, and rounding tolerance t = 8 eps max|l| for float32 losses:
 
-    * minima: local minima inside the grid, lower than both neighbours by more than t;
-    * convex_share: share of second differences l(s-h) - 2 l(s) + l(s+h) >= -t over the whole grid;
-    * locally_convex: whether all of them are within [0, 2R], from the weights to twice PAL's step;
+    * minima: number of local minima inside the grid, lower than both neighbours by more than t;
+    * convex_share: fraction of second differences l(s-h) - 2 l(s) + l(s+h) >= -t over the whole grid;
+    * locally_convex: whether all second differences on [0, 2R], from the weights to twice PAL's step, are >= -t;
     * minimiser, loss_min: lowest grid point, refined by the parabola through it and its neighbours;
-    * interior: whether that is not the end of the grid;
+    * interior: whether it is not at the end of the grid;
     * step_error: |step - minimiser| / minimiser; improvement: (l(0) - l(step)) / (l(0) - l(minimiser));
     * parabola_error: root mean square difference of PAL's parabola and the line on [0, 2R], relative to the
       line's range there.
 
     Args:
-        distances: Evenly spaced, [points].
-        losses: At these distances, [points].
+        distances: Evenly spaced distances, [points].
+        losses: Losses at these distances, [points].
         reach: R, the larger of PAL's step and mu.
         step: PAL's step.
         parabola: a, b, c of a s^2 + b s + c.
@@ -60,7 +60,7 @@ def minima(losses: np.ndarray, tolerance: float) -> int:
 
 
 def fits(distances: np.ndarray, losses: np.ndarray, parabola: tuple[float, float, float]) -> dict[str, float]:
-    """Mean absolute error, loss, of the best line, the best parabola and PAL's parabola in a window.
+    """Mean absolute error of the best line, the best parabola and PAL's parabola in a window.
 
     NaN if a loss in it is not finite.
     """
@@ -75,7 +75,7 @@ def fits(distances: np.ndarray, losses: np.ndarray, parabola: tuple[float, float
 
 
 def _minimum(distances: np.ndarray, losses: np.ndarray) -> tuple[float, float, bool]:
-    """Minimiser and minimum between grid points, and whether it is inside the grid."""
+    """Minimiser and minimum, refined between grid points, and whether it is inside the grid."""
     at = int(np.nanargmin(losses))
     if at in (0, len(losses) - 1):
         return float(distances[at]), float(losses[at]), False

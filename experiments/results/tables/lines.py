@@ -11,7 +11,7 @@ from experiments.results.tables.common import Run, Tables, in_rows, measured_lin
 from experiments.results.tables.line_shape import fits, shape
 
 DRAWN = 12
-"""Lines whose points go into points.csv: of the first seed, spread over the training."""
+"""Number of lines in points.csv: of the first seed, spread over the training."""
 
 
 def lines(finished: Sequence[Run]) -> Tables:
@@ -28,13 +28,13 @@ def lines(finished: Sequence[Run]) -> Tables:
 
 
 PHASES = {"early": (0.0, 0.1), "middle": (0.1, 0.5), "late": (0.5, 1.0)}
-"""Parts of a training, as shares of its steps."""
+"""Parts of a training, as fractions of its steps."""
 
 
 def phases(lines: pd.DataFrame, finished: Sequence[Run]) -> pd.DataFrame:
-    """Per problem and phase: how many lines are not as assumed, and how well PAL's step does on them.
+    """How many lines violate the assumption, and how well PAL's step does on them, per problem and phase.
 
-    not_convex and several_minima: shares of lines; not_normal: share of all steps without positive curvature and
+    not_convex and several_minima: fractions of lines; not_normal: fraction of all steps without positive curvature and
     negative slope; the others: medians over lines.
     """
     steps: dict[Any, int] = {run.config.problem: run.config.steps for run in finished}
@@ -96,7 +96,7 @@ def _line_row(run: Run, line: dict[str, Any]) -> dict[str, Any]:
 
 
 def _points(run: Run) -> pd.DataFrame:
-    """Every point of some lines, spread evenly over the logarithm of the training."""
+    """All points of some lines, which are spread logarithmically over the training."""
     at = run.trace["lines/at"]
     wanted = np.unique(np.searchsorted(at, np.geomspace(1, at[-1] + 1, DRAWN) - 1))
     views = [_view(run, view, at, wanted) for view in ("", "wide_")]

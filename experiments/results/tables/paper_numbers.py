@@ -1,7 +1,7 @@
-"""Numbers of the paper that can be read, for comparison beside ours.
+"""The paper's numbers, as far as they can be read, for comparison with ours.
 
-MobileNetV2 on CIFAR-100 is the one problem of which the main figure can be read completely: test accuracies are printed
-in it, training losses are read off its curves at the end of training.
+MobileNetV2 on CIFAR-100 is the only problem for which the main figure can be read completely: test accuracies are
+printed in it, and training losses are read off its curves at the end of training.
 """
 
 TEST_ACCURACY = {
@@ -14,7 +14,7 @@ TEST_ACCURACY = {
     ("cifar100-mobilenetv2", "alig"): 0.652,
     ("cifar100-mobilenetv2", "cocob"): 0.644,
 }
-"""Highest over all settings, by problem and method."""
+"""Highest test accuracy over all configurations, by problem and method."""
 
 TRAIN_LOSS = {
     ("cifar100-mobilenetv2", "pal"): 0.18,
@@ -26,4 +26,4 @@ TRAIN_LOSS = {
     ("cifar100-mobilenetv2", "alig"): 0.32,
     ("cifar100-mobilenetv2", "cocob"): 0.485,
 }
-"""Of the setting with the lowest, at the end, by problem and method."""
+"""Final training loss of the configuration with the lowest, by problem and method."""

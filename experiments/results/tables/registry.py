@@ -20,13 +20,13 @@ TABLES = {
     "interpolation": "experiments.results.tables.interpolation:interpolation",
     "lines": "experiments.results.tables.lines:lines",
 }
-"""What makes the tables of each study of its finished runs; of a study that is not here, those of any training."""
+"""The function that makes the tables of each study; studies not listed here get the tables of any training."""
 
 TRAININGS = "experiments.results.tables.trainings:trainings"
 
 
 def module_of(study: str) -> str:
-    """The module that makes a study's tables."""
+    """The module that makes the tables of a study."""
     return TABLES.get(study, TRAININGS).partition(":")[0]
 
 

@@ -1,4 +1,4 @@
-"""Which setting of each method goes on to further problems."""
+"""Which hyper-parameters of each method are used for further problems."""
 
 import numpy as np
 import pandas as pd
@@ -6,14 +6,14 @@ import pandas as pd
 from experiments.results.tables.benchmark import best
 
 COLUMNS = ("status", "final_train_loss", "final_val_accuracy", "test_accuracy")
-"""What the choice is made of, as in the table `runs`; the last two have no part in it."""
+"""Columns of the table `runs` that `best` needs; the last two do not affect the selection."""
 
 
 def lowest_loss(runs: pd.DataFrame) -> dict[str, str]:
-    """Of each method the setting with the lowest mean log training loss over all problems and seeds.
+    """The configuration of each method with the lowest mean log training loss over all problems and seeds.
 
-    That is `best` with all problems as one: a setting of which any run diverged is worse than all others, and the first
-    is taken where two are equal.
+    This is `best` with all problems as one: a configuration with a diverged run is worse than all others, and the first
+    of equal ones is taken.
 
     Args:
         runs: Columns problem, method, setting, seed and COLUMNS.

@@ -1,4 +1,4 @@
-"""Tables of trainings of any kind: what every run reached, and its curves."""
+"""Tables of any trainings: results and curves of each run."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -20,9 +20,10 @@ def trainings(finished: Sequence[Run]) -> Tables:
 
 
 def run_row(run: Run) -> dict[str, Any]:
-    """What a run reached.
+    """The results of a run.
 
-    median_step: distance in weight space; parabola_share: steps in the normal case, both for line searches only.
+    median_step: distance in weight space; parabola_share: fraction of steps in the normal case; both for line searches
+    only.
     """
     names = [
         "status",
@@ -42,13 +43,13 @@ def run_row(run: Run) -> dict[str, Any]:
 
 
 def _of_finite(statistic: Callable[[np.ndarray], Any], values: np.ndarray) -> float | None:
-    """None if no value is finite: an optimizer that searches no line has none of its numbers."""
+    """A statistic of the finite values; None if there are none, as for optimizers without a line search."""
     known = values[np.isfinite(values)]
     return float(statistic(known)) if len(known) else None
 
 
 def curve(run: Run) -> pd.DataFrame:
-    """A run at its evaluations: mean training loss and learning rate since the one before, validation accuracy."""
+    """A run at its evaluations: mean training loss and learning rate since the previous one, validation accuracy."""
     columns = {
         name: run.trace[f"evaluations/{name}"] for name in ("train_loss", "val_accuracy", "learning_rate")
     }
