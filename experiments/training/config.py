@@ -81,17 +81,17 @@ class RunConfig(Strict):
     method: str
     optimizer: str
     settings: dict[str, Any]
-    schedule: Literal["none", "step", "cosine"]
+    schedule: Literal["none", "step", "cosine"] = "none"
     steps: Count
     batch_size: Count
     l2: Annotated[float, Field(ge=0)]
     train_size: Count | None
-    evaluate_every: Count
-    seed: Annotated[int, Field(ge=0)]
-    device: Literal["auto", "cpu", "cuda"]
-    dtype: Literal["float32", "bfloat16"]
-    deterministic: bool
-    measure: dict[str, Any] | None
+    evaluate_every: Count = 1
+    seed: Annotated[int, Field(ge=0)] = 0
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    deterministic: bool = True
+    measure: dict[str, Any] | None = None
 
     @property
     def resolved_problem(self) -> Problem:
@@ -130,31 +130,13 @@ def resolve(study: str, **given: Any) -> RunConfig:
     if not isinstance(settings, dict):
         raise UserError(f"run: settings is {settings!r}; it must hold fields such as settings.mu=0.1")
     given["settings"] = optimizers.resolve(given["optimizer"], settings)
-    config = RunConfig.read(_defaults(study, problem, given["optimizer"]) | given, "run")
+    inherited = {name: getattr(problem, name) for name in ("steps", "batch_size", "l2", "train_size")}
+    config = RunConfig.read({"study": study, "method": given["optimizer"]} | inherited | given, "run")
     optimizers.check(config.optimizer, config.settings, config.schedule)
     if "evaluate_every" in given:
         return config
-    return config.model_copy(
-        update={"evaluate_every": math.ceil(config.resolved_problem.examples[0] / config.batch_size)}
-    )
-
-
-def _defaults(study: str, problem: Problem, optimizer: str) -> dict[str, Any]:
-    return {
-        "study": study,
-        "method": optimizer,
-        "schedule": "none",
-        "steps": problem.steps,
-        "batch_size": problem.batch_size,
-        "l2": problem.l2,
-        "train_size": problem.train_size,
-        "evaluate_every": 1,
-        "seed": 0,
-        "device": "auto",
-        "dtype": "float32",
-        "deterministic": True,
-        "measure": None,
-    }
+    epoch = math.ceil(config.resolved_problem.examples[0] / config.batch_size)
+    return config.model_copy(update={"evaluate_every": epoch})
 
 
 def device_of(config: RunConfig) -> torch.device:

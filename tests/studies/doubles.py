@@ -4,7 +4,6 @@ import torch
 from small_runs import short
 from torch.nn import functional
 
-from experiments.training.full_batch import first_epoch
 from experiments.training.trainer import Trainer
 
 
@@ -16,11 +15,8 @@ def trainer_in_double(**changes):
     trainer.model.double()
     x, y = trainer._batch
     trainer._batch = x.double(), y
+    trainer.first_epoch = [(x.double(), y) for x, y in trainer.first_epoch]
     return trainer
-
-
-def epoch_in_double(trainer):
-    return [(x.double(), y) for x, y in first_epoch(trainer)]
 
 
 def loss_of(trainer, batches):

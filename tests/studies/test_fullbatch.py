@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from doubles import after, epoch_in_double, loss_of, trainer_in_double
+from doubles import after, loss_of, trainer_in_double
 from torch.nn import functional
 
 from experiments.common.errors import UserError
@@ -21,9 +21,9 @@ MEASURE = Measure(every=10, reach=0.4, spacing=0.1, mu=0.1)
 
 def test_the_full_batch_loss_is_that_of_every_example_with_the_l2_term():
     trainer = trainer_in_double()
-    epoch, params = epoch_in_double(trainer), list(trainer.model.parameters())
+    epoch, params = trainer.first_epoch, list(trainer.model.parameters())
     assert sum(len(y) for _, y in epoch) == 256
-    found = measured_line(trainer, epoch, MEASURE)
+    found = measured_line(trainer, MEASURE)
     gradient = torch.autograd.grad(trainer.loss_fn(), params)
     norm = math.sqrt(sum(float(g.square().sum()) for g in gradient))
     full = torch.autograd.grad(loss_of(trainer, epoch), params)

@@ -2,13 +2,13 @@
 
 import pytest
 import torch
-from doubles import after, epoch_in_double, everything, loss_of, trainer_in_double
+from doubles import after, everything, loss_of, trainer_in_double
 from small_runs import Memory, short
 
 from experiments.common.errors import UserError
 from experiments.studies import batchsize, capacity
 from experiments.studies.base import get_study
-from experiments.training.full_batch import first_epoch, mean_loss, minimum
+from experiments.training.full_batch import mean_loss, minimum
 
 SETTINGS = {"problems": ["digits-mlp"], "seeds": [0], "train_size": 256, "lr": 0.1}
 MEASURE = {"every": 10, "sizes": [8, 64], "mu": 0.1}
@@ -16,7 +16,7 @@ MEASURE = {"every": 10, "sizes": [8, 64], "mu": 0.1}
 
 def test_loss_gradient_and_slope_are_those_of_all_examples_at_once():
     trainer = trainer_in_double()
-    epoch = epoch_in_double(trainer)
+    epoch = trainer.first_epoch
     full, params = mean_loss(trainer, epoch), list(trainer.model.parameters())
     loss = loss_of(trainer, epoch)
     gradient = torch.autograd.grad(loss, params)
@@ -37,10 +37,10 @@ def test_a_minimum_may_lie_on_either_side(at, loss0, slope):
 
 def test_steps_and_improvements_are_those_of_weights_that_were_moved_there():
     trainer = trainer_in_double()
-    epoch = epoch_in_double(trainer)
+    epoch = trainer.first_epoch
     x, y = batchsize.loader(trainer, 16).batch(3)
     batch = [(x.double(), y)]
-    found = batchsize.measured_lines(trainer, epoch, batch, mu=0.1)
+    found = batchsize.measured_lines(trainer, batch, mu=0.1)
     params = list(trainer.model.parameters())
     gradient = torch.autograd.grad(loss_of(trainer, batch), params)
     norm = torch.cat([g.ravel() for g in gradient]).norm().item()
@@ -75,12 +75,12 @@ def test_batches_of_a_size_are_the_same_again_and_not_those_of_the_training():
 @pytest.mark.parametrize("study", ["batchsize", "capacity"])
 def test_measuring_changes_no_bit(study):
     trainer = after(3, optimizer="pal", settings={"mu": 0.1})
-    before, epoch = everything(trainer), first_epoch(trainer)
+    before = everything(trainer)
     if study == "batchsize":
         batches = [batchsize.loader(trainer, size).batch(3) for size in (8, 100)]
-        batchsize.measured_lines(trainer, epoch, batches, mu=0.1)
+        batchsize.measured_lines(trainer, batches, mu=0.1)
     else:
-        capacity.searched_line(trainer, epoch)
+        capacity.searched_line(trainer)
     assert all(torch.equal(a, b) for a, b in zip(before, everything(trainer), strict=True))
 
 

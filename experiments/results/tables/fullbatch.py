@@ -21,13 +21,12 @@ from scipy.interpolate import CubicSpline
 
 from experiments.results.tables.common import Run, Tables, in_rows, measured_lines
 from experiments.results.tables.intervals import block_sums
+from experiments.studies.strategies import RATES, S_MAX
 
 PUBLISHED = {"optimum": 205, "pal-full": 197, "sgd-0.05": 194, "pal": 170, "exact": 109, "sgd-0.1": 36}
 """Strategies in the published order, with their cumulative improvement [read off] over 10,000 lines of ResNet-18 on
 CIFAR-10, SGD without momentum at 0.1 (arXiv:2103.17132, supplement)."""
 
-RATES = {"sgd-0.05": 0.05, "sgd-0.1": 0.1}
-S_MAX = 3.16
 DRAWN = 8
 """Number of lines in points.csv per problem and momentum: of the first seed, spread over the training."""
 
