@@ -6,7 +6,7 @@ the median over rounds of the ratio of times within a round. Every round draws n
 converge. Passes are counted per step; memory is what an optimizer holds between steps and during evaluations of the
 loss, besides weights and gradients, in units of the size of the weights.
 
-    python -m benchmarks.step_cost [--problems mlp resnet32 mobilenetv2] [--seconds 60] [--device cuda]
+    python -m benchmarks.step_cost [--problems mlp mlp784 resnet32 mobilenetv2] [--seconds 60] [--device cuda]
 """
 
 import argparse
@@ -50,6 +50,7 @@ class Row(NamedTuple):
 
 PROBLEMS = {
     "mlp": Problem("mlp-128-128", (64,), threads=1),
+    "mlp784": Problem("mlp-128-128", (784,), threads=1),
     "resnet32": Problem("resnet32", (3, 32, 32), threads=2),
     "mobilenetv2": Problem("mobilenetv2", (3, 32, 32), threads=2),
 }
@@ -117,6 +118,7 @@ CAPTURABLE: dict[str, Maker] = {
     "PAL": pal_step,
     "PAL, beta 0.4": lambda model, loss: pal_step(model, loss, beta=0.4),
     "PAL, weight decay": lambda model, loss: pal_step(model, loss, weight_decay=1e-4),
+    "PAL, both": lambda model, loss: pal_step(model, loss, beta=0.4, weight_decay=1e-4),
 }
 """Rows that read nothing from the device, so that CUDA graphs can capture them."""
 

@@ -11,9 +11,10 @@ True
 
 from importlib.metadata import PackageNotFoundError, version
 
+from pal.check import ClosureWarning
 from pal.optimizer import PAL
 
-__all__ = ["PAL"]
+__all__ = ["PAL", "ClosureWarning"]
 
 try:
     __version__ = version("pal-optimizer")
