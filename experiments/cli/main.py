@@ -134,11 +134,11 @@ def study(name: str | None, dry_run: bool, time_limit: float | None, **given: An
 @click.option("--show", is_flag=True, help="Only show the verdicts already there.")
 def claims(profile: str, show: bool) -> None:
     """Judge the claims of the paper by the tables."""
-    from experiments.cli import claims
+    from experiments.reports import markdown
     from experiments.results.claims import judge
 
     if show:
-        _show(claims.table(profile))
+        _show(markdown.for_terminal(profile))
     else:
         judge.write(profile)
 

@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
+from experiments.cli import main as cli
 from experiments.common.errors import UserError
 from experiments.common.paths import REPOSITORY
 from experiments.reports import execution, markdown, pages
@@ -170,3 +171,10 @@ def test_the_readme_counts_the_papers_claims_and_shows_the_main_ones():
 def test_the_main_claims_are_claims_of_the_paper():
     papers = {claim.id for claim in all_claims() if claim.study not in markdown.BEYOND}
     assert papers.issuperset(markdown.HEADLINES)
+
+
+def test_the_verdicts_are_shown_on_a_terminal_where_there_are_any(capsys):
+    assert cli.main(["claims", "--profile", "small", "--show"]) == 0
+    assert re.search(r"PAL's steps .* supported|contradicted|undecided", capsys.readouterr().out)
+    assert cli.main(["claims", "--profile", "paper", "--show"]) == 2
+    assert "`make reproduce PROFILE=paper` makes it" in capsys.readouterr().err
