@@ -24,7 +24,7 @@ from experiments.studies.base import get_study
 from experiments.training.config import RunConfig, device_of
 from experiments.training.cuda_graphs import WARM_UP
 from experiments.training.loop import train
-from experiments.training.record import Enough, NullRecord, Record, State
+from experiments.training.record import Enough, Record, State
 from experiments.training.trainer import Trainer
 
 STEPS, SECONDS, PATIENCE = 8, 0.5, 10.0
@@ -159,7 +159,7 @@ def _evaluation(config: RunConfig) -> float:
     return (time.perf_counter() - started) / len(some)
 
 
-class Stopwatch(NullRecord):
+class Stopwatch(Record):
     """Notes the moments at which steps ended.
 
     Args:

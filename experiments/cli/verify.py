@@ -37,7 +37,7 @@ from experiments.runs.provenance import provenance
 from experiments.studies.base import get_study
 from experiments.training.config import RunConfig
 from experiments.training.measure import padded
-from experiments.training.record import Enough, NullRecord, State
+from experiments.training.record import Enough, Record, State
 
 log = logging.getLogger(__name__)
 
@@ -199,7 +199,7 @@ def _equal(then: Any, now: Any, tolerance: float) -> bool:
     return np.allclose(first, second, rtol=tolerance, atol=0.0, equal_nan=True)
 
 
-class Beginning(NullRecord):
+class Beginning(Record):
     """Keeps the trace of the first steps.
 
     Attributes:

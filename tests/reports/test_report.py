@@ -175,6 +175,6 @@ def test_the_main_claims_are_claims_of_the_paper():
 
 def test_the_verdicts_are_shown_on_a_terminal_where_there_are_any(capsys):
     assert cli.main(["claims", "--profile", "small", "--show"]) == 0
-    assert re.search(r"PAL's steps .* supported|contradicted|undecided", capsys.readouterr().out)
+    assert re.search(r"PAL's steps .* (supported|contradicted|undecided)", capsys.readouterr().out)
     assert cli.main(["claims", "--profile", "paper", "--show"]) == 2
     assert "`make reproduce PROFILE=paper` makes it" in capsys.readouterr().err
