@@ -33,19 +33,9 @@ def processes(group):
 def study(root):
     environment = dict(os.environ, OMP_NUM_THREADS="1", PYTHONPATH=str(root))
     environment.pop("PAL_RUNS", None)
-    command = [
-        sys.executable,
-        "-m",
-        "experiments",
-        "study",
-        "benchmark",
-        "--profile",
-        "kills",
-        "--slots",
-        "2",
-    ]
+    words = [*("study", "benchmark"), *("--profile", "kills"), *("--slots", "2")]
     return subprocess.Popen(
-        command, cwd=root, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+        [sys.executable, "-m", "experiments", *words], cwd=root, env=environment, stderr=subprocess.PIPE
     )
 
 
