@@ -120,7 +120,7 @@ def study(name: str | None, dry_run: bool, time_limit: float | None, **given: An
     A PATTERN is words separated by commas; a run is taken if every word is its problem, its method, its optimizer or
     its seed (seed=0). * stands for anything. With a pattern no tables are made. An interrupted command continues.
 
-    Exit codes: 0 done, 1 a run failed (its log is named), 2 a mistake of yours, 75 not finished within the time limit.
+    Exit codes: 0 done, 1 a run failed (its log is named), 2 invalid input, 75 not finished within the time limit.
     """
     from experiments.cli import study
 
@@ -189,7 +189,7 @@ def verify(profile: str, sample: int) -> int:
     Repeats the first steps of some finished runs of a profile with today's code and compares them with the recorded
     ones. Only if they agree, the results count as made by today's code, and nothing is run again.
 
-    Exit codes: 0 all results are kept, 1 a run does something else today, 2 a mistake of yours, 75 all runs agree, but
+    Exit codes: 0 all results are kept, 1 a run does something else today, 2 invalid input, 75 all runs agree, but
     the results of some study are not complete and so not kept.
     """
     from experiments.cli import verify

@@ -48,7 +48,7 @@ def progress_bar(title: str) -> Iterator[Show]:
 
 
 def duration(seconds: float) -> str:
-    """For people: 42 s, 7 min, 2.5 h."""
+    """A duration for display: 42 s, 7 min, 2.5 h."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
