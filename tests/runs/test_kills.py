@@ -34,9 +34,8 @@ def study(root):
     environment = dict(os.environ, OMP_NUM_THREADS="1", PYTHONPATH=str(root))
     environment.pop("PAL_RUNS", None)
     words = [*("study", "benchmark"), *("--profile", "kills"), *("--slots", "2")]
-    return subprocess.Popen(
-        [sys.executable, "-m", "experiments", *words], cwd=root, env=environment, stderr=subprocess.PIPE
-    )
+    command, quiet = [sys.executable, "-m", "experiments", *words], subprocess.DEVNULL
+    return subprocess.Popen(command, cwd=root, env=environment, stdout=quiet, stderr=subprocess.PIPE)
 
 
 def result(root):
