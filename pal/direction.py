@@ -18,14 +18,14 @@ from torch import Tensor
 
 from pal import kernels
 from pal.kernels import Call
-from pal.line import FlatBuffer, Movable, Origin, as_real, chunks_of, dot, safe_ratio, sqrt, total
+from pal.line import CPU_CHUNK, FlatBuffer, Movable, Origin, as_real, chunks_of, dot, safe_ratio, sqrt, total
 from pal.parabola import Scalar
 from pal.sharding import all_reduce, local, placement, shard_groups, sharded_like
 
 gradient_of = attrgetter("grad")
 
-CANCELLATION = 1e-4
-"""If ||d||² is smaller than its terms by this factor, cancellation has cost digits: compute it from the vector."""
+CANCELLATION = 0.1
+"""If ||d||² is smaller than its terms by this factor, cancellation has cost digits: compute it from the vectors."""
 
 
 class Decay(NamedTuple):
@@ -137,25 +137,30 @@ class Part:
         )
 
     def exact_products(self, sign: float, beta: float) -> tuple[Scalar, Scalar]:
-        """g.m and m.m for the new m = g + beta m, computed from the vectors themselves."""
-        flat = self.origin.flat
-        flat.copy(self.gradients)
-        flat.buffer.mul_(sign)
-        if self.l2:
-            kernels.add_(flat.views, self.origin.params, self.l2)
-        gm = flat.dot(flat)
-        if self.m is not None:
-            gm = gm + beta * flat.dot(self.m)
-            flat.buffer.add_(self.m.buffer, alpha=beta)
-        gm, mm = all_reduce([gm, flat.dot(flat)], self._groups)
-        self.origin.save()
+        """g.m and m.m for the new m = g + beta m, from the vectors themselves in float64; on the CPU only."""
+        gm = mm = 0.0
+        weights = self.origin.flat.views
+        previous = (
+            weights if self.m is None else self.m.views
+        )  # without m, any vectors of these shapes will do
+        for vectors in zip(self.gradients, weights, previous, strict=True):
+            chunks = (vector.reshape(-1).split(CPU_CHUNK) for vector in vectors)
+            for gradient, theta, old in zip(*chunks, strict=True):
+                g = sign * gradient.double() + self.l2 * theta.double()
+                m = g if self.m is None else g + beta * old.double()
+                gm, mm = gm + torch.dot(g, m).item(), mm + torch.dot(m, m).item()
+        gm, mm = all_reduce([gm, mm], self._groups)
         return gm, mm
 
     def prepare_probe(self, scale: Scalar, sign: float, beta: float) -> list[Call]:
         """Prepare theta <- theta - scale (g + beta m); the weights must be at the origin."""
         move = self.origin.movable.prepare_descent
-        calls = move(self.gradients, sign * scale, sign * self.l2)
-        return calls if self.m is None else calls + move(self.m.views, beta * scale)
+        if self.m is None:
+            return move(self.gradients, sign * scale, sign * self.l2)
+        if self.m.buffer.itemsize < 4:  # two moves would round in between
+            pairs = zip(self.gradients, self.m.views, strict=True)
+            return move([sign * g.float() + beta * m.float() for g, m in pairs], scale, self.l2)
+        return move(self.gradients, sign * scale, sign * self.l2) + move(self.m.views, beta * scale)
 
     def prepare_step(
         self, scale: Scalar, distance: Scalar, sign: float, beta: float, finite: bool | Tensor

@@ -33,11 +33,6 @@ def copy_(targets: Sequence[Tensor], sources: Sequence[Tensor]) -> None:
     torch._foreach_copy_(targets, sources)
 
 
-def add_(targets: list[Tensor], others: list[Tensor], factor: float) -> None:
-    """target <- target + factor other, for each pair."""
-    torch._foreach_add_(targets, others, alpha=factor)
-
-
 def multiply_(targets: list[Tensor], others: list[Tensor]) -> None:
     """target <- target * other, for each pair."""
     torch._foreach_mul_(targets, others)

@@ -19,7 +19,7 @@ class Reader:
 
     def __init__(self, root: Path) -> None:
         self.root, self.outputs = root, []
-        self.environment = dict(os.environ, OMP_NUM_THREADS="1", PYTHONPATH=str(root))
+        self.environment = dict(os.environ, OMP_NUM_THREADS="1", PAL_SLOTS="1", PYTHONPATH=str(root))
 
     def follow(self) -> None:
         page, place = (self.root / "docs" / "extend.md").read_text(), 0
@@ -85,11 +85,7 @@ def reader(tmp_path_factory):
 
 def test_only_what_is_new_runs(reader):
     counts = [len(runs) for command, runs, _ in reader.outputs if "study" in command]
-    assert counts == [
-        6,
-        6 + 2 + 4,
-        6 + 2 + 4 + 1 + 9,
-    ]  # the single run comes between the second and the third
+    assert counts == [6, 6 + 2 + 4, 6 + 2 + 4 + 1 + 9]  # the single run comes before the last
     benchmark = [runs for command, runs, _ in reader.outputs if "benchmark" in command]
     assert benchmark[0] < benchmark[1]
 
@@ -99,10 +95,8 @@ def test_a_new_optimizer_is_in_tables_and_figures(reader):
     assert set(runs.loc[runs["method"] == "signsgd", "setting"]) == {"lr=0.001", "lr=0.0001"}
     from experiments import figures
 
-    tables = [
-        pd.read_csv(reader.root / "results" / "mine" / "benchmark" / f"{name}.csv")
-        for name in ("runs", "curves", "best")
-    ]
+    folder = reader.root / "results" / "mine" / "benchmark"
+    tables = [pd.read_csv(folder / f"{name}.csv") for name in ("runs", "curves", "best")]
     figure = figures.comparison(*tables, "digits-mlp")
     assert "signsgd" in [text.get_text() for text in figure.legends[0].get_texts()]
 
@@ -113,9 +107,7 @@ def test_a_new_study_has_a_claim_with_a_verdict_and_a_figure(reader):
     assert claims.loc["lines-convex", "verdict"] == "not measured"
     figures = reader.root / "figures" / "mine" / "batches"
     assert {file.name for file in figures.iterdir()} == {
-        "step-sizes.png",
-        "step-sizes.pdf",
-        "step-sizes.json",
+        f"step-sizes.{kind}" for kind in ("png", "pdf", "json")
     }
     page = (reader.root / "reports" / "mine" / "index.html").read_text()
     assert "steps-grow" in page or "longer steps with larger batches" in page

@@ -1,8 +1,7 @@
 """How long the runs that are left will take: judged by finished ones of their kind, else by a few steps taken here.
 
 A run is its start, its steps, what its study measures on the way, and its evaluations. Each of these is timed once for
-all runs that have it in common: steps and evaluations are the same in every study. A study whose measurements may take
-minutes gives their cost in forward passes, which are counted instead.
+all runs that have it in common. A study whose measurements may take minutes gives their cost in forward passes.
 """
 
 import math
@@ -25,7 +24,7 @@ from experiments.studies.base import get_study
 from experiments.training.config import RunConfig, device_of
 from experiments.training.cuda_graphs import WARM_UP
 from experiments.training.loop import train
-from experiments.training.record import Enough, NullRecord, State
+from experiments.training.record import Enough, Record, State
 from experiments.training.trainer import Trainer
 
 STEPS, SECONDS, PATIENCE = 8, 0.5, 10.0
@@ -41,17 +40,18 @@ PASSES_PER_STEP = 3
 ENDLESS = 1000
 """Length of a timed training, which never gets there."""
 
+COLUMNS = ("study", "problem", "method", "runs", "finished", "remaining", "each", "estimated time")
+
 
 def table(configs: Sequence[RunConfig], slots: int) -> Table:
     """Runs, how many are finished, and the time for the others, by study, problem and method; the last row is all."""
     finished = find_finished(configs)
     keys = {run.key for run in finished}
     seconds = estimate([config for config in configs if run_key(config) not in keys], finished)
-    columns = ("study", "problem", "method", "runs", "finished", "remaining", "each", "estimated time")
-    shown = Table(*columns)
     rows: dict[tuple[str, ...], list[RunConfig]] = defaultdict(list)
     for config in configs:
         rows[config.study, config.problem, config.method].append(config)
+    shown = Table(*COLUMNS)
     for names, group in rows.items():
         shown.add_row(*names, *_numbers(group, seconds, 1))
     shown.add_section()
@@ -67,11 +67,7 @@ def _numbers(group: Sequence[RunConfig], seconds: dict[str, float], slots: int) 
 
 
 def estimate(left: Sequence[RunConfig], finished: Sequence[FinishedRun]) -> dict[str, float]:
-    """Seconds of each run that is left, by its key.
-
-    Raises:
-        UserError: If data of a run cannot be had.
-    """
+    """Seconds of each run that is left, by its key; raises UserError if data of a run cannot be had."""
     paces: dict[Any, list[float]] = defaultdict(list)
     for run in finished:
         paces[_kind(run.config)].append(run.seconds / run.result["steps"])
@@ -96,10 +92,8 @@ def _kind(config: RunConfig) -> tuple[Any, ...]:
 
 
 def measurements(config: RunConfig) -> int:
-    """At how many steps the study measures: the first `first` and every `every`, as its `measure` says.
-
-    With `last` it is every `every` of the last so many. A study that measures but names no `every` counts as measuring
-    at each step.
+    """At how many steps the study measures, as its `measure` says: the first `first` and every `every`, or every
+    `every` of the `last` so many; each step if it names no `every`.
     """
     if config.measure is None:
         return 0
@@ -113,67 +107,50 @@ class Clock:
     """Times the parts of runs here and now, each kind of part once."""
 
     def __init__(self) -> None:
-        self._steps: dict[Any, tuple[float, float]] = {}
-        self._measurements: dict[Any, float] = {}
-        self._examples: dict[Any, float] = {}
+        self._known: dict[Any, Any] = {}
 
     def seconds(self, config: RunConfig) -> float:
         """The whole of a run: start, steps, measurements, evaluations and the test score."""
-        kind = self._time_steps(config)
-        start, step = self._steps[kind]
-        _, validation, test = config.resolved_problem.examples
-        evaluated = math.ceil(config.steps / config.evaluate_every) * validation + test
-        measurement = self._measurement(config, start, step) if config.measure else 0.0
-        return (
-            start
-            + config.steps * step
-            + measurements(config) * measurement
-            + evaluated * self._examples[kind[:-1]]
-        )
+        problem, study = config.resolved_problem, config.study
+        model = (problem.network, problem.dataset, problem.augment, config.l2 > 0, config.batch_size)
+        model += (config.dtype, config.device, config.deterministic)
+        start, step = self._once((model, config.optimizer), lambda: _pace(config, train))
+        example = self._once(model, lambda: _evaluation(config))
+        seconds = start + config.steps * step
+        if config.measure is not None:
+            look = (model, study, config.train_size, str(config.measure))
+            seconds += measurements(config) * self._once(look, lambda: _measurement(config, step))
+        _, validation, test = problem.examples
+        return seconds + example * (math.ceil(config.steps / config.evaluate_every) * validation + test)
 
-    def _time_steps(self, config: RunConfig) -> tuple[Any, ...]:
-        """Steps without measurements, and an evaluation if none is yet; returns their kind, the optimizer last."""
-        task, given = (
-            config.resolved_problem,
-            (config.batch_size, config.dtype, config.device, config.deterministic),
-        )
-        kind = (task.network, task.dataset, task.augment, config.l2 > 0, *given, config.optimizer)
-        if kind not in self._steps:
-            trainers: list[Trainer] = []
-            moments = _moments(
-                config, lambda run, watch: train(run, watch, lambda _, it: trainers.append(it))
-            )
-            start, *steps = np.diff(moments).tolist()
-            self._steps[kind] = start, float(np.mean(steps or start))
-            if kind[:-1] not in self._examples:
-                self._examples[kind[:-1]] = _time_evaluation(trainers[0])
-        return kind
-
-    def _measurement(self, config: RunConfig, start: float, step: float) -> float:
-        """Seconds of a measurement: those of a step with one, less those of a step."""
-        study = get_study(config.study)
-        if study.cost is not None:
-            return study.cost(config) * step / PASSES_PER_STEP
-        task, measure = config.resolved_problem, config.measure or {}
-        kind = (config.study, task.network, task.dataset, config.batch_size, config.train_size, str(measure))
-        if kind not in self._measurements:
-            whole = {"last": ENDLESS} if "last" in measure else {}
-            each = config.model_copy(update={"measure": measure | {"every": 1} | whole})
-            first, *others = np.diff(_moments(each, study.run)).tolist()
-            self._measurements[kind] = max(0.0, float(np.mean(others)) - step if others else first - start)
-        return self._measurements[kind]
+    def _once(self, part: Any, measure: Callable[[], Any]) -> Any:
+        if part not in self._known:
+            self._known[part] = measure()
+        return self._known[part]
 
 
-def _moments(config: RunConfig, run: Callable[[RunConfig, "Stopwatch"], Any]) -> list[float]:
-    """Moments at the beginning of a run and after each of its first steps; there are no evaluations between them."""
+def _measurement(config: RunConfig, step: float) -> float:
+    """Seconds of a measurement: those of a step with one, less those of a step."""
+    study = get_study(config.study)
+    if study.cost is not None:
+        return study.cost(config) * step / PASSES_PER_STEP
+    always = {"every": 1} | ({"last": ENDLESS} if "last" in (config.measure or {}) else {})
+    measured = config.model_copy(update={"measure": (config.measure or {}) | always})
+    return max(0.0, _pace(measured, study.run)[1] - step)
+
+
+def _pace(config: RunConfig, run: Callable[[RunConfig, Record], Any]) -> tuple[float, float]:
+    """Seconds of a run up to its first step, and of each further one; there are no evaluations among them."""
     watch = Stopwatch(device_of(config))
     with suppress(Enough):
         run(config.model_copy(update={"steps": ENDLESS, "evaluate_every": ENDLESS}), watch)
-    return watch.moments
+    start, *steps = np.diff(watch.moments).tolist()
+    return start, float(np.mean(steps or start))
 
 
-def _time_evaluation(trainer: Trainer) -> float:
+def _evaluation(config: RunConfig) -> float:
     """Seconds for each example."""
+    trainer = Trainer(config)
     some = trainer.splits.validation.part(slice(EXAMPLES))
     trainer.splits = replace(trainer.splits, validation=some)
     trainer.evaluate()  # counts as start-up
@@ -182,7 +159,7 @@ def _time_evaluation(trainer: Trainer) -> float:
     return (time.perf_counter() - started) / len(some)
 
 
-class Stopwatch(NullRecord):
+class Stopwatch(Record):
     """Notes the moments at which steps ended.
 
     Args:

@@ -1,13 +1,12 @@
 """Finished and failed runs as a table: `python -m experiments runs`. Reads three small files of each, and no arrays."""
 
-import csv
-import io
 import json
 from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 from rich.table import Table
 
 from experiments.common.errors import UserError, nearest
@@ -18,15 +17,8 @@ Row = dict[str, Any]
 RESULTS = ("status", "final_train_loss", "final_val_accuracy", "test_accuracy", "seconds")
 """Columns that are always shown, after what tells the runs apart."""
 
-SHORT = {
-    "train_loss": "final_train_loss",
-    "val_accuracy": "final_val_accuracy",
-    "val_loss": "final_val_loss",
-}
+SHORT = {"train_loss": "final_train_loss", "val_accuracy": "final_val_accuracy", "val_loss": "final_val_loss"}
 """Names that people use for results."""
-
-HIGH = ("accuracy",)
-"""Of results with such a name, high is good: they are sorted from the top."""
 
 WHO = ("key", "study", "problem", "method", "seed")
 """Columns that say which run it is."""
@@ -47,13 +39,9 @@ def _row(folder: Path, failed: bool) -> Row | None:
         return None
     settings = {f"settings.{name}": value for name, value in config.pop("settings", {}).items()}
     result = run.get("result") or {}
-    return (
-        {name: config.get(name) for name in WHO}
-        | config
-        | settings
-        | (result | {"status": "failed" if failed else result.get("status", "")})
-        | {"seconds": _json(folder / "info.json").get("seconds"), "started": run.get("start_time", "")}
-    )
+    outcome = {"status": "failed" if failed else result.get("status", "")}
+    times = {"seconds": _json(folder / "info.json").get("seconds"), "started": run.get("start_time", "")}
+    return {name: config.get(name) for name in WHO} | config | settings | result | outcome | times
 
 
 def _json(path: Path) -> Row:
@@ -74,9 +62,7 @@ def choose(table: Sequence[Row], conditions: Iterable[str]) -> list[Row]:
     for condition in conditions:
         name, equals, value = condition.partition("=")
         if not equals:
-            raise UserError(
-                f"{condition!r} is no condition; it must be FIELD=VALUE, such as problem=digits-*"
-            )
+            raise UserError(f"{condition!r} is no condition; it must be FIELD=VALUE, such as seed=0")
         field = named(table, name)
         chosen = [row for row in chosen if field in row and _fits(row[field], value)]
     return chosen
@@ -104,20 +90,14 @@ def arrange(table: Sequence[Row], name: str) -> list[Row]:
     """Sorted by a field: accuracies from the top, everything else from the bottom; runs without it come last."""
     field = named(table, name)
     there = [row for row in table if row.get(field) is not None]
-    missing = [row for row in table if row.get(field) is None]
     words = any(isinstance(row[field], str) for row in there)
-    high = any(word in field for word in HIGH)
-    return sorted(there, key=lambda row: _text(row[field]) if words else row[field], reverse=high) + missing
+    there.sort(key=lambda row: _text(row[field]) if words else row[field], reverse="accuracy" in field)
+    return there + [row for row in table if row.get(field) is None]
 
 
 def as_csv(table: Sequence[Row]) -> str:
-    """Everything about the runs."""
-    fields = list(dict.fromkeys(field for row in table for field in row))
-    file = io.StringIO()
-    writer = csv.DictWriter(file, fields, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(table)
-    return file.getvalue()
+    """All fields of the runs."""
+    return pd.DataFrame(table, dtype=object).to_csv(index=False)
 
 
 def as_table(table: Sequence[Row], limit: int) -> Table:
@@ -125,21 +105,15 @@ def as_table(table: Sequence[Row], limit: int) -> Table:
     differing = [field for field in _differing(table) if field not in (*WHO, *RESULTS)]
     settings = [field for field in differing if field.startswith("settings.")]
     fields = [field for field in differing if field not in settings]
-    results = [field for field in RESULTS if any(field in row for row in table)]
-    shown = Table(
-        *WHO,
-        "settings",
-        *fields,
-        *results,
-        title=f"{min(limit, len(table))} of {len(table)} runs in {runs_root()}",
-    )
+    fields += [field for field in RESULTS if any(field in row for row in table)]
+    title = f"{min(limit, len(table))} of {len(table)} runs in {runs_root()}"
+    shown = Table(*WHO, "settings", *fields, title=title)
     for row in table[:limit]:
         own = [
             f"{name.partition('.')[2]}={_text(row[name])}" for name in settings if row.get(name) is not None
         ]
-        cells = {name: _text(row.get(name)) for name in (*WHO, *fields, *results)}
         shown.add_row(
-            *(cells[name] for name in WHO), " ".join(own), *(cells[name] for name in (*fields, *results))
+            *(_text(row.get(name)) for name in WHO), " ".join(own), *(_text(row.get(name)) for name in fields)
         )
     return shown
 
@@ -154,6 +128,4 @@ def _differing(table: Sequence[Row]) -> list[str]:
 
 
 def _text(value: Any) -> str:
-    if value is None:
-        return ""
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    return f"{value:.4g}" if isinstance(value, float) else "" if value is None else str(value)

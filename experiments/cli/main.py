@@ -1,127 +1,81 @@
 """The command line. Everything heavy is imported by the command that needs it, so that --help is quick."""
 
-import argparse
 import logging
 import math
 import os
 import re
 import sys
 import time
-from argparse import Namespace
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
+from inspect import cleandoc
 from typing import Any
+
+import click
 
 from experiments.common.errors import UserError
 
 UNITS = {"s": 1, "min": 60, "m": 60, "h": 3600, "d": 86400}
 """Seconds of the units of time."""
 
-ONLY = "some runs, such as cifar10-*,pal,seed=0"
-
 WIDE = 170
 """Columns of a table where no terminal limits them."""
+
+NAME = "python -m experiments"
 
 log = logging.getLogger(__name__)
 
 
 def main(words: Sequence[str] | None = None) -> int:
-    """Run a command; a mistake of the user's is one line and exit code 2."""
-    arguments = _parsed(words)
+    """Run a command and return its exit code; a mistake of the user's is one line and exit code 2."""
     ours = logging.getLogger("experiments")
     ours.handlers, ours.level = [logging.StreamHandler(sys.stderr)], logging.INFO
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # deterministic matrix products
     try:
-        return arguments.command(arguments) or 0
+        return commands.main(words, NAME, standalone_mode=False) or 0
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
     except UserError as error:
         log.error(f"error: {error}")
         return 2
-    except KeyboardInterrupt:
-        log.error("\nstopped; the same command continues where this one ended")
+    except click.Abort:
+        log.error("stopped; the same command continues where this one ended")
         return 130
 
 
-def _parsed(words: Sequence[str] | None) -> Namespace:
-    """The arguments; argparse alone would take no FIELD=VALUE after an option."""
-    top = parser()
-    arguments, rest = top.parse_known_args(words)
-    if rest and (arguments.command is not run or any(word.startswith("-") for word in rest)):
-        top.error(f"unrecognized arguments: {' '.join(rest)}")
-    if rest:
-        arguments.words += rest
-    return arguments
+class Command(click.Command):
+    """A command whose docstring is its help, line by line."""
+
+    def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        """Write the docstring as it stands."""
+        formatter.write("\n" + cleandoc(self.callback.__doc__ or "") + "\n")
 
 
-def parser() -> argparse.ArgumentParser:
-    """All commands; the docstring of each is its help."""
-    top = argparse.ArgumentParser(
-        "python -m experiments",
-        description='The experiments of "Parabolic Approximation Line Search for DNNs".',
-    )
-    commands = top.add_subparsers(metavar="COMMAND", required=True)
-
-    add = partial(_add, commands)
-    option = add(run)
-    option("words", nargs="+", metavar="FIELD=VALUE", help="fields of the run, or a file that holds them")
-    option("--force", action="store_true", help="run it again even if it is finished")
-    option("--threads", type=_positive, help="CPU threads (one per core)")
-    option = add(study, profile=True)
-    option("name", nargs="?", help="the study: a section of the profile (all of them)")
-    option("--only", metavar="PATTERN", help=f"{ONLY}; no tables")
-    option("--dry-run", action="store_true", help="only tell how many runs, and how long they take")
-    option("--time-limit", type=_duration, metavar="TIME", help="end at a checkpoint after 2h, 90min or 30s")
-    option("--slurm", metavar="FILE", help="as SLURM arrays with the settings in FILE (docs/cluster.md)")
-    option("--slots", type=_positive, help="runs at a time (one per GPU, else one per core)")
-    option("--threads", type=_positive, default=1, help="CPU threads of each run (1)")
-    option = add(claims, profile=True)
-    option("--show", action="store_true", help="only show the verdicts already there")
-    option = add(notebook, profile=True)
-    option("name", help="file name in notebooks/ without its ending")
-    add(report, profile=True)
-    option = add(forget, profile=True)
-    option("--only", metavar="PATTERN", help=ONLY)
-    option = add(verify, profile=True)
-    option(
-        "--sample",
-        type=_positive,
-        default=5,
-        help="runs of each study that are repeated, at least one of each optimizer and commit (5)",
-    )
-    option = add(runs)
-    option("words", nargs="*", metavar="FIELD=VALUE", help="only runs with these; * stands for anything")
-    option("--study", help="only runs of this study")
-    option("--sort", metavar="FIELD", default="started", help="order of the runs (started)")
-    option("--limit", type=_positive, default=40, help="how many are shown (40)")
-    option("--csv", action="store_true", help="all of them, with every field, as CSV")
-    add(sync)
-    option = add(omniboard)
-    option("--port", type=_positive, default=9000, help="of Omniboard's page on this machine (9000)")
-    add(problems)
-    option = add(data)
-    option("names", nargs="*", help="data sets to fetch; none: list all")
-    add(worker)
-    return top
+@click.group(context_settings={"max_content_width": 120, "help_option_names": ["-h", "--help"]})
+def commands() -> None:
+    """The experiments of "Parabolic Approximation Line Search for DNNs"."""
 
 
-def _add(
-    commands: Any, command: Callable[[Namespace], int | None], profile: bool = False
-) -> Callable[..., Any]:
-    """A command, called like its function and helped by its docstring; returns what adds its arguments."""
-    text = re.sub("^    ", "", command.__doc__ or "", flags=re.MULTILINE)
-    short = text.partition("\n")[0].rstrip(".")
-    added = commands.add_parser(
-        command.__name__,
-        help=short[0].lower() + short[1:],
-        description=text,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    added.set_defaults(command=command)
-    if profile:
-        added.add_argument("--profile", default="quick", help="file in profiles/ (quick)")
-    return added.add_argument
+commands.command_class = Command
+count = click.IntRange(min=1)
+of_profile = click.option("--profile", default="quick", help="File in profiles/ (quick).")
+only = click.option("--only", metavar="PATTERN", help="Some runs, such as cifar10-*,pal,seed=0.")
+FIELDS = "FIELD=VALUE ..."
 
 
-def run(arguments: Namespace) -> int:
+def duration(word: str) -> float:
+    """Seconds in 2h, 90min, 30s."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)([a-z]+)", word)
+    if not found or found[2] not in UNITS or not float(found[1]):
+        raise click.BadParameter(f"{word!r} is no time such as {', '.join('2' + unit for unit in UNITS)}")
+    return float(found[1]) * UNITS[found[2]]
+
+
+@commands.command
+@click.argument("words", nargs=-1, required=True, metavar=FIELDS)
+@click.option("--force", is_flag=True, help="Run it again even if it is finished.")
+@click.option("--threads", type=count, help="CPU threads (one per core).")
+def run(words: Sequence[str], force: bool, threads: int | None) -> int:
     """Train one network.
 
     Its fields are given as words or as a file with the same fields (YAML or JSON):
@@ -138,107 +92,139 @@ def run(arguments: Namespace) -> int:
 
     from experiments.cli import run
 
-    return run.main(
-        arguments.words, arguments.force, arguments.threads or cpu_count(only_physical_cores=True)
-    )
+    return run.main(words, force, threads or cpu_count(only_physical_cores=True))
 
 
-def study(arguments: Namespace) -> int | None:
-    """All runs of a study, or of all studies of the profile, that are not finished yet, then its tables.
+@commands.command
+@click.argument("name", required=False)
+@of_profile
+@only
+@click.option("--dry-run", is_flag=True, help="Only tell how many runs, and how long they take.")
+@click.option(
+    "--time-limit", type=duration, envvar="PAL_TIME_LIMIT", help="End at a checkpoint: 2h, 90min, 30s."
+)
+@click.option("--slurm", metavar="FILE", envvar="PAL_SLURM", help="As SLURM arrays, see docs/cluster.md.")
+@click.option(
+    "--slots", type=count, envvar="PAL_SLOTS", help="Runs at a time (one per GPU, else one per core)."
+)
+@click.option("--threads", type=count, default=1, help="CPU threads of each run (1).")
+def study(name: str | None, dry_run: bool, time_limit: float | None, **given: Any) -> int | None:
+    """Execute the runs of a study, or of all studies; make tables.
+
+    Finished runs are not executed again.
 
       python -m experiments study benchmark --dry-run
       python -m experiments study benchmark --only 'digits-*,pal,seed=0'
       python -m experiments study benchmark --profile small --time-limit 2h
 
     A PATTERN is words separated by commas; a run is taken if every word is its problem, its method, its optimizer or
-    its seed (seed=0). * stands for anything. Interrupted, the same command continues.
+    its seed (seed=0). * stands for anything. With a pattern no tables are made. An interrupted command continues.
 
-    Exit codes: 0 done, 1 a run failed (its log is named), 2 a mistake of yours, 75 not finished within the time limit.
+    Exit codes: 0 done, 1 a run failed (its log is named), 2 invalid input, 75 not finished within the time limit.
     """
     from experiments.cli import study
 
-    limit = arguments.time_limit or _from_environment("PAL_TIME_LIMIT", _duration)
-    request = study.Request(
-        profile=arguments.profile,
-        study=arguments.name,
-        only=arguments.only,
-        slots=arguments.slots or _from_environment("PAL_SLOTS", _positive),
-        threads=arguments.threads,
-        slurm=arguments.slurm or os.environ.get("PAL_SLURM") or None,
-        until=math.inf if limit is None else _started() + limit,
-    )
-    return _show(study.dry_run(request)) if arguments.dry_run else study.main(request)
+    until = math.inf if time_limit is None else _started() + time_limit
+    request = study.Request(study=name, until=until, **given)
+    return _show(study.dry_run(request)) if dry_run else study.main(request)
 
 
-def claims(arguments: Namespace) -> None:
+@commands.command
+@of_profile
+@click.option("--show", is_flag=True, help="Only show the verdicts already there.")
+def claims(profile: str, show: bool) -> None:
     """Judge the claims of the paper by the tables."""
-    from experiments.cli import claims
+    from experiments.reports import markdown
+    from experiments.results.claims import judge
 
-    if not arguments.show:
-        from experiments.results.claims import judge
-
-        judge.write(arguments.profile)
+    if show:
+        _show(markdown.for_terminal(profile))
     else:
-        _show(claims.table(arguments.profile))
+        judge.write(profile)
 
 
-def notebook(arguments: Namespace) -> None:
-    """Execute a notebook: its figures and its page of the report."""
+@commands.command
+@click.argument("name")
+@of_profile
+def notebook(name: str, profile: str) -> None:
+    """Execute notebooks/NAME.ipynb: figures and a page of the report."""
     from experiments.reports import execution
 
-    execution.execute(arguments.name, arguments.profile)
+    execution.execute(name, profile)
 
 
-def report(arguments: Namespace) -> None:
-    """Execute the notebooks of all studies that have results, then make REPORT.md and the front page."""
+@commands.command
+@of_profile
+def report(profile: str) -> None:
+    """Execute all notebooks that have results; write the report."""
     from experiments.reports import execution, markdown, pages
 
-    execution.execute_all(arguments.profile)
-    markdown.write(arguments.profile)
-    markdown.into_readme(arguments.profile)
-    pages.index(arguments.profile)
+    execution.execute_all(profile)
+    markdown.write(profile)
+    markdown.into_readme(profile)
+    pages.index(profile)
 
 
-def forget(arguments: Namespace) -> None:
+@commands.command
+@of_profile
+@only
+def forget(profile: str, only: str | None) -> None:
     """Delete the finished runs of a profile."""
     from experiments.cli import study
 
-    study.forget(study.Request(arguments.profile, only=arguments.only))
+    study.forget(study.Request(profile, only=only))
 
 
-def verify(arguments: Namespace) -> int:
+@commands.command
+@of_profile
+@click.option(
+    "--sample",
+    type=count,
+    default=5,
+    help="Runs of each study, at least one of each optimizer and commit (5).",
+)
+def verify(profile: str, sample: int) -> int:
     """Keep results that today's code would make again.
 
     Repeats the first steps of some finished runs of a profile with today's code and compares them with the recorded
     ones. Only if they agree, the results count as made by today's code, and nothing is run again.
 
-    Exit codes: 0 all results are kept, 1 a run does something else today, 2 a mistake of yours, 75 all runs agree, but
+    Exit codes: 0 all results are kept, 1 a run does something else today, 2 invalid input, 75 all runs agree, but
     the results of some study are not complete and so not kept.
     """
     from experiments.cli import verify
 
-    return verify.main(arguments.profile, arguments.sample)
+    return verify.main(profile, sample)
 
 
-def runs(arguments: Namespace) -> None:
-    """List finished and failed runs, with the fields in which they differ.
+@commands.command
+@click.argument("words", nargs=-1, metavar=FIELDS)
+@click.option("--study", help="Only runs of this study.")
+@click.option("--sort", metavar="FIELD", default="started", help="Order of the runs (started).")
+@click.option("--limit", type=count, default=40, help="How many are shown (40).")
+@click.option("--csv", is_flag=True, help="All of them, with every field, as CSV.")
+def runs(words: Sequence[str], study: str | None, sort: str, limit: int, csv: bool) -> None:
+    """List finished and failed runs.
 
-    python -m experiments runs --study benchmark --sort val_accuracy
-    python -m experiments runs problem=digits-cnn method=pal seed=0
-    python -m experiments runs status=failed
-    python -m experiments runs settings.mu=0.1 --csv
+    A run is listed if all words are true of it; * in a VALUE stands for anything:
+
+      python -m experiments runs --study benchmark --sort val_accuracy
+      python -m experiments runs problem=digits-cnn method=pal seed=0
+      python -m experiments runs status=failed
+      python -m experiments runs settings.mu=0.1 --csv
     """
     from experiments.cli import list_runs
 
-    conditions = [*arguments.words, *([f"study={arguments.study}"] if arguments.study else [])]
-    table = list_runs.arrange(list_runs.choose(list_runs.rows(), conditions), arguments.sort)
-    if arguments.csv:
+    conditions = [*words, *([f"study={study}"] if study else [])]
+    table = list_runs.arrange(list_runs.choose(list_runs.rows(), conditions), sort)
+    if csv:
         sys.stdout.write(list_runs.as_csv(table))
     else:
-        _show(list_runs.as_table(table, arguments.limit))
+        _show(list_runs.as_table(table, limit))
 
 
-def sync(_: Namespace) -> None:
+@commands.command
+def sync() -> None:
     """Bring all runs into the MongoDB at $MONGO_URL."""
     from experiments.runs import mongo
 
@@ -252,30 +238,36 @@ def sync(_: Namespace) -> None:
     sys.stdout.write(f"{new} runs brought in, {total} are there\n")
 
 
-def omniboard(arguments: Namespace) -> int:
+@commands.command
+@click.option("--port", type=count, default=9000, help="Of Omniboard's page on this machine (9000).")
+def omniboard(port: int) -> int:
     """Look at all runs in Omniboard (docs/tracking.md)."""
     from experiments.runs import omniboard
 
-    return omniboard.main(arguments.port)
+    return omniboard.main(port)
 
 
-def problems(_: Namespace) -> None:
+@commands.command
+def problems() -> None:
     """List data sets and networks."""
     from experiments.problems import listing
 
     _show(listing.table())
 
 
-def data(arguments: Namespace) -> None:
-    """Fetch and check data sets, or list what is there."""
+@commands.command
+@click.argument("names", nargs=-1)
+def data(names: Sequence[str]) -> None:
+    """Fetch and check the data sets NAMES, or list what is there."""
     from experiments.data import listing
 
-    if arguments.names:
-        listing.fetch(arguments.names)
+    if names:
+        listing.fetch(names)
     _show(listing.table())
 
 
-def worker(_: Namespace) -> None:
+@commands.command(hidden=True)
+def worker() -> None:
     """Execute the run configs that a launcher writes to standard input."""
     from experiments.runs import worker
 
@@ -287,31 +279,6 @@ def _show(table: Any) -> None:
     from rich.console import Console
 
     Console(width=None if sys.stdout.isatty() else WIDE).print(table)
-
-
-def _positive(word: str) -> int:
-    if not word.isdigit() or int(word) < 1:
-        raise argparse.ArgumentTypeError(f"{word!r} is not a whole number of at least 1")
-    return int(word)
-
-
-def _duration(word: str) -> float:
-    """Seconds in 2h, 90min, 30s."""
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)([a-z]+)", word)
-    if not found or found[2] not in UNITS or not float(found[1]):
-        raise argparse.ArgumentTypeError(
-            f"{word!r} is no time such as {', '.join('2' + unit for unit in UNITS)}"
-        )
-    return float(found[1]) * UNITS[found[2]]
-
-
-def _from_environment(variable: str, read: Callable[[str], Any]) -> Any:
-    """What make passes on; empty means not given."""
-    value = os.environ.get(variable)
-    try:
-        return read(value) if value else None
-    except argparse.ArgumentTypeError as error:
-        raise UserError(f"{variable} is {value!r}; {error}") from None
 
 
 def _started() -> float:

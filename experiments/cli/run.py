@@ -22,7 +22,7 @@ def main(words: Sequence[str], force: bool, threads: int) -> int:
     console = Console()
     finished = find_finished([config])
     if finished and not force:
-        console.print("This run is finished; --force runs it anew.")
+        console.print("This run is finished; --force runs it again.")
     else:
         launcher.prepare([config])
         delete_runs(finished)

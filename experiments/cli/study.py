@@ -63,13 +63,11 @@ class Request:
             return plans
         every = [config for plan in plans.values() for config in plan.runs + plan.awaited]
         keys = {run_key(config) for config in planning.select(every, self.only)}
-        return {
-            study: Plan(
-                [config for config in plan.runs if run_key(config) in keys],
-                [config for config in plan.awaited if run_key(config) in keys],
-            )
-            for study, plan in plans.items()
-        }
+
+        def chosen(configs: list[RunConfig]) -> list[RunConfig]:
+            return [config for config in configs if run_key(config) in keys]
+
+        return {study: Plan(chosen(plan.runs), chosen(plan.awaited)) for study, plan in plans.items()}
 
 
 def main(request: Request) -> int:

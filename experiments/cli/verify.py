@@ -37,7 +37,7 @@ from experiments.runs.provenance import provenance
 from experiments.studies.base import get_study
 from experiments.training.config import RunConfig
 from experiments.training.measure import padded
-from experiments.training.record import Enough, NullRecord, State
+from experiments.training.record import Enough, Record, State
 
 log = logging.getLogger(__name__)
 
@@ -82,8 +82,9 @@ def main(profile: str, sample: int) -> int:
     known = {study: recorded(profile, study) for study in planning.load_profile(profile)}
     if not any(known.values()):
         raise UserError(f"profile {profile!r} has no results; `make reproduce PROFILE={profile}` makes them")
-    codes = {_study(profile, study, several, sample) for study, several in known.items() if several}
-    return next(code for code in (DIFFERENT, NOT_FINISHED, KEPT) if code in codes)
+    codes = {study: _study(profile, study, several, sample) for study, several in known.items() if several}
+    _commit(profile, [study for study, code in codes.items() if code == KEPT])
+    return next(code for code in (DIFFERENT, NOT_FINISHED, KEPT) if code in codes.values())
 
 
 def recorded(profile: str, study: str) -> list[Recorded]:
@@ -94,7 +95,7 @@ def recorded(profile: str, study: str) -> list[Recorded]:
     plan = planned(profile, study)
     there = earlier(plan) or find_finished(plan)
     if there:
-        return [_read(run) for run in there]
+        return [read(run) for run in there]
     if not (tables.folder(profile, study) / "traces.csv").is_file():
         return []
     configs = {config.model_dump_json(): config for config in plan}
@@ -106,7 +107,8 @@ def recorded(profile: str, study: str) -> list[Recorded]:
     ]
 
 
-def _read(run: FinishedRun) -> Recorded:
+def read(run: FinishedRun) -> Recorded:
+    """The first steps of a run that is there."""
     made = run.info["provenance"]
     return Recorded(run.config, fingerprints.head(run.trace), _environment(made), made["commit"])
 
@@ -131,7 +133,8 @@ def earlier(plan: Sequence[RunConfig]) -> list[FinishedRun]:
     for folder in sorted(runs_root().glob("[0-9a-f]*")):
         if folder.name not in wanted:
             values = json.loads((folder / "config.json").read_text())
-            key = keys.get(_text({name: value for name, value in values.items() if name != "key"}))
+            values.pop("key")
+            key = keys.get(_text(values))
             if key is not None and not (runs_root() / key).exists():
                 run = FinishedRun(folder.name, wanted[key], folder)
                 found[key] = max(run, found.get(key, run), key=lambda one: one.started)
@@ -196,7 +199,7 @@ def _equal(then: Any, now: Any, tolerance: float) -> bool:
     return np.allclose(first, second, rtol=tolerance, atol=0.0, equal_nan=True)
 
 
-class Beginning(NullRecord):
+class Beginning(Record):
     """Keeps the trace of the first steps.
 
     Attributes:
@@ -231,10 +234,9 @@ def repeat(config: RunConfig) -> Head:
 
 
 def _keep(profile: str, study: str) -> int:
-    """Give the runs of earlier code today's keys; mark the stage as up to date if all its results are there."""
+    """Give the runs of earlier code today's keys; KEPT if all results of the study are there."""
     plan = planned(profile, study)
-    adopted = earlier(plan)
-    for run in adopted:
+    for run in earlier(plan):
         run.directory.rename(runs_root() / run_key(run.config))
     finished = find_finished(plan)
     if len(finished) == len(plan):
@@ -244,7 +246,6 @@ def _keep(profile: str, study: str) -> int:
             f"{study}: agrees, but is not kept: {len(finished)} of {len(plan)} runs are there; reproduce it"
         )
         return NOT_FINISHED
-    _commit(profile, study)
     log.info(f"{study}: agrees; its results count as up to date")
     return KEPT
 
@@ -254,19 +255,17 @@ def _tables_are_whole(profile: str, study: str, plan: Sequence[RunConfig]) -> bo
     if not (tables.folder(profile, study) / "traces.csv").is_file():
         return False
     code = set(tables.read(profile, study, "traces")["tables_code"])
-    columns = ["problem", "method", "setting", "seed"]
-    there = tables.read(profile, study, "times")[columns].astype(str)
-    wanted = [identity(FinishedRun("", config, Path())) for config in plan]
-    rows = sorted(tuple(str(row[name]) for name in columns) for row in wanted)
-    return code == {fingerprints.tables_code(tables.module_of(study))} and rows == sorted(
-        there.itertuples(index=False, name=None)
-    )
+    wanted = pd.DataFrame([identity(FinishedRun("", config, Path())) for config in plan]).astype(str)
+    there = tables.read(profile, study, "times")[wanted.columns].astype(str)
+    rows = [sorted(table.itertuples(index=False, name=None)) for table in (wanted, there)]
+    return code == {fingerprints.tables_code(tables.module_of(study))} and rows[0] == rows[1]
 
 
-def _commit(profile: str, study: str) -> None:
-    """Tell DVC that the results of a study belong to the files as they are."""
+def _commit(profile: str, studies: Sequence[str]) -> None:
+    """Tell DVC that the results of studies belong to the files as they are."""
     pipeline = "dvc.yaml" if profile == "quick" else f"results/{profile}/dvc.yaml"
-    command = [sys.executable, "-m", "dvc", "commit", "--force", "--quiet", f"{pipeline}:study@{study}"]
-    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
-    if done.returncode:
-        raise UserError(f"dvc commit of study@{study} failed: {done.stderr.strip() or done.stdout.strip()}")
+    stages = [f"{pipeline}:study@{study}" for study in studies]
+    command = [sys.executable, "-m", "dvc", "commit", "--force", "--quiet", *stages]  # without stages: all
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True) if stages else None
+    if done is not None and done.returncode:
+        raise UserError(f"`dvc commit` failed: {done.stderr.strip() or done.stdout.strip()}")

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedColumn
 
 log = logging.getLogger(__name__)
 
@@ -22,19 +22,11 @@ Show = Callable[[float, int, str], None]
 
 @contextmanager
 def progress_bar(title: str) -> Iterator[Show]:
-    """What to call to show how far something is, on standard error."""
-    console = Console(stderr=True)
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("[dim]{task.fields[words]}[/]"),
-    )
-    bar, quiet = (
-        Progress(*columns, console=console, speed_estimate_period=PACE_SECONDS),
-        not console.is_terminal,
-    )
+    """A function to call to show progress on standard error."""
+    console, words = Console(stderr=True), "[dim]{task.fields[words]}[/]"
+    columns = ("{task.description}", BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), words)
+    bar = Progress(*columns, console=console, speed_estimate_period=PACE_SECONDS)
+    quiet = not console.is_terminal
     with nullcontext() if quiet else bar:
         bar.add_task(title, total=None, words="")
         (task,) = bar.tasks
@@ -56,7 +48,7 @@ def progress_bar(title: str) -> Iterator[Show]:
 
 
 def duration(seconds: float) -> str:
-    """For people: 42 s, 7 min, 2.5 h."""
+    """A duration for display: 42 s, 7 min, 2.5 h."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

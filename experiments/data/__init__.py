@@ -4,5 +4,3 @@ from experiments.data.dataset import Dataset, get
 from experiments.data.loader import Loader, ReadAhead
 from experiments.data.registry import DATASETS
 from experiments.data.splits import Split, Splits
-
-__all__ = ["DATASETS", "Dataset", "Loader", "ReadAhead", "Split", "Splits", "get"]

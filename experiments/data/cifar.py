@@ -7,7 +7,7 @@ constants here; the published code used those of CIFAR-10 and mirrored images wi
 `*-published` does.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -18,7 +18,7 @@ import torch
 from experiments.common.errors import UserError
 from experiments.data import archives, packs
 from experiments.data.dataset import Dataset
-from experiments.data.sources import Arrays, File, Source
+from experiments.data.sources import Arrays, Source, files
 from experiments.data.splits import Split, Splits, held_out
 from experiments.data.store import Store
 from experiments.data.transforms import Pixels
@@ -53,41 +53,34 @@ def load_images(store: Store, validation: int) -> Splits:
     return held_out(train, Split(arrays["test_images"], arrays["test_labels"]), validation)
 
 
-def archive(name: str, size: int, sha256: str, decode: Callable[[Sequence[Path]], Arrays]) -> Source:
-    """The official archive in its binary version."""
-    file = File(name, size, sha256, tuple(address + name for address in ADDRESSES))
-    return Source(f"official archive {name}", (file,), decode)
-
+ARCHIVES10 = """\
+cifar-10-binary.tar.gz 170052171 c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd
+"""
+PACKS10 = """\
+cifar10_train.npz 82966454 31dd94467922d5f8d4d70f97af36229545d64a70a8ff0fbd532215465b6dde0e
+cifar10_test.npz 16604424 deedfcdb364e1b1c2615bad2cdf06c291d8877ab6d359a2e241e8c8f80d879a9
+"""
+ARCHIVES100 = """\
+cifar-100-binary.tar.gz 168513733 58a81ae192c23a4be8b1804d68e518ed807d710a4eb253b1f2a199162a40d8ec
+"""
+PACKS100 = """\
+cifar100_jpeg80_train.npz 19786522 0c82e8c214941f882fc0caa778c59c63c2b06b4b12f579c95a579955beec93c9
+cifar100_jpeg80_test.npz 3985519 c6048e9cc338dcd16547c34550cd8e792a4edc74f35d7bf895fdb57eee31fb22
+"""
+BATCHES = [f"data_batch_{number}.bin" for number in range(1, 6)]
 
 CIFAR10 = Store(
     "cifar10",
     "CIFAR-10",
     (
-        archive(
-            "cifar-10-binary.tar.gz",
-            170_052_171,
-            "c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd",
-            partial(
-                decode_binary,
-                train=[f"data_batch_{number}.bin" for number in range(1, 6)],
-                test="test_batch.bin",
-                label_bytes=1,
-            ),
+        Source(
+            "official archive cifar-10-binary.tar.gz",
+            files(ARCHIVES10, *ADDRESSES),
+            partial(decode_binary, train=BATCHES, test="test_batch.bin", label_bytes=1),
         ),
         Source(
             "data packs cifar10_*.npz: lossless, except 93 images decoded from JPEG",
-            (
-                File(
-                    "cifar10_train.npz",
-                    82_966_454,
-                    "31dd94467922d5f8d4d70f97af36229545d64a70a8ff0fbd532215465b6dde0e",
-                ),
-                File(
-                    "cifar10_test.npz",
-                    16_604_424,
-                    "deedfcdb364e1b1c2615bad2cdf06c291d8877ab6d359a2e241e8c8f80d879a9",
-                ),
-            ),
+            files(PACKS10),
             packs.decode,
         ),
     ),
@@ -97,26 +90,14 @@ CIFAR100 = Store(
     "cifar100",
     "CIFAR-100",
     (
-        archive(
-            "cifar-100-binary.tar.gz",
-            168_513_733,
-            "58a81ae192c23a4be8b1804d68e518ed807d710a4eb253b1f2a199162a40d8ec",
+        Source(
+            "official archive cifar-100-binary.tar.gz",
+            files(ARCHIVES100, *ADDRESSES),
             partial(decode_binary, train=["train.bin"], test="test.bin", label_bytes=2),
         ),
         Source(
             "data packs cifar100_jpeg80_*.npz: JPEG of quality 80, 32.6 dB from the originals",
-            (
-                File(
-                    "cifar100_jpeg80_train.npz",
-                    19_786_522,
-                    "0c82e8c214941f882fc0caa778c59c63c2b06b4b12f579c95a579955beec93c9",
-                ),
-                File(
-                    "cifar100_jpeg80_test.npz",
-                    3_985_519,
-                    "c6048e9cc338dcd16547c34550cd8e792a4edc74f35d7bf895fdb57eee31fb22",
-                ),
-            ),
+            files(PACKS100),
             packs.decode,
         ),
     ),

@@ -17,7 +17,7 @@ from experiments.common.errors import UserError
 from experiments.data import packs
 from experiments.data.cifar import load_images
 from experiments.data.dataset import Dataset
-from experiments.data.sources import Arrays, File, Source
+from experiments.data.sources import Arrays, Source, files
 from experiments.data.store import Store
 from experiments.data.transforms import Pixels
 
@@ -50,56 +50,22 @@ def read_idx(path: Path) -> np.ndarray:
     return values.reshape(shape)
 
 
-def _idx(name: str, size: int, sha256: str) -> File:
-    return File(name, size, sha256, tuple(address + name for address in ADDRESSES))
-
-
+IDX = """\
+train-images-idx3-ubyte.gz 9912422 440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609
+train-labels-idx1-ubyte.gz 28881 3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c
+t10k-images-idx3-ubyte.gz 1648877 8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6
+t10k-labels-idx1-ubyte.gz 4542 f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6
+"""
+PACKS = """\
+mnist_train.npz 9013374 e310f90fda27f1c379cc9b4d2cad68e00c7bb03c25596dbe1fc3555e2d7b0b78
+mnist_test.npz 1496644 fda6f15c03e1e269e89bdc7e441d4431eebb1051a2e8d5612572a96beaffe106
+"""
 STORE = Store(
     "mnist",
     "MNIST",
     (
-        Source(
-            "official idx files",
-            (
-                _idx(
-                    "train-images-idx3-ubyte.gz",
-                    9_912_422,
-                    "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609",
-                ),
-                _idx(
-                    "train-labels-idx1-ubyte.gz",
-                    28_881,
-                    "3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c",
-                ),
-                _idx(
-                    "t10k-images-idx3-ubyte.gz",
-                    1_648_877,
-                    "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6",
-                ),
-                _idx(
-                    "t10k-labels-idx1-ubyte.gz",
-                    4_542,
-                    "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6",
-                ),
-            ),
-            decode_idx,
-        ),
-        Source(
-            "data packs mnist_*.npz: bit-exact",
-            (
-                File(
-                    "mnist_train.npz",
-                    9_013_374,
-                    "e310f90fda27f1c379cc9b4d2cad68e00c7bb03c25596dbe1fc3555e2d7b0b78",
-                ),
-                File(
-                    "mnist_test.npz",
-                    1_496_644,
-                    "fda6f15c03e1e269e89bdc7e441d4431eebb1051a2e8d5612572a96beaffe106",
-                ),
-            ),
-            packs.decode,
-        ),
+        Source("official idx files", files(IDX, *ADDRESSES), decode_idx),
+        Source("data packs mnist_*.npz: bit-exact", files(PACKS), packs.decode),
     ),
 )
 

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from experiments.data.dataset import Dataset
-from experiments.data.sources import Arrays, File, Source
+from experiments.data.sources import Arrays, Source, files
 from experiments.data.splits import Split, Splits
 from experiments.data.store import Store
 from experiments.data.transforms import Cast
@@ -60,36 +60,15 @@ def load() -> Splits:
     return Splits(Split(counts[:TRAIN], poisonous[:TRAIN]), test, test)
 
 
+PACK = "mushrooms.csv 374007 126abef844f76d8484681851a7d02e09e52dc0c6594fc49f1bc7854397c5ebda"
+OFFICIAL = "agaricus-lepiota.data 373704 e65d082030501a3ebcbcd7c9f7c71aa9d28fdfff463bf4cf4716a3fe13ac360e"
+ADDRESS = "https://archive.ics.uci.edu/ml/machine-learning-databases/mushroom/"
 STORE = Store(
     "mushrooms",
     "Mushrooms",
     (
-        Source(
-            "mushrooms.csv: exact",
-            (
-                File(
-                    "mushrooms.csv",
-                    374_007,
-                    "126abef844f76d8484681851a7d02e09e52dc0c6594fc49f1bc7854397c5ebda",
-                ),
-            ),
-            decode,
-        ),
-        Source(
-            "official agaricus-lepiota.data",
-            (
-                File(
-                    "agaricus-lepiota.data",
-                    373_704,
-                    "e65d082030501a3ebcbcd7c9f7c71aa9d28fdfff463bf4cf4716a3fe13ac360e",
-                    (
-                        "https://archive.ics.uci.edu/ml/machine-learning-databases/mushroom/"
-                        "agaricus-lepiota.data",
-                    ),
-                ),
-            ),
-            decode,
-        ),
+        Source("mushrooms.csv: exact", files(PACK), decode),
+        Source("official agaricus-lepiota.data", files(OFFICIAL, ADDRESS), decode),
     ),
 )
 

@@ -19,6 +19,14 @@ class File:
     urls: tuple[str, ...] = ()
 
 
+def files(table: str, *addresses: str) -> tuple[File, ...]:
+    """Files from lines of name, size and SHA-256; each address serves all of them under their names."""
+    return tuple(
+        File(name, int(size), sha256, tuple(address + name for address in addresses))
+        for name, size, sha256 in map(str.split, table.splitlines())
+    )
+
+
 @dataclass(frozen=True)
 class Source:
     """One way to get a data set.

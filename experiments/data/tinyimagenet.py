@@ -16,7 +16,7 @@ from experiments.data import archives, packs
 from experiments.data.cifar import load_images
 from experiments.data.dataset import Dataset
 from experiments.data.imagefolder import in_turn
-from experiments.data.sources import Arrays, File, Source
+from experiments.data.sources import Arrays, Source, files
 from experiments.data.store import Store
 from experiments.data.transforms import Pixels
 
@@ -81,30 +81,20 @@ def decode_packs(paths: Sequence[Path]) -> Arrays:
     return balanced(packs.decode(paths))
 
 
-ARCHIVE = File(
-    f"{ROOT}.zip",
-    248_100_043,
-    "6198c8ae015e2b3e007c7841da39ec069199b9aa3bfa943a462022fe5e43c821",
-    (f"http://cs231n.stanford.edu/{ROOT}.zip",),
-)
-PACKS = (
-    File(
-        "tinyimagenet20_train.npz",
-        19_100_669,
-        "bb7da3e395b982a7451d7dbe0544b67d2c5fd26f037288f26ec42b609b7e6c33",
-    ),
-    File(
-        "tinyimagenet20_val.npz",
-        1_900_171,
-        "e3f0fbe12cb85456355a9181d31ecadff5c1cc97f90323498eb0e08d26ed7bd3",
-    ),
-)
+ARCHIVE = f"{ROOT}.zip 248100043 6198c8ae015e2b3e007c7841da39ec069199b9aa3bfa943a462022fe5e43c821"
+ADDRESS = "http://cs231n.stanford.edu/"
+PACKS = """\
+tinyimagenet20_train.npz 19100669 bb7da3e395b982a7451d7dbe0544b67d2c5fd26f037288f26ec42b609b7e6c33
+tinyimagenet20_val.npz 1900171 e3f0fbe12cb85456355a9181d31ecadff5c1cc97f90323498eb0e08d26ed7bd3
+"""
 
 
 def _dataset(name: str, classes: int, sources: Sequence[Source]) -> Dataset:
     every = 200 // classes
     folder = Source(f"image folder {ROOT}", (), partial(decode_folder, every=every), folder=ROOT)
-    archive = Source(f"official archive {ROOT}.zip", (ARCHIVE,), partial(decode_folder, every=every))
+    archive = Source(
+        f"official archive {ROOT}.zip", files(ARCHIVE, ADDRESS), partial(decode_folder, every=every)
+    )
     title = "Tiny-ImageNet" if every == 1 else f"Tiny-ImageNet, every {every}th class"
     store = Store(name, title, (*sources, folder, archive))
     validation = 50 * classes
@@ -126,6 +116,6 @@ DATASETS = {
     "tinyimagenet20": _dataset(
         "tinyimagenet20",
         20,
-        (Source("data packs tinyimagenet20_*.npz: original JPEG bytes", PACKS, decode_packs),),
+        (Source("data packs tinyimagenet20_*.npz: original JPEG bytes", files(PACKS), decode_packs),),
     ),
 }

@@ -19,7 +19,7 @@ import torch
 
 from experiments.common.errors import UserError
 from experiments.data.dataset import Dataset
-from experiments.data.sources import Arrays, File, Source
+from experiments.data.sources import Arrays, Source, files
 from experiments.data.splits import Split, Splits
 from experiments.data.store import Store
 from experiments.data.transforms import Cast
@@ -79,36 +79,16 @@ def load() -> Splits:
     return Splits(*map(rows, parts))
 
 
+PACK = "tolstoi_deepobs.txt.gz 1201065 6f9b4044ae1c18fc85b08e64883387fd384b09fe1255978fa21c86502a12eb94"
+BOOK = "war-and-peace.txt 3291648 3ed0f41cfdf660846878943bad5b9d575bcae1e4a92ee9a7f43d3c9dba2af344"
+COMMIT = "981d5bc4739dcf138312b8c01835d601d0a19c49"
+ADDRESS = f"https://raw.githubusercontent.com/fluentpython/example-code/{COMMIT}/sequences/"
 STORE = Store(
     "tolstoi",
     "Tolstoi",
     (
-        Source(
-            "data pack tolstoi_deepobs.txt.gz: exact",
-            (
-                File(
-                    "tolstoi_deepobs.txt.gz",
-                    1_201_065,
-                    "6f9b4044ae1c18fc85b08e64883387fd384b09fe1255978fa21c86502a12eb94",
-                ),
-            ),
-            decode_pack,
-        ),
-        Source(
-            "Project Gutenberg's war-and-peace.txt",
-            (
-                File(
-                    "war-and-peace.txt",
-                    3_291_648,
-                    "3ed0f41cfdf660846878943bad5b9d575bcae1e4a92ee9a7f43d3c9dba2af344",
-                    (
-                        "https://raw.githubusercontent.com/fluentpython/example-code/"
-                        "981d5bc4739dcf138312b8c01835d601d0a19c49/sequences/war-and-peace.txt",
-                    ),
-                ),
-            ),
-            decode_book,
-        ),
+        Source("data pack tolstoi_deepobs.txt.gz: exact", files(PACK), decode_pack),
+        Source("Project Gutenberg's war-and-peace.txt", files(BOOK, ADDRESS), decode_book),
     ),
 )
 

@@ -13,27 +13,3 @@ from experiments.figures.interpolation import interpolation
 from experiments.figures.lines import fit_errors, line_shape, loss_lines, wide_lines
 from experiments.figures.style import save
 from experiments.figures.verdicts import verdicts
-
-__all__ = [
-    "batch_sizes",
-    "capacity_loss",
-    "capacity_rates",
-    "comparison",
-    "exact_training",
-    "fit_errors",
-    "fullbatch_lines",
-    "fullbatch_strategies",
-    "interpolation",
-    "line_shape",
-    "loss_lines",
-    "measuring_step",
-    "save",
-    "schedules",
-    "sensitivity",
-    "step_adaptation",
-    "swept",
-    "variant_effects",
-    "verdicts",
-    "wall_clock",
-    "wide_lines",
-]

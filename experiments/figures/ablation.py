@@ -6,9 +6,8 @@ import matplotlib as mpl
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
-from experiments.figures.style import OTHERS, PAPER, STYLE, measures, new_figure, plain_log
+from experiments.figures.style import OTHERS, PAPER, STYLE, legend, measures, new_figure, plain_log
 
 LOOKS: dict[str, dict[str, Any]] = {
     "float32": {"color": PAPER["pal"], "ls": "-", "marker": "o"},
@@ -41,12 +40,8 @@ def measuring_step(runs: pd.DataFrame) -> Figure:
             if scale == "log":
                 plain_log(axes.yaxis)
         grid[-1, column].set_ylim(-0.05, 1.05)
-    handles = [
-        Line2D([], [], ms=3, label=name, **LOOKS[name]) for name in LOOKS if name in set(runs["dtype"])
-    ]
-    if (runs["status"] == "diverged").any():
-        handles.append(Line2D([], [], label="diverged", **DIVERGED))
-    figure.legend(handles=handles, loc="outside lower center", ncols=3)
+    looks = {name: LOOKS[name] | {"ms": 3} for name in LOOKS if name in set(runs["dtype"])}
+    legend(figure, looks | ({"diverged": DIVERGED} if (runs["status"] == "diverged").any() else {}))
     return figure
 
 
@@ -103,7 +98,12 @@ def variant_effects(differences: pd.DataFrame, effects: pd.DataFrame) -> Figure:
         axes.set_ylim(len(variants) - 0.5, -0.5)
         axes.set_xlabel(f"{words},\nvariant minus reference")
         axes.grid(visible=False, axis="y")
-    figure.legend(handles=_handles(colours), loc="outside lower center")
+    marks = {"one pair of trainings": {"marker": "o", "ms": 3, "ls": "", "alpha": 0.6}}
+    marks |= {"mean, 95 % interval": {"marker": "D", "ms": 4, "lw": 1.5}}
+    looks = {name: {"color": "#444444"} | look for name, look in marks.items()}
+    if len(colours) > 1:
+        looks |= {name: {"color": colour, "lw": 3} for name, colour in colours.items()}
+    legend(figure, looks, columns=1)
     return figure
 
 
@@ -111,13 +111,3 @@ def _effect(axes: Axes, height: float, colour: str, pairs: pd.DataFrame, mean: p
     axes.plot(pairs["difference"], [height + 0.12] * len(pairs), "o", color=colour, ms=3, alpha=0.5, mew=0)
     axes.hlines([height - 0.06] * len(mean), mean["low"], mean["high"], color=colour, lw=1.5)
     axes.plot(mean["mean"], [height - 0.06] * len(mean), "D", color=colour, ms=4)
-
-
-def _handles(colours: dict[str, str]) -> list[Line2D]:
-    marks = [
-        Line2D([], [], color="#444444", marker="o", ms=3, ls="", alpha=0.6, label="one pair of trainings"),
-        Line2D([], [], color="#444444", marker="D", ms=4, lw=1.5, label="mean, 95 % interval"),
-    ]
-    if len(colours) == 1:
-        return marks
-    return marks + [Line2D([], [], color=colour, lw=3, label=name) for name, colour in colours.items()]

@@ -3,9 +3,8 @@
 import matplotlib as mpl
 import pandas as pd
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
-from experiments.figures.style import PAPER, STYLE, measures, plain_log
+from experiments.figures.style import PAPER, STYLE, legend, measures, plain_log
 
 ROWS = (
     ("median_angle", "angle of gradients\nbefore and after\nthe step (degrees)", 90.0, "linear"),
@@ -33,10 +32,10 @@ def step_adaptation(runs: pd.DataFrame) -> Figure:
             axes.set_yscale(scale)
             if scale == "log":
                 plain_log(axes.yaxis)
-    handles = [
-        Line2D([], [], color=PAPER["pal"], marker="o", ms=3, ls="", alpha=0.6, label="one training"),
-        Line2D([], [], color=PAPER["pal"], label="mean over seeds"),
-        Line2D([], [], color="#444444", ls="--", lw=1, label="the minimum of the line"),
-    ]
-    figure.legend(handles=handles, loc="outside lower center", ncols=3)
+    looks = {
+        "one training": {"color": PAPER["pal"], "marker": "o", "ms": 3, "ls": "", "alpha": 0.6},
+        "mean over seeds": {"color": PAPER["pal"]},
+        "the minimum of the line": {"color": "#444444", "ls": "--", "lw": 1},
+    }
+    legend(figure, looks)
     return figure

@@ -5,10 +5,9 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
 from experiments.figures.fullbatch import STRATEGIES
-from experiments.figures.style import STYLE, measures
+from experiments.figures.style import STYLE, legend, measures
 
 ROWS = {
     "improvement": "decrease of the\nfull-batch loss\nper line",
@@ -26,12 +25,12 @@ def batch_sizes(summary: pd.DataFrame) -> Figure:
     for column, problem in enumerate(problems):
         for axes, name in zip(grid[:, column], ROWS, strict=True):
             _over_sizes(axes, summary[summary["problem"] == problem], name)
-    names = [name for name in STRATEGIES if name in set(summary["strategy"])]
-    handles = [
-        Line2D([], [], color=colour, ls=dash, marker=marker, ms=4, label=words)
-        for words, colour, dash, marker in map(STRATEGIES.__getitem__, names)
-    ]
-    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))
+    looks = {
+        words: {"color": colour, "ls": dash, "marker": marker, "ms": 4}
+        for name, (words, colour, dash, marker) in STRATEGIES.items()
+        if name in set(summary["strategy"])
+    }
+    legend(figure, looks, len(looks))
     return figure
 
 

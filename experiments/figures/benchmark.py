@@ -9,9 +9,18 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
-from experiments.figures.style import PAGE, PAPER, STYLE, colours, in_order, label, new_figure, plain_log
+from experiments.figures.style import (
+    PAGE,
+    PAPER,
+    STYLE,
+    colours,
+    in_order,
+    label,
+    legend,
+    new_figure,
+    plain_log,
+)
 
 CURVES = (
     ("train_loss", "training loss", "training loss\n(with L2 term)", True),
@@ -42,16 +51,14 @@ def comparison(runs: pd.DataFrame, curves: pd.DataFrame, best: pd.DataFrame, pro
     _boxes(axes[1, 1], runs, methods, colour, "best_val_accuracy", "highest validation accuracy, all runs")
     _boxes(axes[2, 1], runs, methods, colour, "test_accuracy", "test accuracy, all runs", numbers=True)
     figure.suptitle(f"{problem}: best configuration of each optimizer (left), all runs (right)", fontsize=10)
-    figure.legend(
-        handles=[_handle(method, colour) for method in methods],
-        loc="outside lower center",
-        ncols=min(4, len(methods)),
-    )
+    method_legend(figure, methods, colour)
     return figure
 
 
-def _handle(method: str, colour: dict[str, str]) -> Line2D:
-    return Line2D([], [], color=colour[method], label=label(method), **line_style(method))
+def method_legend(figure: Figure, methods: Sequence[str], colour: dict[str, str]) -> None:
+    """Name the lines of the methods below the figure."""
+    looks = {label(method): {"color": colour[method]} | line_style(method) for method in methods}
+    legend(figure, looks, min(4, len(methods)))
 
 
 def line_style(method: str) -> dict[str, Any]:

@@ -6,10 +6,9 @@ import pandas as pd
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Colormap, ListedColormap, LogNorm
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FormatStrFormatter
 
-from experiments.figures.style import OTHERS, PAGE, PAPER, STYLE, new_figure, plain_log
+from experiments.figures.style import OTHERS, PAGE, PAPER, STYLE, legend, new_figure, plain_log
 
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 """Markers of the networks, by number of weights."""
@@ -40,11 +39,11 @@ def capacity_rates(curves: pd.DataFrame, runs: pd.DataFrame) -> Figure:
         axes.set_title(f"{problem}\n{of_problem['weights'].iloc[0]:,} weights", fontsize=8)
     plain_log(grid[0, 0].yaxis)
     grid[0, 0].set_ylabel("PAL's learning rate\n(step / ||g||)")
-    handles = [
-        Line2D([], [], color="#444444", ls=DASHES[place % len(DASHES)], label=f"{count:,} images")
+    looks = {
+        f"{count:,} images": {"color": "#444444", "ls": DASHES[place % len(DASHES)]}
         for place, count in enumerate(images)
-    ]
-    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))
+    }
+    legend(figure, looks, len(looks))
     scale = ScalarMappable(norm, colours)
     bar = figure.colorbar(scale, ax=grid[0].tolist(), label="final training loss", pad=0.02)
     plain_log(bar.ax.yaxis)
@@ -92,10 +91,7 @@ def capacity_loss(runs: pd.DataFrame) -> Figure:
             axes.set_yscale(scale, linthresh=NEAR)
             axes.yaxis.set_major_locator(FixedLocator(TICKS))
             axes.yaxis.set_major_formatter(FormatStrFormatter("%g"))
-    handles = [
-        Line2D([], [], color="#444444", marker=marker[name], ls="", label=name) for name in networks
-    ] + [
-        Line2D([], [], color=colour[count], marker="o", ls="", label=f"{count:,} images") for count in images
-    ]
-    figure.legend(handles=handles, loc="outside lower center", ncols=3)
+    looks = {name: {"color": "#444444", "marker": marker[name], "ls": ""} for name in networks}
+    looks |= {f"{count:,} images": {"color": colour[count], "marker": "o", "ls": ""} for count in images}
+    legend(figure, looks)
     return figure

@@ -3,10 +3,9 @@
 import matplotlib as mpl
 import pandas as pd
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
-from experiments.figures.benchmark import line_style, without_the_lowest
-from experiments.figures.style import PAGE, STYLE, colours, in_order, label, new_figure, plain_log
+from experiments.figures.benchmark import line_style, method_legend, without_the_lowest
+from experiments.figures.style import PAGE, STYLE, colours, in_order, new_figure, plain_log
 
 ROWS = (
     ("train_loss", "training loss", "training loss\n(with L2 term)", "log"),
@@ -44,8 +43,5 @@ def wall_clock(curves: pd.DataFrame, best: pd.DataFrame, times: pd.DataFrame, pr
     grid[1, 0].set_xlabel("step")
     grid[1, 1].set_xlabel("time (s, logarithmic)")
     figure.suptitle(f"{problem}: the same runs over steps and over time", fontsize=10)
-    handles = [
-        Line2D([], [], color=colour[method], label=label(method), **line_style(method)) for method in methods
-    ]
-    figure.legend(handles=handles, loc="outside lower center", ncols=4)
+    method_legend(figure, methods, colour)
     return figure

@@ -3,9 +3,8 @@
 import matplotlib as mpl
 import pandas as pd
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
-from experiments.figures.style import OTHERS, PAPER, STYLE, measures, plain_log
+from experiments.figures.style import OTHERS, PAPER, STYLE, legend, measures, plain_log
 
 LOOKS = {
     "pal": {"color": PAPER["pal"], "ls": "-", "lw": 2.2},
@@ -59,8 +58,7 @@ def exact_training(curves: pd.DataFrame) -> Figure:
             axes.set_yscale(scale)
             if scale == "log":
                 plain_log(axes.yaxis)
-    handles = [Line2D([], [], label=WORDS.get(method, method), **looks[method]) for method in methods]
-    figure.legend(handles=handles, loc="outside lower center", ncols=3)
+    legend(figure, {WORDS.get(method, method): looks[method] for method in methods})
     return figure
 
 

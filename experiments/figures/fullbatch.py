@@ -1,15 +1,14 @@
 """Batch loss and full-batch loss: lines, and strategies on them."""
 
-from collections.abc import Sequence
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
-from experiments.figures.style import PAPER, STYLE, measures, panels
+from experiments.figures.style import PAPER, STYLE, legend, measures, panels
 
 STRATEGIES = {
     "optimum": ("full-batch optimum", "#222222", "-", "*"),
@@ -48,7 +47,7 @@ def fullbatch_strategies(strategies: pd.DataFrame, problem: str) -> Figure:
         sizes = shown[name].abs()
         grid[row, 0].set_yscale("symlog", linthresh=_round(float(sizes[sizes > 0].quantile(0.1))))
     figure.suptitle(f"{problem}: strategies on the same lines, compared by the full-batch loss", fontsize=10)
-    _legend(figure, [])
+    _legend(figure, {})
     return figure
 
 
@@ -65,14 +64,13 @@ def _over_training(axes: Axes, lines: pd.DataFrame, name: str, total: bool) -> N
         axes.plot(values.index, values, color=colour, linestyle=dash, lw=2.2 if strategy == "pal" else 1.5)
 
 
-def _legend(figure: Figure, more: Sequence[Line2D], markers: bool = False) -> None:
-    handles = [
-        Line2D([], [], color=colour, label=name, marker=marker, ls="", ms=5)
-        if markers
-        else Line2D([], [], color=colour, label=name, ls=dash, lw=1.8)
+def _legend(figure: Figure, more: dict[str, dict[str, Any]]) -> None:
+    """Name the strategies: by markers, with the curves that have them, or by lines."""
+    looks = {
+        name: {"color": colour} | ({"marker": marker, "ls": "", "ms": 5} if more else {"ls": dash, "lw": 1.8})
         for name, colour, dash, marker in STRATEGIES.values()
-    ]
-    figure.legend(handles=[*more, *handles], loc="outside lower center", ncols=4 if more else 3)
+    }
+    legend(figure, more | looks, 4 if more else 3)
 
 
 @mpl.rc_context(STYLE)
@@ -89,11 +87,7 @@ def fullbatch_lines(strategies: pd.DataFrame, points: pd.DataFrame, problem: str
         _line(axes, measured, strategies[of_line])
         axes.set_title(f"step {at}, momentum {momentum:g}", pad=3, fontsize=8)
     figure.suptitle(f"{problem}: batch loss and full-batch loss along SGD's direction", fontsize=10)
-    curves = [
-        Line2D([], [], color=BATCH, lw=1.6, label="batch loss"),
-        Line2D([], [], color=FULL, lw=2, label="full-batch loss"),
-    ]
-    _legend(figure, curves, markers=True)
+    _legend(figure, {"batch loss": {"color": BATCH, "lw": 1.6}, "full-batch loss": {"color": FULL, "lw": 2}})
     return figure
 
 

@@ -4,9 +4,8 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
-from experiments.figures.style import STYLE, colours, in_order, label, panels
+from experiments.figures.style import STYLE, colours, in_order, label, legend, panels
 
 
 @mpl.rc_context(STYLE)
@@ -29,6 +28,5 @@ def interpolation(curves: pd.DataFrame) -> Figure:
                 values.index, values["min"], values["max"], color=colour[method], alpha=0.12, lw=0
             )
         axes.set(yscale="log", title=problem)
-    handles = [Line2D([], [], color=colour[method], label=label(method)) for method in methods]
-    figure.legend(handles=handles, loc="outside lower center", ncols=len(methods))
+    legend(figure, {label(method): {"color": colour[method]} for method in methods}, len(methods))
     return figure

@@ -8,12 +8,11 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
-from experiments.figures.style import STYLE, measures, panels
+from experiments.figures.style import STYLE, legend, measures, panels
 
-MEASURED = Line2D([], [], color="#1f5fbf", lw=2, label="measured")
-STEP = Line2D([], [], color="#d62728", lw=1, label="PAL's step")
+MEASURED = {"measured": {"color": "#1f5fbf", "lw": 2}}
+STEP = {"PAL's step": {"color": "#d62728", "lw": 1}}
 
 
 @mpl.rc_context(STYLE)
@@ -21,14 +20,12 @@ def loss_lines(lines: pd.DataFrame, points: pd.DataFrame, problem: str) -> Figur
     """Measured batch losses along the search direction, with PAL's parabola and step (the paper's first figure)."""
     figure = _panels(lines, points, problem, "near", _with_parabola)
     figure.suptitle(f"{problem}: batch losses along PAL's direction", fontsize=10)
-    handles = [
-        MEASURED,
-        Line2D([], [], color="#ff7f0e", ls="--", label="PAL's parabola"),
-        Line2D([], [], color="#2ca02c", ls=":", label="slope"),
-        Line2D([], [], color="#111111", marker="x", ls="", label="l(0), l(mu)"),
-        STEP,
-    ]
-    figure.legend(handles=handles, loc="outside lower center", ncols=5)
+    looks = MEASURED | {
+        "PAL's parabola": {"color": "#ff7f0e", "ls": "--"},
+        "slope": {"color": "#2ca02c", "ls": ":"},
+        "l(0), l(mu)": {"color": "#111111", "marker": "x", "ls": ""},
+    }
+    legend(figure, looks | STEP, 5)
     return figure
 
 
@@ -37,7 +34,7 @@ def wide_lines(lines: pd.DataFrame, points: pd.DataFrame, problem: str) -> Figur
     """The same lines over a wider range, where the parabola no longer describes them."""
     figure = _panels(lines, points, problem, "wide", lambda *_: None)
     figure.suptitle(f"{problem}: the same lines, to ten times PAL's reach", fontsize=10)
-    figure.legend(handles=[MEASURED, STEP], loc="outside lower center", ncols=2)
+    legend(figure, MEASURED | STEP, 2)
     return figure
 
 
@@ -101,8 +98,7 @@ def fit_errors(lines: pd.DataFrame) -> Figure:
             axes.plot(of_problem["place"], of_problem[name], "o", color=colour, ms=2, alpha=0.25, mew=0)
             axes.plot(groups["place"].median(), groups[name].median(), color=colour, ls=dash, lw=1.8)
         axes.set(xscale="log", yscale="log")
-    handles = [Line2D([], [], color=colour, ls=dash, label=words) for _, words, colour, dash in FITS]
-    figure.legend(handles=handles, loc="outside lower center", ncols=len(FITS))
+    legend(figure, {words: {"color": colour, "ls": dash} for _, words, colour, dash in FITS})
     return figure
 
 
@@ -128,13 +124,11 @@ def line_shape(lines: pd.DataFrame) -> Figure:
     grid[0, 0].set_ylim(-0.05, 1.05)
     reached = lines["improvement"].dropna()
     grid[2, 0].set_ylim(max(-1.0, reached.quantile(0.01) - 0.05), 1.05)
-    handles = [
-        Line2D([], [], color="#1f5fbf", marker="o", ms=3, ls="", alpha=0.4, label="one line"),
-        Line2D(
-            [], [], color="#111111", lw=1.8, label="median (fraction in the first row) of neighbouring lines"
-        ),
-    ]
-    figure.legend(handles=handles, loc="outside lower center", ncols=2)
+    looks = {
+        "one line": {"color": "#1f5fbf", "marker": "o", "ms": 3, "ls": "", "alpha": 0.4},
+        "median (fraction in the first row) of neighbouring lines": {"color": "#111111", "lw": 1.8},
+    }
+    legend(figure, looks, 2)
     return figure
 
 

@@ -1,6 +1,6 @@
 """What all figures share: colours, labels, order, and how they are saved."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import FormatStrFormatter, LogLocator, NullFormatter
 
 PAPER = {
@@ -173,6 +174,12 @@ def measures(
     for axes, measure in zip(grid[:, 0], words, strict=True):
         axes.set_ylabel(measure)
     return figure, grid
+
+
+def legend(figure: Figure, looks: Mapping[str, dict[str, Any]], columns: int = 3) -> None:
+    """Put a legend below the figure: lines that look so, by their labels."""
+    handles = [Line2D([], [], label=label, **look) for label, look in looks.items()]
+    figure.legend(handles=handles, loc="outside lower center", ncols=columns)
 
 
 class Few(LogLocator):

@@ -2,5 +2,3 @@
 
 from experiments.models.build import build
 from experiments.models.registry import NETWORKS, Network
-
-__all__ = ["NETWORKS", "Network", "build"]

@@ -128,13 +128,7 @@ class Safeguarded(PAL):
         return dict(zip([*Case, *Refusal], self._runtime.counts(), strict=True))
 
     def _minimum(
-        self,
-        direction: Direction,
-        loss0: Scalar,
-        loss_mu: Scalar,
-        slope: Scalar,
-        mu: Scalar,
-        s_max: Scalar,
+        self, direction: Direction, loss0: Scalar, loss_mu: Scalar, slope: Scalar, mu: Scalar, s_max: Scalar
     ) -> Minimum:
         found = super()._minimum(direction, loss0, loss_mu, slope, mu, s_max)
         found = Minimum(float(found.step), float(found.curvature), int(found.case), bool(found.clipped))

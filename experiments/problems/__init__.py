@@ -9,5 +9,3 @@ loss = problem.loss(model, *loader.batch(0))
 
 from experiments.problems.problem import Problem, Score
 from experiments.problems.registry import PROBLEMS
-
-__all__ = ["PROBLEMS", "Problem", "Score"]

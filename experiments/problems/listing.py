@@ -1,8 +1,6 @@
 """A table of all problems, made without loading any data."""
 
-from collections.abc import Iterator
 from functools import lru_cache
-from typing import NamedTuple
 
 import torch
 from rich.table import Table
@@ -12,62 +10,28 @@ from torch.utils.flop_counter import FlopCounterMode
 from experiments import models
 from experiments.problems.registry import PROBLEMS
 
-
-class Row(NamedTuple):
-    """One problem: examples per split, shape of an example, size and cost of the network, source of the choices."""
-
-    problem: str
-    examples: tuple[int, int, int]
-    shape: tuple[int, ...]
-    parameters: int
-    flops: int
-    batch_size: int
-    steps: int
-    l2: float
-    source: str
-
-
-def rows() -> Iterator[Row]:
-    """One row per problem."""
-    for problem in PROBLEMS.values():
-        parameters, flops = _cost(problem.network, problem.data.shape, problem.data.outputs)
-        yield Row(
-            problem.name,
-            problem.examples,
-            problem.data.shape,
-            parameters,
-            flops,
-            problem.batch_size,
-            problem.steps,
-            problem.l2,
-            problem.source,
-        )
+COLUMNS = ("problem", "train / validation / test", "shape", "parameters", "FLOPs", "batch", "steps", "L2")
 
 
 def table() -> Table:
-    """The rows as a table; FLOPs are those of the forward pass of one example."""
-    result = Table(title="Problems", caption="FLOPs: forward pass of one example, two for a multiply-add")
-    result.add_column("problem", no_wrap=True)
-    for name in ("train / validation / test", "shape", "parameters", "FLOPs", "batch", "steps", "L2"):
-        result.add_column(name, justify="right")
-    result.add_column("source of each choice", min_width=24)
-    for row in rows():
-        result.add_row(
-            row.problem,
-            " / ".join(f"{count:,}" for count in row.examples),
-            "x".join(map(str, row.shape)),
-            f"{row.parameters:,}",
-            f"{row.flops:.3g}",
-            str(row.batch_size),
-            f"{row.steps:,}",
-            f"{row.l2:g}",
-            row.source,
+    """Every problem; FLOPs are those of the forward pass of one example."""
+    shown = Table(title="Problems", caption="FLOPs: forward pass of one example, two for a multiply-add")
+    for column in COLUMNS:
+        shown.add_column(
+            column, no_wrap=column == "problem", justify="left" if column == "problem" else "right"
         )
-    return result
+    shown.add_column("source of each choice", min_width=24)
+    for name, problem in PROBLEMS.items():
+        parameters, flops = cost(problem.network, problem.data.shape, problem.data.outputs)
+        examples = " / ".join(f"{count:,}" for count in problem.examples)
+        shape, numbers = "x".join(map(str, problem.data.shape)), (f"{parameters:,}", f"{flops:.3g}")
+        choices = (str(problem.batch_size), f"{problem.steps:,}", f"{problem.l2:g}", problem.source)
+        shown.add_row(name, examples, shape, *numbers, *choices)
+    return shown
 
 
 @lru_cache
-def _cost(network: str, shape: tuple[int, ...], outputs: int) -> tuple[int, int]:
+def cost(network: str, shape: tuple[int, ...], outputs: int) -> tuple[int, int]:
     """Numbers of parameters and of floating-point operations in a forward pass of one example, without computing it."""
     with torch.device("meta"):
         model = models.build(network, shape, outputs).eval()

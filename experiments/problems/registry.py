@@ -6,6 +6,7 @@ from experiments.common.registry import Registry
 from experiments.problems.problem import Problem
 
 PAPER_STEPS = 150_000
+LIBRARY = "torchvision: network"
 NETWORKS = ("resnet32", "densenet40", "mobilenetv2", "efficientnetb0")
 
 
@@ -65,26 +66,16 @@ SMALL_CIFAR = [
 ]
 INTERPOLATING = [
     Problem(
-        f"cifar10-{network}-5k",
+        f"cifar10-{network}-{images}k",
         "cifar10",
         network,
-        "ours; data and L2 as in the paper, first 5,000 images",
-        4_000,
+        f"ours; data and L2 as in the paper, first {images},000 images",
+        steps,
+        batch_size=batch_size,
         augment=True,
-        train_size=5_000,
+        train_size=1000 * images,
     )
-    for network in ("resnet8", "resnet20", "mobilenetv2-narrow")
-] + [
-    Problem(
-        f"cifar10-{network}-2k",
-        "cifar10",
-        network,
-        "ours; data and L2 as in the paper, first 2,000 images",
-        2_000,
-        batch_size=64,
-        augment=True,
-        train_size=2_000,
-    )
+    for images, steps, batch_size in ((5, 4_000, 128), (2, 2_000, 64))
     for network in ("resnet8", "resnet20", "mobilenetv2-narrow")
 ]
 PAPER_CIFAR = [_paper(dataset, network) for dataset in ("cifar10", "cifar100") for network in NETWORKS]
@@ -93,7 +84,7 @@ IMAGENET = [
         f"imagenet-{network}",
         "imagenet",
         network,
-        "paper: task; torchvision: network; default of the paper's code: batch, steps, L2",
+        f"paper: task; {LIBRARY}; default of the paper's code: batch, steps, L2",
         PAPER_STEPS,
         augment=True,
     )
@@ -104,7 +95,7 @@ TINY_IMAGENET = [
         f"{dataset}-{network}",
         dataset,
         network,
-        "ours, in place of ImageNet; torchvision: network",
+        f"ours, in place of ImageNet; {LIBRARY}",
         steps,
         augment=True,
     )
@@ -151,22 +142,6 @@ UNSHUFFLED = [
 ]
 """For the study `ablation`."""
 
-PROBLEMS = Registry(
-    "problem",
-    {
-        problem.name: problem
-        for group in (
-            QUICK,
-            SMALL_CIFAR,
-            INTERPOLATING,
-            PAPER_CIFAR,
-            map(_published, PAPER_CIFAR),
-            IMAGENET,
-            TINY_IMAGENET,
-            TOLSTOI,
-            SLS,
-            UNSHUFFLED,
-        )
-        for problem in group
-    },
-)
+ALL = [*QUICK, *SMALL_CIFAR, *INTERPOLATING, *PAPER_CIFAR, *map(_published, PAPER_CIFAR), *IMAGENET]
+ALL += [*TINY_IMAGENET, *TOLSTOI, *SLS, *UNSHUFFLED]
+PROBLEMS = Registry("problem", {problem.name: problem for problem in ALL})

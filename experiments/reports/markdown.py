@@ -4,7 +4,9 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from rich.markdown import Markdown
 
+from experiments.common.errors import UserError
 from experiments.common.paths import REPOSITORY, write_whole
 from experiments.results import tables
 
@@ -55,6 +57,16 @@ def for_readme(verdicts: pd.DataFrame) -> str:
     return f"{summary(papers)}\n\n{short(shown)}"
 
 
+def for_terminal(profile: str) -> Markdown:
+    """All verdicts, and where to read more; raises UserError if there are none."""
+    path = tables.verdicts(profile)
+    if not path.is_file():
+        raise UserError(f"{path} is not there; `make reproduce PROFILE={profile}` makes it")
+    places = f"report: reports/{profile}/index.html; figures: figures/{profile}/; tables: results/{profile}/"
+    verdicts = pd.read_csv(path)
+    return Markdown(f"Profile {profile}: {summary(verdicts)}\n\n{short(verdicts)}\n\n{places}")
+
+
 def summary(verdicts: pd.DataFrame) -> str:
     """How many claims have which verdict."""
     counts = verdicts["verdict"].value_counts()
@@ -75,12 +87,8 @@ def short(verdicts: pd.DataFrame) -> str:
 
 
 def _measured(row: dict[Any, Any]) -> str:
-    return f"{row['measured']:.3g} ({interval(row)})"
-
-
-def interval(row: dict[Any, Any]) -> str:
-    """The 95 % interval of a claim."""
-    return "a single value" if pd.isna(row["low"]) else f"{row['low']:.3g} to {row['high']:.3g}"
+    interval = "a single value" if pd.isna(row["low"]) else f"{row['low']:.3g} to {row['high']:.3g}"
+    return f"{row['measured']:.3g} ({interval})"
 
 
 def _claim(row: dict[Any, Any], profile: str) -> str:

@@ -202,7 +202,7 @@ class Slot:
             return Failure(config.name, f"{type(error).__name__}: {error}", run_directory.log(config))
 
     def _attempts(self, config: RunConfig) -> Failure | None:
-        """Have the worker execute one run, anew if the worker dies of it."""
+        """Have the worker execute one run, and once more if the worker dies."""
         for _ in range(ATTEMPTS):
             answer = self._ask(config)
             if self._stopping:

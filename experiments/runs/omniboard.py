@@ -10,7 +10,6 @@ import logging
 import os
 import re
 import shutil
-import signal
 import socket
 import subprocess
 import tempfile
@@ -44,15 +43,13 @@ LAST_WORDS = 10_000
 
 
 def main(port: int) -> int:
-    """Serve until Ctrl-C.
+    """Serve until Ctrl-C, SIGTERM or SIGHUP.
 
     Raises:
         UserError: If Node.js or the database server is missing, a port is in use, or $MONGO_URL leads nowhere.
     """
     _require_free(port, f"choose another: make omniboard PORT={port + 1}")
     _install()
-    for number in (signal.SIGTERM, signal.SIGHUP):  # so that nothing we started outlives us
-        signal.signal(number, signal.default_int_handler)
     with _database() as url:
         with mongo.connect(url) as database:
             new, total = mongo.sync(database)

@@ -26,7 +26,7 @@ from experiments.common.paths import runs_root
 from experiments.runs.key import run_key
 from experiments.runs.provenance import provenance
 from experiments.training.config import RunConfig
-from experiments.training.record import State
+from experiments.training.record import Record, State
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # Sacred 0.8.7 imports pkg_resources
@@ -47,11 +47,11 @@ class Stopped(KeyboardInterrupt):
     """A run was asked to end and has saved a checkpoint; for Sacred the same as Ctrl-C."""
 
 
-Body = Callable[[RunConfig, "Record"], dict[str, Any]]
+Body = Callable[[RunConfig, Record], dict[str, Any]]
 OnProgress = Callable[[int, str], None]
 
 
-class Record:
+class RunRecord(Record):
     """Where a run leaves what it found.
 
     Args:
@@ -144,7 +144,7 @@ def execute(
                 config,
                 partial,
                 body,
-                lambda run: Record(run, partial / "checkpoint.pt", checkpoint_seconds, on_progress, stop),
+                lambda run: RunRecord(run, partial / "checkpoint.pt", checkpoint_seconds, on_progress, stop),
             )
             _all_to_disk(partial / "record")
             (partial / "record").replace(finished)
@@ -208,7 +208,7 @@ def _is_at(descriptor: int, path: Path) -> bool:
         return False
 
 
-def _attempt(config: RunConfig, partial: Path, body: Body, recorder: Callable[[Any], Record]) -> None:
+def _attempt(config: RunConfig, partial: Path, body: Body, recorder: Callable[[Any], RunRecord]) -> None:
     """Fill partial/record, or move what there is of it to the failed runs."""
     shutil.rmtree(partial / "record", ignore_errors=True)
 

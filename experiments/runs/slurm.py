@@ -116,10 +116,7 @@ class Task:
 
 
 def launch(
-    configs: Sequence[RunConfig],
-    settings: Cluster,
-    name: str,
-    show: Callable[[Board], None] = lambda _: None,
+    configs: Sequence[RunConfig], settings: Cluster, name: str, show: Callable[[Board], None] = lambda _: None
 ) -> list[Failure]:
     """Execute all runs that are not finished yet as array tasks, and wait for them.
 

@@ -20,9 +20,10 @@ from torch import Tensor
 from experiments.common.errors import UserError
 from experiments.data import Loader
 from experiments.studies.base import Study, Subset
+from experiments.studies.strategies import RATES, S_MAX
 from experiments.training.batch_line import dot
 from experiments.training.config import RunConfig, Strict
-from experiments.training.full_batch import Batch, MeanLoss, check_epoch, first_epoch, mean_loss, minimum
+from experiments.training.full_batch import Batch, MeanLoss, mean_loss, minimum, whole_epochs
 from experiments.training.measure import preserved, train_and_measure
 from experiments.training.record import Record
 from experiments.training.seeds import split
@@ -31,11 +32,6 @@ from pal.line import Line
 from pal.parabola import minimise
 
 Positive = Annotated[float, Field(gt=0)]
-
-RATES = {"sgd-0.05": 0.05, "sgd-0.1": 0.1}
-"""Learning rates of SGD by name; its step is the learning rate times ||g||."""
-S_MAX = 3.16
-"""s_max of PAL, a distance."""
 
 
 class Measure(Strict):
@@ -72,8 +68,7 @@ def plan(settings: Settings) -> list[RunConfig]:
     """
     sgd = {"optimizer": "sgd-plain", "settings": {"lr": settings.lr}}
     configs = settings.runs("batchsize", [sgd], measure=settings.measure.model_dump(), **settings.size())
-    for config in configs:
-        check_epoch(config)
+    for config in whole_epochs(configs):
         examples, largest = config.resolved_problem.examples[0], max(settings.measure.sizes)
         if largest > examples:
             raise UserError(
@@ -90,16 +85,13 @@ def run(config: RunConfig, record: Record) -> dict[str, Any]:
     loss).
     """
     measure = Measure.model_validate(config.measure)
-    epoch: list[Batch] = []
-    loaders: dict[int, Loader] = {}
+    loaders: list[Loader] = []
 
     def measured(step: int, trainer: Trainer) -> dict[str, Any] | None:
         if step % measure.every:
             return None
-        if not epoch:
-            epoch.extend(first_epoch(trainer))
-            loaders.update({size: loader(trainer, size) for size in measure.sizes})
-        return measured_lines(trainer, epoch, [each.batch(step) for each in loaders.values()], measure.mu)
+        loaders[:] = loaders or [loader(trainer, size) for size in measure.sizes]
+        return measured_lines(trainer, [each.batch(step) for each in loaders], measure.mu)
 
     return train_and_measure(config, record, measured)
 
@@ -110,12 +102,10 @@ def loader(trainer: Trainer, size: int) -> Loader:
     return problem.loader(trainer.splits.train, seeds.noise, seeds.initialisation)
 
 
-def measured_lines(
-    trainer: Trainer, epoch: Sequence[Batch], batches: Sequence[Batch], mu: float
-) -> dict[str, Any]:
+def measured_lines(trainer: Trainer, batches: Sequence[Batch], mu: float) -> dict[str, Any]:
     """Line and strategies for each batch size, as lists with one number per size."""
     with preserved(trainer.model):
-        full = mean_loss(trainer, epoch)
+        full = mean_loss(trainer, trainer.first_epoch)
         loss0, gradient = full().item(), full.gradient()
         lines = [
             measured_line(trainer, mean_loss(trainer, [batch]), full, loss0, gradient, mu)

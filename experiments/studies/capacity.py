@@ -6,7 +6,6 @@ cannot. Each training records the learning rate, step / ||g||, of every step. On
 minima overshoot where no weights minimise all of them? The measurements do not affect the training.
 """
 
-from collections.abc import Sequence
 from typing import Annotated, Any
 
 from pydantic import Field
@@ -14,7 +13,7 @@ from pydantic import Field
 from experiments.studies.base import Study, Trainings
 from experiments.training.batch_line import batch_line
 from experiments.training.config import RunConfig, Strict
-from experiments.training.full_batch import Batch, check_epoch, first_epoch, mean_loss, minimum
+from experiments.training.full_batch import mean_loss, minimum, whole_epochs
 from experiments.training.measure import train_and_measure
 from experiments.training.record import Record
 from experiments.training.trainer import Trainer
@@ -53,16 +52,10 @@ def plan(settings: Settings) -> list[RunConfig]:
     Raises:
         UserError: If an epoch is not a whole number of batches.
     """
-    pal = {
-        "optimizer": "pal",
-        "settings": settings.settings | {"beta": 0.0},
-        "batch_size": settings.batch_size,
-    }
+    pal = {"settings": settings.settings | {"beta": 0.0}, "batch_size": settings.batch_size}
+    pal |= {"optimizer": "pal", "measure": settings.measure.model_dump()}
     sizes = [{"train_size": images} for images in settings.train_sizes]
-    configs = settings.runs("capacity", sizes, measure=settings.measure.model_dump(), **pal)
-    for config in configs:
-        check_epoch(config)
-    return configs
+    return whole_epochs(settings.runs("capacity", sizes, **pal))
 
 
 def run(config: RunConfig, record: Record) -> dict[str, Any]:
@@ -75,26 +68,21 @@ def run(config: RunConfig, record: Record) -> dict[str, Any]:
         What `train_and_measure` returns, and the number of weights of the network.
     """
     measure = Measure.model_validate(config.measure)
-    epoch: list[Batch] = []
 
     def measured(step: int, trainer: Trainer) -> dict[str, Any] | None:
         late = step - (config.steps - measure.last)
-        if late < 0 or late % measure.every:
-            return None
-        if not epoch:
-            epoch.extend(first_epoch(trainer))
-        return searched_line(trainer, epoch)
+        return None if late < 0 or late % measure.every else searched_line(trainer)
 
     weights = sum(param.numel() for param in config.resolved_problem.build(config.seed).parameters())
     return train_and_measure(config, record, measured) | {"weights": weights}
 
 
-def searched_line(trainer: Trainer, epoch: Sequence[Batch]) -> dict[str, Any]:
+def searched_line(trainer: Trainer) -> dict[str, Any]:
     """PAL's step and the minima of batch loss and full-batch loss on the line of the current batch."""
     settings = trainer.config.settings
     mu = settings["mu"]
     with batch_line(trainer) as line:
-        full = mean_loss(trainer, epoch)
+        full = mean_loss(trainer, trainer.first_epoch)
         (loss_mu,) = line.losses([mu])
         step = minimise(line.loss0, loss_mu, line.slope, mu, settings["alpha"], settings["s_max"]).step
         batch = minimum(lambda distance: line.losses([distance])[0], line.loss0, line.slope, mu)

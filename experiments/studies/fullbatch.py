@@ -25,7 +25,7 @@ from torch import Tensor
 from experiments.studies.base import Study, Subset
 from experiments.training.batch_line import dot
 from experiments.training.config import RunConfig, Strict
-from experiments.training.full_batch import Batch, check_epoch, first_epoch, mean_loss
+from experiments.training.full_batch import mean_loss, whole_epochs
 from experiments.training.measure import preserved, train_and_measure
 from experiments.training.record import Record
 from experiments.training.trainer import Trainer
@@ -76,10 +76,8 @@ def plan(settings: Settings) -> list[RunConfig]:
     """
     kinds = [{"settings": {"lr": settings.lr, "momentum": momentum}} for momentum in settings.momenta]
     measure = settings.measure.model_dump()
-    configs = settings.runs("fullbatch", kinds, optimizer="sgd-plain", measure=measure, **settings.size())
-    for config in configs:
-        check_epoch(config)
-    return configs
+    fields = {"optimizer": "sgd-plain", "measure": measure} | settings.size()
+    return whole_epochs(settings.runs("fullbatch", kinds, **fields))
 
 
 def passes(config: RunConfig) -> int:
@@ -101,24 +99,19 @@ def run(config: RunConfig, record: Record) -> dict[str, Any]:
     [n].
     """
     measure = Measure.model_validate(config.measure)
-    epoch: list[Batch] = []
 
     def measured(step: int, trainer: Trainer) -> dict[str, Any] | None:
-        if step % measure.every:
-            return None
-        if not epoch:
-            epoch.extend(first_epoch(trainer))
-        return measured_line(trainer, epoch, measure)
+        return None if step % measure.every else measured_line(trainer, measure)
 
     return train_and_measure(config, record, measured)
 
 
-def measured_line(trainer: Trainer, epoch: Sequence[Batch], measure: Measure) -> dict[str, Any]:
+def measured_line(trainer: Trainer, measure: Measure) -> dict[str, Any]:
     """Both losses along the direction of the next update, on a grid and at mu, with slopes and the direction's norm."""
     params, batch_loss = list(trainer.model.parameters()), BatchLoss()
     gradients: list[Tensor] = []
     with preserved(trainer.model):
-        full_loss = mean_loss(trainer, epoch)
+        full_loss = mean_loss(trainer, trainer.first_epoch)
         loss0 = batch_loss.measure(
             trainer.loss_fn, lambda loss: gradients.extend(torch.autograd.grad(loss, params))
         ).item()

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Annotated, Any, Literal, Self
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from experiments import optimizers
 from experiments.common.errors import UserError, nearest
@@ -22,45 +22,36 @@ class Strict(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _has_known_keys(cls, values: Any) -> Any:
+        """A misspelt key says more than the one that is missing for it."""
+        if not isinstance(values, dict):
+            raise ValueError(f"it must have fields, known are {', '.join(cls.model_fields)}")
+        for name in values:
+            if name not in cls.model_fields:
+                raise ValueError(f"there is no key {name!r}; {nearest(str(name), cls.model_fields)}")
+        return values
+
     @classmethod
     def read(cls, values: Any, where: str) -> Self:
         """Read the section from `values`; raises UserError naming `where`, the key, the value and what is allowed."""
         try:
             return cls.model_validate(values)
         except ValidationError as error:
-            raise UserError(f"{where}: {_sentence(cls, error)}") from None
+            raise UserError(f"{where}: {_sentence(error)}") from None
 
 
-def _sentence(model: type[BaseModel], error: ValidationError) -> str:
-    """The most informative error of a validation, as one sentence."""
-    # A misspelt key causes two errors; that it is unknown says more than that another is missing.
-    first = min(error.errors(), key=lambda mistake: mistake["type"] != "extra_forbidden")
-    path = ".".join(str(part) for part in first["loc"])
-    if not path:
-        return (
-            f"{reprlib.repr(first['input'])} is no set of fields; known are {', '.join(_fields(model, ()))}"
-        )
-    if first["type"] == "extra_forbidden":
-        known = _fields(model, first["loc"][:-1])
-        return f"there is no key {path!r}; {nearest(str(first['loc'][-1]), known)}"
+def _sentence(error: ValidationError) -> str:
+    """The first mistake of a validation, as one sentence."""
+    first = error.errors()[0]
+    path = ".".join(map(str, first["loc"]))
     if first["type"] == "missing":
         return f"the key {path!r} is missing"
-    return f"{path} is {reprlib.repr(first['input'])}; {first['msg'].replace('Input', 'it')}"
-
-
-def _fields(model: type[BaseModel], path: tuple[int | str, ...]) -> list[str]:
-    """Names allowed at a position inside a model, found by following field annotations that are models."""
-    for part in path:
-        field = model.model_fields.get(str(part))
-        if field is not None:
-            model = next((kind for kind in _kinds(field.annotation) if issubclass(kind, BaseModel)), model)
-    return list(model.model_fields)
-
-
-def _kinds(annotation: Any) -> list[type]:
-    if isinstance(annotation, type) and not getattr(annotation, "__args__", ()):
-        return [annotation]
-    return [kind for argument in getattr(annotation, "__args__", ()) for kind in _kinds(argument)]
+    words = first["msg"].removeprefix("Value error, ").replace("Input", "it")
+    if words.startswith("there is no key"):
+        return f"{path}: {words}" if path else words
+    return f"{path + ' is ' if path else ''}{reprlib.repr(first['input'])}; {words}"
 
 
 class RunConfig(Strict):
@@ -90,17 +81,17 @@ class RunConfig(Strict):
     method: str
     optimizer: str
     settings: dict[str, Any]
-    schedule: Literal["none", "step", "cosine"]
+    schedule: Literal["none", "step", "cosine"] = "none"
     steps: Count
     batch_size: Count
     l2: Annotated[float, Field(ge=0)]
     train_size: Count | None
-    evaluate_every: Count
-    seed: Annotated[int, Field(ge=0)]
-    device: Literal["auto", "cpu", "cuda"]
-    dtype: Literal["float32", "bfloat16"]
-    deterministic: bool
-    measure: dict[str, Any] | None
+    evaluate_every: Count = 1
+    seed: Annotated[int, Field(ge=0)] = 0
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    deterministic: bool = True
+    measure: dict[str, Any] | None = None
 
     @property
     def resolved_problem(self) -> Problem:
@@ -139,31 +130,13 @@ def resolve(study: str, **given: Any) -> RunConfig:
     if not isinstance(settings, dict):
         raise UserError(f"run: settings is {settings!r}; it must hold fields such as settings.mu=0.1")
     given["settings"] = optimizers.resolve(given["optimizer"], settings)
-    config = RunConfig.read(_defaults(study, problem, given["optimizer"]) | given, "run")
+    inherited = {name: getattr(problem, name) for name in ("steps", "batch_size", "l2", "train_size")}
+    config = RunConfig.read({"study": study, "method": given["optimizer"]} | inherited | given, "run")
     optimizers.check(config.optimizer, config.settings, config.schedule)
     if "evaluate_every" in given:
         return config
-    return config.model_copy(
-        update={"evaluate_every": math.ceil(config.resolved_problem.examples[0] / config.batch_size)}
-    )
-
-
-def _defaults(study: str, problem: Problem, optimizer: str) -> dict[str, Any]:
-    return {
-        "study": study,
-        "method": optimizer,
-        "schedule": "none",
-        "steps": problem.steps,
-        "batch_size": problem.batch_size,
-        "l2": problem.l2,
-        "train_size": problem.train_size,
-        "evaluate_every": 1,
-        "seed": 0,
-        "device": "auto",
-        "dtype": "float32",
-        "deterministic": True,
-        "measure": None,
-    }
+    epoch = math.ceil(config.resolved_problem.examples[0] / config.batch_size)
+    return config.model_copy(update={"evaluate_every": epoch})
 
 
 def device_of(config: RunConfig) -> torch.device:

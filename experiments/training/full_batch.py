@@ -79,16 +79,11 @@ class MeanLoss:
 
 
 def mean_loss(trainer: Trainer, batches: Sequence[Batch]) -> MeanLoss:
-    """The mean loss of a training's network over batches."""
+    """The mean loss of the network of a training over batches."""
     problem, model = trainer.problem, trainer.model
     return MeanLoss(
         lambda x, y: problem.loss(model, x, y), batches, list(model.parameters()), trainer.config.l2
     )
-
-
-def first_epoch(trainer: Trainer) -> list[Batch]:
-    """The batches of a training's first epoch, as the training saw them."""
-    return [trainer.loader.batch(number) for number in range(trainer.loader.steps_per_epoch)]
 
 
 def minimum(loss: Callable[[float], float], loss0: float, slope: float, mu: float) -> LineMinimum:
@@ -105,11 +100,13 @@ def minimum(loss: Callable[[float], float], loss0: float, slope: float, mu: floa
     return found._replace(distance=side * found.distance)
 
 
-def check_epoch(config: RunConfig) -> None:
-    """Raise UserError if an epoch is not a whole number of batches: the full-batch loss would count examples twice."""
-    examples = config.resolved_problem.examples[0]
-    if examples % config.batch_size:
-        raise UserError(
-            f"{config.problem} has {examples} training examples; train_size must be a multiple of the batch size, "
-            f"{config.batch_size}, so that every example counts once"
-        )
+def whole_epochs(configs: list[RunConfig]) -> list[RunConfig]:
+    """The same runs; raises UserError if an epoch is not a whole number of batches: some examples would count twice."""
+    for config in configs:
+        examples = config.resolved_problem.examples[0]
+        if examples % config.batch_size:
+            raise UserError(
+                f"{config.problem} has {examples} training examples; train_size must be a multiple of the batch "
+                f"size, {config.batch_size}, so that every example counts once"
+            )
+    return configs

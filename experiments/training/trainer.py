@@ -4,7 +4,7 @@ import gc
 import math
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import torch
@@ -82,6 +82,11 @@ class Trainer:
             return loss + l2_term(params, l2) if l2 else loss
 
         return loss_fn
+
+    @cached_property
+    def first_epoch(self) -> list[tuple[Tensor, Tensor]]:
+        """The batches of the first epoch as the training sees them, for full-batch losses."""
+        return [self.loader.batch(number) for number in range(self.loader.steps_per_epoch)]
 
     def draw(self) -> None:
         """Load the batch of the next step."""

@@ -42,32 +42,3 @@ def test_the_slope_of_an_adapted_line_is_that_of_the_loss():
         unit = (theta.detach() - before) / optimizer.line.step
         slope = float(unit @ (matrix @ before))
         assert math.isclose(optimizer.line.slope.item(), slope, rel_tol=1e-9)
-
-
-def test_a_gradient_that_is_not_finite_leaves_the_direction_alone():
-    theta = torch.ones(3, requires_grad=True)
-    optimizer = ExactLineSearch([theta], beta=0.5)
-    optimizer.step(lambda: theta.square().sum())
-    kept, weights = optimizer.state[theta]["direction"].clone(), theta.detach().clone()
-    optimizer.step(lambda: (theta * math.nan).sum())
-    assert torch.equal(optimizer.state[theta]["direction"], kept)
-    assert torch.equal(theta, weights)
-
-
-def test_the_direction_is_part_of_the_state():
-    matrix, start = quadratic()
-
-    def trained(steps, theta, optimizer):
-        for _ in range(steps):
-            optimizer.step(lambda: theta @ matrix @ theta / 2)
-        return theta.detach().clone()
-
-    whole = start.clone().requires_grad_()
-    end = trained(6, whole, ExactLineSearch([whole], beta=0.5))
-    first = start.clone().requires_grad_()
-    optimizer = ExactLineSearch([first], beta=0.5)
-    trained(3, first, optimizer)
-    second = first.detach().clone().requires_grad_()
-    continued = ExactLineSearch([second], beta=0.5)
-    continued.load_state_dict(optimizer.state_dict())
-    assert torch.equal(trained(3, second, continued), end)

@@ -54,18 +54,3 @@ def test_all_evaluations_of_a_step_see_the_same_masks_and_count_the_batch_once()
     optimizer.step(lambda: functional.cross_entropy(model(x), y))
     assert not torch.equal(masks[evaluations], first)
     assert model[1].num_batches_tracked == 2
-
-
-def test_resumes_bit_by_bit():
-    model = network(nn.Dropout(0.3))
-    optimizer = LBFGS(model.parameters(), **SETTINGS)
-    x, y = batch()
-    for _ in range(2):
-        optimizer.step(lambda: functional.cross_entropy(model(x), y))
-    twin = copy.deepcopy(model)
-    again = LBFGS(twin.parameters(), **SETTINGS)
-    again.load_state_dict(copy.deepcopy(optimizer.state_dict()))
-    random = torch.get_rng_state()
-    losses = [optimizer.step(lambda: functional.cross_entropy(model(x), y)).item() for _ in range(3)]
-    torch.set_rng_state(random)
-    assert [again.step(lambda: functional.cross_entropy(twin(x), y)).item() for _ in range(3)] == losses

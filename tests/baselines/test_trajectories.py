@@ -16,12 +16,7 @@ LINE_SEARCHES = {
     "alig-mlp": AliG,
     "alig-mlp-unclipped": AliG,
 }
-PLAIN = {
-    "sgdhd-mlp": SGDHD,
-    "sgdhd-mlp-nesterov": SGDHD,
-    "cocob-mlp": COCOB,
-    "cocob-quadratic": COCOB,
-}
+PLAIN = {"sgdhd-mlp": SGDHD, "sgdhd-mlp-nesterov": SGDHD, "cocob-mlp": COCOB, "cocob-quadratic": COCOB}
 
 
 def search(optimizer, loss_fn):

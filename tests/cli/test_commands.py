@@ -82,17 +82,15 @@ def test_a_gpu_that_is_not_there_is_said_before_anything_starts(capsys, runs_roo
     ],
 )
 def test_a_word_out_of_place_is_answered_with_the_usage(words, capsys):
-    with pytest.raises(SystemExit) as caught:
-        cli.main(words)
-    assert caught.value.code == 2
-    assert "usage:" in said(capsys)
+    assert cli.main(words) == 2
+    assert "Usage:" in said(capsys)
 
 
-@pytest.mark.parametrize(("variable", "value"), [("PAL_SLOTS", "two"), ("PAL_TIME_LIMIT", "2 hours")])
+@pytest.mark.parametrize(("variable", "value"), [("SLOTS", "two"), ("TIME_LIMIT", "2 hours")])
 def test_what_make_passes_on_is_checked_too(variable, value, monkeypatch, capsys):
-    monkeypatch.setenv(variable, value)
+    monkeypatch.setenv(f"PAL_{variable}", value)
     assert cli.main(["study", "benchmark"]) == 2
-    assert f"{variable} is '{value}'" in said(capsys)
+    assert re.search(f"--{variable.lower().replace('_', '-')}'.*'{value}'", said(capsys))
 
 
 def test_one_training_is_shown_kept_shown_again_and_done_anew_when_forced(capsys, runs_root):
@@ -283,27 +281,14 @@ def test_a_dry_run_for_a_cluster_counts_its_tasks_and_slots(profile, capsys, tmp
     assert "slots: 6" in capsys.readouterr().out  # two runs are two tasks, not five
 
 
-@pytest.fixture
-def other_code(monkeypatch):
-    """Stands for the launcher while somebody edits the code: workers know the runs by other keys."""
-
-    def edit(*_):
-        monkeypatch.setattr(code_digest, "changed", lambda: True)
-        return []
-
-    return edit
-
-
-def test_no_tables_are_made_of_half_the_runs(profile, monkeypatch, capsys, other_code):
-    words = ["study", "benchmark", "--profile", "tiny"]
+@pytest.mark.parametrize("edited", [False, True])
+def test_no_tables_are_made_of_half_the_runs(profile, monkeypatch, capsys, edited):
+    """Such as when somebody edits the code meanwhile: workers know the runs by other keys."""
     monkeypatch.setattr(launcher, "launch", lambda *_: [])
-    assert cli.main(words) == 2
-    text = said(capsys)
-    assert "2 of 2 runs are neither finished nor failed" in text
-    assert "code" not in text
-    monkeypatch.setattr(launcher, "launch", other_code)
-    assert cli.main(words) == 2
-    assert "the code was changed" in said(capsys)
+    monkeypatch.setattr(code_digest, "changed", lambda: edited)
+    assert cli.main(["study", "benchmark", "--profile", "tiny"]) == 2
+    expected = "the code was changed" if edited else "2 of 2 runs are neither finished nor failed"
+    assert expected in said(capsys)
     assert profile == []
 
 

@@ -12,7 +12,11 @@ from experiments.cli import verify
 from experiments.common.paths import runs_root
 from experiments.results import tables
 from experiments.runs import run_directory
+from experiments.runs.finished import find_finished
 from experiments.runs.key import run_key
+from experiments.studies.base import get_study
+from experiments.training.batch_line import BatchLine
+from experiments.training.config import resolve
 
 SECTION = {"problems": ["digits-mlp"], "steps": 2, "seeds": [0, 1, 2], "optimizers": {"pal": {}, "sgd": {}}}
 
@@ -90,3 +94,22 @@ def test_one_run_of_every_optimizer_and_commit_is_repeated(plan, compared):
     assert verify.main("tiny", 1) == 0
     pairs = {(one.config.optimizer, one.commit) for one in compared}
     assert len(pairs) == len(compared) == len(plan) == 6
+
+
+def test_results_that_are_not_complete_are_not_called_kept(plan, compared, caplog):
+    caplog.set_level("INFO")
+    for config in plan[1:]:
+        made(config, "before", "a")
+    assert verify.main("tiny", 1) == 75
+    assert "benchmark: agrees, but is not kept: 5 of 6 runs are there" in caplog.text
+
+
+def test_a_changed_measurement_of_lines_is_noticed(monkeypatch):
+    measure = {"first": 3, "every": 5, "points": 9}
+    config = resolve("lines", problem="digits-mlp", optimizer="pal", steps=12, measure=measure)
+    run_directory.execute(config, get_study("lines").run)
+    recorded = verify.read(find_finished([config])[0])
+    assert verify.difference(recorded) is None
+    losses = BatchLine.losses
+    monkeypatch.setattr(BatchLine, "losses", lambda line, places: losses(line, [1.01 * s for s in places]))
+    assert "with today's code it is" in verify.difference(recorded)

@@ -53,26 +53,19 @@ def slow(monkeypatch):
     return counts
 
 
-def test_steps_and_evaluations_are_told_apart(slow):
-    config = short(problem="digits-mlp", steps=1000, evaluate_every=50)
-    _, validation, test = config.resolved_problem.examples
-    expected = 1000 * 0.1 + (20 * validation + test) * 0.005
-    assert seconds(config) == pytest.approx(expected, rel=0.25)
-    assert slow["steps"] <= estimate.STEPS + 1
-    assert slow["examples"] <= 2 * estimate.EXAMPLES
-
-
 def lines(**changes):
     measure = {"first": 200, "every": 4, "points": 9}
     fields = {"problem": "digits-mlp", "optimizer": "pal", "steps": 1000, "evaluate_every": 1000}
     return resolve("lines", measure=measure, **fields | changes)
 
 
-def test_steps_that_a_study_looks_at_are_told_apart_from_the_others(slow):
-    config = lines()
+def test_steps_measurements_and_evaluations_are_told_apart(slow):
+    config = lines(evaluate_every=50)
     _, validation, test = config.resolved_problem.examples
-    expected = 1000 * 0.1 + 400 * 0.4 + (validation + test) * 0.005
+    expected = 1000 * 0.1 + 400 * 0.4 + (20 * validation + test) * 0.005
     assert seconds(config) == pytest.approx(expected, rel=0.25)
+    assert slow["steps"] <= 2 * (estimate.STEPS + 1)
+    assert slow["examples"] <= 2 * estimate.EXAMPLES
 
 
 def test_looks_at_the_end_of_a_run_are_timed_at_its_beginning(slow):
@@ -122,16 +115,9 @@ def test_a_study_that_measures_nothing_has_no_looks():
 
 
 def test_passes_of_a_full_batch_look_are_counted_as_the_study_makes_them(monkeypatch):
+    fields = {"problem": "digits-mlp", "optimizer": "sgd-plain", "settings": {"lr": 1e-4}, "batch_size": 64}
     measure = {"every": 1, "reach": 0.2, "spacing": 0.1, "mu": 0.1}
-    config = short(
-        "fullbatch",
-        problem="digits-mlp",
-        optimizer="sgd-plain",
-        settings={"lr": 0.0001},
-        measure=measure,
-        batch_size=64,
-        steps=1,
-    )
+    config = short("fullbatch", measure=measure, steps=1, **fields)
     monkeypatch.setattr("experiments.studies.fullbatch.WIDENINGS", 0)
     made, loss = [], Problem.loss
     monkeypatch.setattr(Problem, "loss", lambda *given: (made.append(1), loss(*given))[1])

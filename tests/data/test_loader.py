@@ -48,28 +48,19 @@ def test_steps_per_epoch_of_the_paper():
     assert loader_of(45_000, 128).steps_per_epoch == 352
 
 
-@given(st.permutations(range(12)))
+@given(st.permutations(range(9)))
 def test_batch_is_a_function_of_the_step_alone(order):
-    fresh = [loader_of(20, 8).batch(step)[1].tolist() for step in range(12)]
-    loader = loader_of(20, 8)
-    assert {step: loader.batch(step)[1].tolist() for step in order} == dict(enumerate(fresh))
-
-
-def test_a_resumed_loader_sees_the_batches_it_would_have_seen():
+    """So that a resumed loader sees the batches that it would have seen."""
     split = images()
-    whole, resumed = (Loader(split, 16, PIXELS, 3, 4, augment=True) for _ in range(2))
-    expected = [whole.batch(step) for step in range(9)]
-    for step in range(5, 9):
-        inputs, labels = resumed.batch(step)
-        assert torch.equal(inputs, expected[step][0])
-        assert torch.equal(labels, expected[step][1])
+    fresh = [Loader(split, 16, PIXELS, 3, 4, augment=True).batch(step) for step in range(9)]
+    loader = Loader(split, 16, PIXELS, 3, 4, augment=True)
+    for step in order:
+        assert all(map(torch.equal, loader.batch(step), fresh[step]))
 
 
-def test_epochs_and_seeds_give_different_orders():
+def test_epochs_give_different_orders():
     loader = loader_of(64, 64)
-    first = loader.batch(0)[1]
-    assert not torch.equal(first, loader.batch(1)[1])
-    assert not torch.equal(first, loader_of(64, 64, order=5).batch(0)[1])
+    assert not torch.equal(loader.batch(0)[1], loader.batch(1)[1])
 
 
 def test_without_shuffling_batches_shift_from_epoch_to_epoch():

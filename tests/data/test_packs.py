@@ -8,7 +8,6 @@ import torch
 from sklearn.metrics.pairwise import rbf_kernel
 
 from experiments import data
-from experiments.common.errors import UserError
 from experiments.data import mushrooms, tolstoi
 
 pytestmark = pytest.mark.usefixtures("packs")
@@ -124,15 +123,3 @@ def test_digits():
     for split in (splits.validation, splits.test):
         assert torch.bincount(split.targets).min() >= 26
     assert moments(splits.train.inputs)[0][0] * 255 / 16 == pytest.approx(0.3049, abs=5e-5)
-
-
-def test_flipped_byte_in_a_real_pack(tmp_path, monkeypatch, data_mirror):
-    for name in ("mnist_train.npz", "mnist_test.npz"):
-        (tmp_path / name).write_bytes((data_mirror / name).read_bytes())
-    content = bytearray((tmp_path / "mnist_test.npz").read_bytes())
-    content[700_000] ^= 64
-    (tmp_path / "mnist_test.npz").write_bytes(content)
-    monkeypatch.setenv("PAL_DATA_MIRROR", str(tmp_path))
-    monkeypatch.setenv("PAL_DATA", str(tmp_path / "data"))
-    with pytest.raises(UserError, match=r"mnist_test\.npz is damaged"):
-        data.get("mnist").load()

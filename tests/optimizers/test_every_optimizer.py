@@ -1,6 +1,5 @@
 """What people need of any optimizer: each property with each optimizer by its name, where it applies."""
 
-import copy
 import io
 import math
 from collections.abc import Iterable
@@ -134,35 +133,6 @@ def test_keeps_channels_last_and_goes_the_same_way(name):
     expected = fit(plain, build(name, plain.parameters()), range(6))
     assert fit(last, build(name, last.parameters()), range(6)) == pytest.approx(expected, rel=1e-6)
     assert last[0].weight.is_contiguous(memory_format=torch.channels_last)
-
-
-@pytest.mark.parametrize("name", [name for name in NAMES if name != "pal-counted-twice"])
-def test_norm_statistics_count_a_batch_once(name):
-    model = network()
-    method = build(name, model.parameters())
-    fit(model, method, range(3))
-    twin = copy.deepcopy(model)
-    twin(batch(3)[0])
-    fit(model, method, range(3, 4))
-    assert model[1].num_batches_tracked == 4
-    torch.testing.assert_close(model[1].running_mean, twin[1].running_mean)
-    torch.testing.assert_close(model[1].running_var, twin[1].running_var)
-
-
-@pytest.mark.parametrize("name", [name for name in FORWARD if name != "pal-new-masks"])
-def test_dropout_masks_are_equal_within_a_step_and_new_in_the_next(name):
-    layers = nn.Sequential(nn.Linear(4, 50), nn.Dropout(0.5)).double()
-    masks: list[torch.Tensor] = []
-    layers[1].register_forward_hook(lambda _, __, output: masks.append(output == 0))
-    method = build(name, layers.parameters())
-    steps = []
-    for _ in range(3):
-        masks.clear()
-        method.step(lambda: (layers(torch.ones(1, 4, dtype=torch.float64)) - 1).square().sum())
-        steps.append(masks[0])
-        assert all(torch.equal(mask, masks[0]) for mask in masks)
-        assert len(masks) > 1 or name in (*ONE_LOOK, "labpal")
-    assert not torch.equal(steps[0], steps[1])
 
 
 @pytest.mark.parametrize("name", FORWARD)

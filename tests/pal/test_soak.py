@@ -291,9 +291,8 @@ def check_m(problem: Problem, judged: Judge, m: list[Tensor], eps: float) -> Non
     l2 = torch.zeros_like(judged.decay) if judged.decoupled else judged.decay
     g = judged.sign * judged.g + l2 * judged.theta
     right = judged.settings["beta"] * judged.m + g if g.isfinite().all() else judged.m
-    room = (
-        4 * eps * (right.abs() + judged.m.abs() + g.abs().nan_to_num(0.0)) + torch.finfo(problem.dtype).tiny
-    )
+    terms = right.abs() + judged.m.abs() + judged.g.abs().nan_to_num(0.0) + (l2 * judged.theta).abs()
+    room = 4 * eps * terms + torch.finfo(problem.dtype).tiny
     seen = flat([now[n] for n in judged.present])
     demand(bool(((seen - right).abs() <= room).all()), "m is not beta m + g")
     absent = [n for n in range(len(m)) if n not in judged.present]

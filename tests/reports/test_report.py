@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
+from experiments.cli import main as cli
 from experiments.common.errors import UserError
 from experiments.common.paths import REPOSITORY
 from experiments.reports import execution, markdown, pages
@@ -22,17 +23,9 @@ VERDICT = {
     "claim": "Losses are <convex>.",
     "source": "abstract",
     "test": "share of lines",
-    "threshold": 0.5,
-    "study": "lines",
-    "figure": "lines/",
-    "measured": 0.91,
-    "low": 0.8,
-    "high": 0.99,
-    "n": 12,
-    "explanation": "share",
-    "verdict": "supported",
-    "scope": "digits",
 }
+VERDICT |= {"threshold": 0.5, "study": "lines", "figure": "lines/", "explanation": "share", "scope": "digits"}
+VERDICT |= {"measured": 0.91, "low": 0.8, "high": 0.99, "n": 12, "verdict": "supported"}
 
 
 @pytest.fixture
@@ -170,3 +163,10 @@ def test_the_readme_counts_the_papers_claims_and_shows_the_main_ones():
 def test_the_main_claims_are_claims_of_the_paper():
     papers = {claim.id for claim in all_claims() if claim.study not in markdown.BEYOND}
     assert papers.issuperset(markdown.HEADLINES)
+
+
+def test_the_verdicts_are_shown_on_a_terminal_where_there_are_any(capsys):
+    assert cli.main(["claims", "--profile", "small", "--show"]) == 0
+    assert re.search(r"PAL's steps .* (supported|contradicted|undecided)", capsys.readouterr().out)
+    assert cli.main(["claims", "--profile", "paper", "--show"]) == 2
+    assert "`make reproduce PROFILE=paper` makes it" in capsys.readouterr().err

@@ -1,17 +1,15 @@
 """Tables, verdicts and figures of PAL with one thing changed at a time."""
 
-import json
-
 import numpy as np
 import pandas as pd
 import pytest
+from made import evidence, judged, trained
+from made import finished as finished_run
 
 from experiments import figures
-from experiments.results import tables
 from experiments.results.claims import ablation as claims
-from experiments.results.claims.verdict import Evidence, judge
+from experiments.results.claims.verdict import judge
 from experiments.results.tables.ablation import ablation
-from experiments.runs.finished import FinishedRun
 from experiments.runs.key import run_key
 from experiments.studies.ablation import Part, Settings, plan
 from experiments.training.config import resolve
@@ -51,19 +49,14 @@ def test_errors_of_the_published_code_differ_in_one_thing_from_their_reference()
 
 
 def finished(folder, result, optimizer="pal", seed=0, *, changes=None, **arrays):
-    """A finished run of five steps on disk."""
-    folder.mkdir()
+    """A finished run of five steps."""
     fields = {"problem": "digits-cnn", "optimizer": optimizer, "seed": seed, "steps": 5} | (changes or {})
-    config = resolve("ablation", **fields)
     names = ("final_train_loss", "final_val_loss", "final_val_accuracy", "test_accuracy")
     whole = dict(zip(names, result, strict=True)) | {"status": "completed" if result[0] else "diverged"}
     whole |= {"min_train_loss": result[0], "best_val_accuracy": result[2]}
     series = {"case": np.zeros(5), "step": np.arange(5.0), "learning_rate": np.arange(5.0)}
-    series["evaluations/evaluation_step"] = np.array([3.0, 5.0])
-    series |= {name.replace("__", "/"): np.array(values, dtype=float) for name, values in arrays.items()}
-    np.savez(folder / "trace.npz", **series)
-    (folder / "run.json").write_text(json.dumps({"result": whole}))
-    return FinishedRun(folder.name, config, folder)
+    series |= {"evaluations__evaluation_step": [3, 5]} | arrays
+    return finished_run(folder, resolve("ablation", **fields), whole, **series)
 
 
 def test_a_variant_is_compared_with_the_reference_of_its_seed(tmp_path):
@@ -75,11 +68,8 @@ def test_a_variant_is_compared_with_the_reference_of_its_seed(tmp_path):
     ]
     made = ablation(runs)
     rows = made["runs"].set_index(["variant", "seed"])
-    assert rows.loc[("pal-safeguard", 0), ["refused_share", "parabola_share", "median_step"]].tolist() == [
-        0.4,
-        0.4,
-        2,
-    ]
+    shares = rows.loc[("pal-safeguard", 0), ["refused_share", "parabola_share", "median_step"]]
+    assert shares.tolist() == [0.4, 0.4, 2]
     differences = made["differences"].set_index(["quantity", "seed"])["difference"]
     assert differences["val_accuracy"].tolist() == pytest.approx([-0.1, -0.8])
     assert differences["log10_train_loss"].tolist() == pytest.approx([1.0, np.nan], nan_ok=True)
@@ -113,24 +103,13 @@ def test_a_loss_without_l2_term_gets_it_added(tmp_path):
     assert ablation([run])["runs"]["final_train_loss"].tolist() == [pytest.approx(1.2)]
 
 
-def swept(accuracies, dtype="float32", shares=(1.0, 1.0, 1.0)):
+def swept(accuracies, dtype="float32", shares=(1.0, 1.0, 1.0), **columns):
     """Plain PAL with mu = 0.01, 0.1 and 1, three seeds; an accuracy of None has diverged."""
+    same = {"part": "mu", "variant": "pal", "dtype": dtype, "refused_share": 0.0} | columns
     return [
-        {
-            "part": "mu",
-            "problem": "p",
-            "variant": "pal",
-            "dtype": dtype,
-            "mu": mu,
-            "seed": seed,
-            "status": "diverged" if accuracy is None else "completed",
-            "final_train_loss": 0.1,
-            "final_val_accuracy": 0.1 if accuracy is None else accuracy,
-            "parabola_share": share,
-            "refused_share": 0.0,
-        }
+        row | same | {"mu": mu, "parabola_share": share}
         for mu, accuracy, share in zip((0.01, 0.1, 1.0), accuracies, shares, strict=True)
-        for seed in range(3)
+        for row in trained("pal", [accuracy and 0.1] * 3, accuracy and [accuracy] * 3)
     ]
 
 
@@ -142,19 +121,6 @@ def compared(differences, quantity="val_accuracy", variant="pal-safeguard"):
     ]
 
 
-def evidence(root, runs, differences=()):
-    folder = tables.folder("quick", "ablation", root)
-    folder.mkdir(parents=True)
-    tables.replace(pd.DataFrame(runs), folder / "runs.csv")
-    tables.replace(pd.DataFrame(differences or compared([])), folder / "differences.csv")
-    tables.replace(pd.DataFrame([{"problem": "p", "runs": len(runs)}]), folder / "provenance.csv")
-    return Evidence("quick", root)
-
-
-def judged(name, known):
-    return judge(next(claim for claim in claims.CLAIMS if claim.id == name), known)
-
-
 @pytest.mark.parametrize(
     ("accuracies", "measured", "verdict"),
     [
@@ -164,16 +130,16 @@ def judged(name, known):
     ],
 )
 def test_mu_is_judged_where_it_is_recommended(tmp_path, accuracies, measured, verdict):
-    row = judged("mu-robust", evidence(tmp_path, swept(accuracies)))
+    row = judged(claims, "mu-robust", evidence(tmp_path, "ablation", swept(accuracies)))
     assert (row["measured"], row["verdict"]) == (pytest.approx(measured), verdict)
 
 
 def test_number_types_are_compared_at_the_smallest_mu_and_at_the_recommended(tmp_path):
     runs = swept((0.9, 0.9, 0.9)) + swept((0.5, 0.91, 0.9), "bfloat16", (0.6, 0.2, 1.0))
-    known = evidence(tmp_path, runs)
-    assert judged("bfloat16-cases", known)["measured"] == pytest.approx(0.4)
-    assert judged("bfloat16-accuracy", known)["measured"] == pytest.approx(-0.005)
-    assert judged("bfloat16-accuracy", known)["verdict"] == "supported"
+    known = evidence(tmp_path, "ablation", runs)
+    assert judged(claims, "bfloat16-cases", known)["measured"] == pytest.approx(0.4)
+    assert judged(claims, "bfloat16-accuracy", known)["measured"] == pytest.approx(-0.005)
+    assert judged(claims, "bfloat16-accuracy", known)["verdict"] == "supported"
 
 
 @pytest.mark.parametrize(
@@ -186,23 +152,27 @@ def test_number_types_are_compared_at_the_smallest_mu_and_at_the_recommended(tmp
     ],
 )
 def test_no_difference_needs_the_whole_interval_within_the_margin(tmp_path, differences, low, high, verdict):
-    row = judged("safeguard", evidence(tmp_path, swept((0.9, 0.9, 0.9)), compared(differences)))
+    row = judged(
+        claims,
+        "safeguard",
+        evidence(tmp_path, "ablation", swept((0.9, 0.9, 0.9)), differences=compared(differences)),
+    )
     assert (row["low"], row["high"]) == pytest.approx((low, high), abs=1e-4, nan_ok=True)
     assert row["verdict"] == verdict
 
 
 def test_what_was_not_run_is_not_measured(tmp_path):
-    known = evidence(tmp_path, swept((0.9, 0.9, 0.9))[3:6], compared([0.0, 0.0]))
+    known = evidence(tmp_path, "ablation", swept((0.9, 0.9, 0.9))[3:6], differences=compared([0.0, 0.0]))
     verdicts = {claim.id: judge(claim, known)["verdict"] for claim in claims.CLAIMS}
     assert {name for name, verdict in verdicts.items() if verdict != "not measured"} == {"safeguard"}
 
 
 def test_new_masks_and_the_safeguard_are_judged_by_their_steps(tmp_path):
-    runs = [row | {"variant": "pal-safeguard", "refused_share": 0.01} for row in swept((0.9, 0.9, 0.9))]
+    runs = swept((0.9, 0.9, 0.9), variant="pal-safeguard", refused_share=0.01)
     rows = compared([-0.1, -0.15, -0.1], "parabola_share", "pal-new-masks")
-    known = evidence(tmp_path, runs, rows)
-    assert judged("new-masks-cases", known)["verdict"] == "supported"
-    assert judged("safeguard-idle", known)["measured"] == pytest.approx(0.99)
+    known = evidence(tmp_path, "ablation", runs, differences=rows)
+    assert judged(claims, "new-masks-cases", known)["verdict"] == "supported"
+    assert judged(claims, "safeguard-idle", known)["measured"] == pytest.approx(0.99)
 
 
 def test_figures_show_every_variant_and_what_diverged_and_name_every_axis():

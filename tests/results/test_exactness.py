@@ -1,36 +1,27 @@
 """Tables, verdicts and figures of step adaptation and of exact line searches."""
 
-import json
-
 import numpy as np
 import pandas as pd
 import pytest
+from made import evidence, judged, trained
+from made import finished as finished_run
 
 from experiments import figures
-from experiments.results import tables
 from experiments.results.claims import adaptation, exactness
-from experiments.results.claims.verdict import Evidence, judge
+from experiments.results.claims.verdict import judge
 from experiments.results.tables.adaptation import adaptation as adaptation_tables
 from experiments.results.tables.exactness import exactness as exactness_tables
-from experiments.runs.finished import FinishedRun
 from experiments.training.config import resolve
-
-CURVE = {"evaluation_step": [2, 4, 5], "train_loss": [1.0, 0.5, 0.3], "learning_rate": [0.1] * 3}
-RESULT = {"status": "completed", "final_train_loss": 0.3, "min_train_loss": 0.3, "final_val_accuracy": 0.9}
-RESULT |= {"best_val_accuracy": 0.9, "test_accuracy": 0.9}
 
 
 def finished(folder, config, **arrays):
-    """A finished run of five steps on disk."""
-    folder.mkdir()
-    trace = {f"evaluations/{name}": np.array(values, dtype=float) for name, values in CURVE.items()}
-    trace |= {"evaluations/val_accuracy": np.array([0.5, 0.8, 0.9])}
-    trace |= {"step": np.array([1.0, 3.0, 5.0, 7.0, 9.0]), "case": np.zeros(5)}
-    np.savez(
-        folder / "trace.npz", **trace | {name.replace("__", "/"): np.array(a) for name, a in arrays.items()}
-    )
-    (folder / "run.json").write_text(json.dumps({"result": RESULT}))
-    return FinishedRun(folder.name, config, folder)
+    """A finished run of five steps."""
+    curve = {"evaluation_step": [2, 4, 5], "train_loss": [1.0, 0.5, 0.3], "learning_rate": [0.1] * 3}
+    curve |= {"val_accuracy": [0.5, 0.8, 0.9]}
+    series = {f"evaluations__{name}": values for name, values in curve.items()}
+    series |= {"step": [1.0, 3.0, 5.0, 7.0, 9.0], "case": np.zeros(5)}
+    names = ("final_train_loss", "min_train_loss", "final_val_accuracy", "best_val_accuracy", "test_accuracy")
+    return finished_run(folder, config, dict.fromkeys(names, 0.5), **series | arrays)
 
 
 def test_steps_are_averaged_between_evaluations(tmp_path):
@@ -42,50 +33,15 @@ def test_steps_are_averaged_between_evaluations(tmp_path):
 
 def test_steps_are_compared_with_the_minimum_of_their_line(tmp_path):
     config = resolve("adaptation", problem="digits-mlp", optimizer="pal", settings={"mu": 0.1}, steps=5)
-    run = finished(
-        tmp_path / "a",
-        config,
-        lines__at=[0, 2, 4],
-        lines__step=[0.5, 3.0, 0.1],
-        lines__exact=[1.0, 2.0, 0.0],
-        lines__loss0=[2.0, 2.0, 2.0],
-        lines__loss_step=[1.25, 1.25, 2.0],
-        lines__loss_exact=[1.0, 1.0, 2.0],
-        lines__angle=[60.0, 120.0, 90.0],
-    )
+    lines = {"at": [0, 2, 4], "step": [0.5, 3.0, 0.1], "exact": [1.0, 2.0, 0.0], "angle": [60.0, 120.0, 90.0]}
+    lines |= {"loss0": [2.0] * 3, "loss_step": [1.25, 1.25, 2.0], "loss_exact": [1.0, 1.0, 2.0]}
+    run = finished(tmp_path / "a", config, **{f"lines__{name}": values for name, values in lines.items()})
     made = adaptation_tables([run])
     lines, runs = made["lines"], made["runs"]
     np.testing.assert_allclose(lines["ratio"], [0.5, 1.5, np.nan])
     np.testing.assert_allclose(lines["step_error"], [0.5, 0.5, np.nan])
-    np.testing.assert_allclose(
-        lines["improvement"], [0.75, 0.75, np.nan]
-    )  # a line that falls nowhere has no minimum
+    np.testing.assert_allclose(lines["improvement"], [0.75, 0.75, np.nan])  # it falls nowhere: no minimum
     assert runs[["median_ratio", "median_angle"]].to_numpy().tolist() == [[1.0, 90.0]]
-
-
-def trained(method, losses, accuracies):
-    """One run per seed; a loss of None has diverged."""
-    return [
-        {
-            "problem": "p",
-            "method": method,
-            "seed": seed,
-            "status": "diverged" if loss is None else "completed",
-            "final_train_loss": loss,
-            "final_val_accuracy": accuracy,
-        }
-        for seed, (loss, accuracy) in enumerate(zip(losses, accuracies, strict=True))
-    ]
-
-
-def evidence(root, study, rows):
-    folder = tables.folder("quick", study, root)
-    folder.mkdir(parents=True)
-    tables.replace(pd.DataFrame(rows), folder / "runs.csv")
-    curves = {"problem": "p", "train_loss": [2.0, np.inf, np.nan]}
-    tables.replace(pd.DataFrame(curves), folder / "curves.csv")
-    tables.replace(pd.DataFrame([{"problem": "p", "runs": len(rows)}]), folder / "provenance.csv")
-    return Evidence("quick", root)
 
 
 BETTER, WORSE = ([0.1, 0.1, 0.1], [0.9, 0.9, 0.9]), ([0.2, 0.2, 0.2], [0.8, 0.8, 0.8])
@@ -114,7 +70,7 @@ def test_exact_searches_are_compared_with_pal_along_the_same_kind_of_direction(t
     """PAL wins by 0.3 without and loses by 0.3 with direction adaptation: on average nothing."""
     rows = trained("pal", *BETTER) + trained("exact", *WORSE)
     rows += trained("pal-adapted", *WORSE) + trained("exact-adapted", *BETTER)
-    row = judge(exactness.CLAIMS[0], evidence(tmp_path, "exactness", rows))
+    row = judged(exactness, "exact-loss", evidence(tmp_path, "exactness", rows))
     assert row["measured"] == pytest.approx(0, abs=1e-12)
     assert row["verdict"] == "undecided"
     assert "pal 0.301, pal-adapted -0.301" in row["explanation"]
@@ -122,19 +78,17 @@ def test_exact_searches_are_compared_with_pal_along_the_same_kind_of_direction(t
 
 def test_a_single_training_decides_nothing(tmp_path):
     rows = trained("pal", [0.1], [0.9]) + trained("exact", [0.2], [0.8])
-    row = judge(exactness.CLAIMS[0], evidence(tmp_path, "exactness", rows))
+    row = judged(exactness, "exact-loss", evidence(tmp_path, "exactness", rows))
     assert (row["measured"], row["verdict"], row["n"]) == (pytest.approx(np.log10(2)), "undecided", 1)
 
 
 def swept(accuracies, angles=(80, 88, 95), errors=(0.2, 0.1, 0.3)):
-    rows = []
-    for seed in range(3):
-        columns = zip((1.0, 1.25, 1.67), accuracies, angles, errors, strict=True)
-        for alpha, accuracy, angle, error in columns:
-            loss = None if accuracy is None else 0.1
-            row = {"alpha": alpha, "median_angle": angle, "median_step_error": error, "seed": seed}
-            rows.append(trained("pal", [loss], [accuracy])[0] | row)
-    return rows
+    """Three seeds of each alpha; an accuracy of None has diverged."""
+    return [
+        row | {"alpha": alpha, "median_angle": angle, "median_step_error": error}
+        for alpha, accuracy, angle, error in zip((1.0, 1.25, 1.67), accuracies, angles, errors, strict=True)
+        for row in trained("pal", [accuracy and 0.1] * 3, accuracy and [accuracy] * 3)
+    ]
 
 
 @pytest.mark.parametrize(
@@ -147,13 +101,13 @@ def swept(accuracies, angles=(80, 88, 95), errors=(0.2, 0.1, 0.3)):
     ids=["alike", "apart", "diverged"],
 )
 def test_alpha_hardly_matters_if_accuracies_are_alike(tmp_path, accuracies, verdict):
-    row = judge(adaptation.CLAIMS[2], evidence(tmp_path, "adaptation", swept(accuracies)))
+    row = judged(adaptation, "alpha-robust", evidence(tmp_path, "adaptation", swept(accuracies)))
     assert row["verdict"] == verdict
 
 
 def test_a_single_alpha_says_nothing_of_robustness(tmp_path):
     rows = [row for row in swept((0.95, 0.96, 0.95)) if row["alpha"] == 1]
-    row = judge(adaptation.CLAIMS[2], evidence(tmp_path, "adaptation", rows))
+    row = judged(adaptation, "alpha-robust", evidence(tmp_path, "adaptation", rows))
     assert row["verdict"] == "not measured"
 
 
@@ -167,7 +121,10 @@ def test_the_next_alpha_above_1_is_compared(tmp_path):
 
 def test_without_accuracies_nothing_is_said_of_them(tmp_path):
     rows = [row | {"final_val_accuracy": None} for row in swept((0.9, 0.9, 0.9))]
-    assert judge(adaptation.CLAIMS[2], evidence(tmp_path, "adaptation", rows))["verdict"] == "not measured"
+    assert (
+        judged(adaptation, "alpha-robust", evidence(tmp_path, "adaptation", rows))["verdict"]
+        == "not measured"
+    )
 
 
 def test_figures_show_every_competitor_and_name_every_axis():

@@ -5,12 +5,12 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+from made import evidence, finished, judged
 
 from experiments import figures
-from experiments.results import tables
 from experiments.results.claims import batchsize, capacity
-from experiments.results.claims.verdict import Evidence, judge
-from experiments.results.tables import fingerprints
+from experiments.results.claims.verdict import judge
+from experiments.results.tables import fingerprints, intervals
 from experiments.results.tables.batchsize import STRATEGIES, summary
 from experiments.results.tables.batchsize import batchsize as batchsize_tables
 from experiments.results.tables.capacity import PARTS
@@ -21,34 +21,22 @@ from experiments.training.config import resolve
 SIZES = [8, 32, 128]
 
 
-def finished(folder, config, result=None, **arrays):
-    """A finished run on disk."""
-    folder.mkdir()
-    np.savez(
-        folder / "trace.npz", **{name.replace("__", "/"): np.array(values) for name, values in arrays.items()}
-    )
-    (folder / "run.json").write_text(json.dumps({"result": {"status": "completed"} | (result or {})}))
-    return FinishedRun(folder.name, config, folder)
-
-
 def measured(folder, improvement):
     """A run of four measured steps at three sizes; at the last one the loss was not finite."""
     config = resolve("batchsize", problem="digits-mlp", optimizer="sgd-plain", settings={"lr": 0.1}, steps=5)
     shape = (4, len(SIZES))
-    arrays = {"lines/at": np.arange(4), "lines/size": np.tile(SIZES, (4, 1)), "lines/norm": np.ones(shape)}
+    arrays = {"lines__at": np.arange(4), "lines__size": np.tile(SIZES, (4, 1)), "lines__norm": np.ones(shape)}
     for place, name in enumerate(STRATEGIES):
-        arrays[f"lines/{name}_step"] = np.full(shape, 1.0 + place)
-        arrays[f"lines/{name}_improvement"] = np.tile(improvement(name, np.array(SIZES)), (4, 1))
-    arrays["lines/pal_improvement"][3, 0] = np.nan
-    return finished(folder, config, **{name.replace("/", "__"): values for name, values in arrays.items()})
+        arrays[f"lines__{name}_step"] = np.full(shape, 1.0 + place)
+        arrays[f"lines__{name}_improvement"] = np.tile(improvement(name, np.array(SIZES)), (4, 1))
+    arrays["lines__pal_improvement"][3, 0] = np.nan
+    return finished(folder, config, {}, **arrays)
 
 
 def test_improvements_are_compared_with_the_optimum_of_the_same_size(tmp_path):
     run = measured(tmp_path / "a", lambda name, sizes: sizes / (1.0 if name == "optimum" else 4.0))
     made = batchsize_tables([run])
-    assert len(made["strategies"]) == 3 * len(SIZES) * len(
-        STRATEGIES
-    )  # the step without a finite loss is left out
+    assert len(made["strategies"]) == 3 * len(SIZES) * len(STRATEGIES)  # a loss of one step was not finite
     pal = made["summary"].set_index(["strategy", "size"]).loc["pal"]
     assert pal["improvement"].tolist() == [2.0, 8.0, 32.0]
     assert pal["share_of_optimum"].tolist() == [0.25] * 3
@@ -62,21 +50,11 @@ def lines(improvement, distance=lambda name, sizes: np.zeros(len(sizes))):
     """Ten alike measured steps."""
     rows = []
     for name in STRATEGIES:
-        for size, gain, away in zip(
-            SIZES, improvement(name, np.array(SIZES)), distance(name, np.array(SIZES)), strict=True
-        ):
+        columns = improvement(name, np.array(SIZES)), distance(name, np.array(SIZES))
+        for size, gain, away in zip(SIZES, *columns, strict=True):
             row = {"problem": "p", "seed": 0, "size": size, "strategy": name, "step": 0.1, "key": "k"}
             rows += [row | {"at": at, "improvement": gain, "distance": away} for at in range(10)]
     return pd.DataFrame(rows)
-
-
-def evidence(root, study, **made):
-    folder = tables.folder("quick", study, root)
-    folder.mkdir(parents=True)
-    for name, table in made.items():
-        tables.replace(table, folder / f"{name}.csv")
-    tables.replace(pd.DataFrame([{"problem": "p", "runs": 1}]), folder / "provenance.csv")
-    return Evidence("quick", root)
 
 
 def by_doublings(**slopes):
@@ -104,7 +82,7 @@ def test_growth_is_per_doubling_and_a_share_of_the_optimum(tmp_path, pal, sgd, m
 
 def test_minima_of_larger_batches_that_are_nearer_support_the_claim(tmp_path):
     table = lines(by_doublings(), lambda _, sizes: 0.5 * np.log2(sizes) - 4)
-    row = judge(batchsize.CLAIMS[2], evidence(tmp_path, "batchsize", strategies=table))
+    row = judged(batchsize, "batchsize-overshoot", evidence(tmp_path, "batchsize", strategies=table))
     assert (row["measured"], row["verdict"], row["n"]) == (pytest.approx(0.5), "supported", 30)
 
 
@@ -134,9 +112,8 @@ def test_first_steps_are_kept_of_runs_that_differ_in_more_than_their_seed(tmp_pa
         made = {"provenance": dict.fromkeys(fingerprints.ENVIRONMENT, "here")}
         (run.directory / "info.json").write_text(json.dumps(made))
     other = several[0].config.model_copy(update={"seed": 1})
-    table = fingerprints.table(
-        [FinishedRun("c", other, several[0].directory), *several], "experiments.results.tables.capacity"
-    )
+    several.insert(0, FinishedRun("c", other, several[0].directory))
+    table = fingerprints.table(several, "experiments.results.tables.capacity")
     kept = [json.loads(config) for config in table["config"]]
     assert [(config["train_size"], config["seed"]) for config in kept] == [(128, 0), (256, 0)]
 
@@ -168,7 +145,8 @@ def correlated(sign, count=8):
 
 
 @pytest.mark.parametrize(("sign", "verdict"), [(1, "supported"), (-1, "contradicted")])
-def test_verdicts_follow_the_rank_correlation(tmp_path, sign, verdict):
+def test_verdicts_follow_the_rank_correlation(tmp_path, sign, verdict, monkeypatch):
+    monkeypatch.setattr(intervals, "RESAMPLES", 500)
     known = evidence(tmp_path, "capacity", runs=correlated(sign))
     for claim in capacity.CLAIMS:
         row = judge(claim, known)
@@ -177,7 +155,7 @@ def test_verdicts_follow_the_rank_correlation(tmp_path, sign, verdict):
 
 def test_a_few_trainings_have_no_correlation(tmp_path):
     known = evidence(tmp_path, "capacity", runs=correlated(1, count=3))
-    assert judge(capacity.CLAIMS[0], known)["verdict"] == "not measured"
+    assert judged(capacity, "capacity-rate", known)["verdict"] == "not measured"
 
 
 def test_a_constant_is_correlated_with_nothing():

@@ -33,20 +33,9 @@ def processes(group):
 def study(root):
     environment = dict(os.environ, OMP_NUM_THREADS="1", PYTHONPATH=str(root))
     environment.pop("PAL_RUNS", None)
-    command = [
-        sys.executable,
-        "-m",
-        "experiments",
-        "study",
-        "benchmark",
-        "--profile",
-        "kills",
-        "--slots",
-        "2",
-    ]
-    return subprocess.Popen(
-        command, cwd=root, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
-    )
+    words = [*("study", "benchmark"), *("--profile", "kills"), *("--slots", "2")]
+    command, quiet = [sys.executable, "-m", "experiments", *words], subprocess.DEVNULL
+    return subprocess.Popen(command, cwd=root, env=environment, stdout=quiet, stderr=subprocess.PIPE)
 
 
 def result(root):

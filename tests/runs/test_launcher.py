@@ -10,6 +10,7 @@ import threading
 import pytest
 from small_runs import alive, children, record_folder, short, until
 
+from experiments import planning
 from experiments.common.errors import UserError
 from experiments.common.paths import REPOSITORY
 from experiments.runs import launcher, run_directory
@@ -107,40 +108,43 @@ def test_an_error_of_the_slot_itself_is_the_failure_of_one_run(monkeypatch):
     assert boards[-1].finished == [good]
 
 
-def test_a_killed_launcher_takes_its_worker_along_and_the_next_call_completes(tmp_path, monkeypatch):
-    configs = [short(seed=seed, steps=150) for seed in range(2)]
-    words = [config.model_dump_json() for config in configs]
-    process = subprocess.Popen([sys.executable, "-c", LAUNCH, *words], cwd=REPOSITORY)
-    until(lambda: worked_on(configs[0]))
+def test_a_killed_launcher_takes_its_worker_along_and_its_run_can_be_completed():
+    config = short(steps=150)
+    process = subprocess.Popen([sys.executable, "-c", LAUNCH, config.model_dump_json()], cwd=REPOSITORY)
+    until(lambda: worked_on(config))
     (worker,) = children(process.pid)
     process.kill()
     process.wait()
     until(lambda: not alive(worker), seconds=5)
-    assert not find_finished(configs)
-    assert not launcher.launch(configs, slots=1)
-    traces = [(run.directory / "trace.npz").read_bytes() for run in find_finished(configs)]
-    monkeypatch.setenv("PAL_RUNS", str(tmp_path / "others"))
-    assert traces == [(run_directory.execute(config, train) / "trace.npz").read_bytes() for config in configs]
+    assert not find_finished([config])
+    run_directory.execute(config, train)
+    assert find_finished([config])
 
 
-def test_at_the_time_limit_runs_save_a_checkpoint_and_the_next_call_continues_there(tmp_path, monkeypatch):
-    configs = begun, later = short(steps=400), short(seed=1, steps=400)
-    assert launcher.launch(configs, slots=1, stop=lambda: worked_on(begun)) == []
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_command_that_is_asked_to_end_ends_with_its_workers_at_once(number):
+    (config, *_) = planning.select(planning.plan("quick", "benchmark").runs, "digits-cnn,pal")
+    words = ["study", "benchmark", "--only", "digits-cnn,pal", "--slots", "1"]
+    process = subprocess.Popen([sys.executable, "-m", "experiments", *words], cwd=REPOSITORY)
+    until(lambda: worked_on(config))
+    (worker,) = children(process.pid)
+    process.send_signal(number)
+    assert process.wait(timeout=20) == 130
+    assert not alive(worker)
+
+
+def test_at_the_time_limit_runs_save_a_checkpoint_and_the_next_call_continues_there():
+    configs = begun, later = short(steps=100_000), short(seed=1, steps=100_000)
+    done, heard = [], []
+    show, stop = lambda board: done.append(board.done), lambda: done[-1] > 0
+    assert launcher.launch(configs, slots=1, show=show, stop=stop) == []
+    assert 0 < max(done) < 1  # how far a run is shows before it ends
     assert not find_finished(configs)
     assert not run_directory.log(begun).exists()
     assert not worked_on(later)
-    steps = []
-    run_directory.execute(begun, train, on_progress=lambda step, _: steps.append(step))
-    assert steps[0] > 0
-    continued = (find_finished([begun])[0].directory / "trace.npz").read_bytes()
-    monkeypatch.setenv("PAL_RUNS", str(tmp_path / "others"))
-    assert continued == (run_directory.execute(begun, train) / "trace.npz").read_bytes()
-
-
-def test_how_far_a_run_is_shows_before_it_ends():
-    config, done = short(steps=100_000), []
-    launcher.launch([config], slots=1, show=lambda board: done.append(board.done), stop=lambda: done[-1] > 0)
-    assert 0 < max(done) < 1
+    with pytest.raises(run_directory.Stopped):
+        run_directory.execute(begun, train, on_progress=lambda step, _: heard.append(step), stop=lambda: True)
+    assert heard[0] > 0
 
 
 def test_a_worker_ends_with_its_launcher_even_while_it_starts():

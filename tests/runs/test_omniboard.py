@@ -61,13 +61,13 @@ def test_an_omniboard_that_always_ends_at_once_is_given_up(program, monkeypatch,
     assert len((tmp_path / "starts").read_text()) == omniboard.ENDS
 
 
-def test_an_omniboard_that_ends_now_and_then_is_started_again(monkeypatch, capfd):
+def test_an_omniboard_that_ends_now_and_then_is_started_again(monkeypatch, caplog):
     ends = iter([*["Error: no such file"] * 3 * omniboard.ENDS, None])
     monkeypatch.setattr(omniboard, "_once", lambda *_: next(ends))
     monkeypatch.setattr(omniboard, "QUICK_SECONDS", 0.0)
     omniboard._serve(SECRET, 1, [])
     again = "Omniboard ended (Error: no such file); it is started again"
-    assert capfd.readouterr().err.count(again) == 3 * omniboard.ENDS
+    assert caplog.text.count(again) == 3 * omniboard.ENDS
 
 
 def test_omniboard_is_installed_once_for_each_state_of_its_lock(program, tmp_path):

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from small_runs import short
+from doubles import after, loss_of, trainer_in_double
 from torch.nn import functional
 
 from experiments.common.errors import UserError
@@ -13,57 +13,35 @@ from experiments.results.tables.fullbatch import PUBLISHED, judged
 from experiments.studies import fullbatch
 from experiments.studies.fullbatch import Measure, Settings, measured_line, on_grid, plan
 from experiments.training.full_batch import MeanLoss
-from experiments.training.trainer import Trainer
 from pal.line import Line
 
+DISTANCE = np.linspace(-1, 1, 41)
 MEASURE = Measure(every=10, reach=0.4, spacing=0.1, mu=0.1)
 
 
-def trainer_in_double(l2=0.0):
-    trainer = Trainer(short(problem="digits-mlp", optimizer="sgd-plain", settings={"lr": 0.1}, l2=l2))
-    trainer.draw()
-    trainer.model.double()
-    x, y = trainer._batch
-    trainer._batch = x.double(), y
-    epoch = [trainer.loader.batch(number) for number in range(trainer.loader.steps_per_epoch)]
-    return trainer, [(x.double(), y) for x, y in epoch]
-
-
 def test_the_full_batch_loss_is_that_of_every_example_with_the_l2_term():
-    trainer, epoch = trainer_in_double(l2=1e-3)
-    found = measured_line(trainer, epoch, MEASURE)
-    model, params = trainer.model, list(trainer.model.parameters())
-    examples, targets = torch.cat([x for x, _ in epoch]), torch.cat([y for _, y in epoch])
-    assert len(targets) == 256
-
-    def loss():
-        squares = sum(param.square().sum() for param in params)
-        return functional.cross_entropy(model(examples), targets) + 1e-3 / 2 * squares
-
+    trainer = trainer_in_double()
+    epoch, params = trainer.first_epoch, list(trainer.model.parameters())
+    assert sum(len(y) for _, y in epoch) == 256
+    found = measured_line(trainer, MEASURE)
     gradient = torch.autograd.grad(trainer.loss_fn(), params)
     norm = math.sqrt(sum(float(g.square().sum()) for g in gradient))
-    slope = (
-        -sum(float((a * b).sum()) for a, b in zip(torch.autograd.grad(loss(), params), gradient, strict=True))
-        / norm
-    )
+    full = torch.autograd.grad(loss_of(trainer, epoch), params)
+    slope = -sum(float((a * b).sum()) for a, b in zip(full, gradient, strict=True)) / norm
     assert found["norm"] == pytest.approx(norm, rel=1e-9)
-    assert found["full_loss0"] == pytest.approx(loss().item(), rel=1e-9)
+    assert found["full_loss0"] == pytest.approx(loss_of(trainer, epoch).item(), rel=1e-9)
     assert found["full_slope"] == pytest.approx(slope, rel=1e-6)
     assert found["batch_slope"] == pytest.approx(-norm, rel=1e-9)
     with torch.no_grad():
         for param, g in zip(params, gradient, strict=True):
             param.sub_(0.3 * g / norm)
     place = int(np.argmin(np.abs(np.asarray(found["distance"]) - 0.3)))
-    assert found["full"][place] == pytest.approx(loss().item(), rel=1e-6)
+    assert found["full"][place] == pytest.approx(loss_of(trainer, epoch).item(), rel=1e-6)
 
 
 def test_the_direction_of_momentum_is_that_of_the_coming_update():
-    config = short(problem="digits-mlp", optimizer="sgd-plain", settings={"lr": 0.1, "momentum": 0.9}, l2=0.0)
-    trainer = Trainer(config)
-    for _ in range(3):
-        trainer.draw()
-        trainer.advance()
-    trainer.draw()
+    fields = {"problem": "digits-mlp", "optimizer": "sgd-plain", "settings": {"lr": 0.1, "momentum": 0.9}}
+    trainer = after(3, l2=0.0, **fields)
     params = list(trainer.model.parameters())
     gradients = list(torch.autograd.grad(trainer.loss_fn(), params))
     direction = fullbatch.update(trainer, params, gradients)
@@ -86,9 +64,8 @@ def test_the_interval_grows_until_the_minimum_is_inside_or_five_times(minimum, r
 
 def test_strategies_on_parabolas_have_known_answers():
     """Batch loss (s - 0.5)^2, full-batch loss (s - 0.2)^2 + 1, direction of length 2."""
-    distance = np.linspace(-1, 1, 41)
-    batch, full = (distance - 0.5) ** 2, (distance - 0.2) ** 2 + 1
-    line = {"distance": distance, "batch": batch, "full": full, "norm": 2.0}
+    batch, full = (DISTANCE - 0.5) ** 2, (DISTANCE - 0.2) ** 2 + 1
+    line = {"distance": DISTANCE, "batch": batch, "full": full, "norm": 2.0}
     line |= {"batch_loss0": 0.25, "batch_loss_mu": 0.16, "batch_slope": -1.0}
     line |= {"full_loss0": 1.04, "full_loss_mu": 1.01, "full_slope": -0.4}
     rows = {row["strategy"]: row for row in judged(line, mu=0.1)}
@@ -102,14 +79,10 @@ def test_strategies_on_parabolas_have_known_answers():
 
 
 def test_a_step_out_of_the_interval_is_cut_and_marked():
-    distance = np.linspace(-1, 1, 41)
-    curve = (distance - 0.5) ** 2
-    line = {"distance": distance, "batch": curve, "full": curve, "norm": 100.0}
-    line |= {
-        f"{name}_{key}": value
-        for name in ("batch", "full")
-        for key, value in (("loss0", 0.25), ("loss_mu", 0.16), ("slope", -1.0))
-    }
+    curve = (DISTANCE - 0.5) ** 2
+    line = {"distance": DISTANCE, "batch": curve, "full": curve, "norm": 100.0}
+    for name in ("batch", "full"):
+        line |= {f"{name}_loss0": 0.25, f"{name}_loss_mu": 0.16, f"{name}_slope": -1.0}
     rows = {row["strategy"]: row for row in judged(line, mu=0.1)}
     assert (rows["sgd-0.05"]["step"], rows["sgd-0.05"]["inside"]) == (1.0, 0)
 
@@ -123,8 +96,6 @@ def test_every_evaluation_of_the_full_batch_sees_the_same_dropout_masks():
 
 
 def test_an_epoch_without_a_whole_number_of_batches_is_one_sentence():
-    settings = Settings(
-        problems=["digits-mlp"], train_size=200, seeds=[0], momenta=[0.0], lr=0.1, measure=MEASURE
-    )
+    fields = {"problems": ["digits-mlp"], "train_size": 200, "seeds": [0], "momenta": [0.0], "lr": 0.1}
     with pytest.raises(UserError, match=r"200 training examples.*multiple of the batch size, 128"):
-        plan(settings)
+        plan(Settings(measure=MEASURE, **fields))

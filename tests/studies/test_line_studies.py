@@ -5,14 +5,15 @@ import math
 import numpy as np
 import pytest
 import torch
+from doubles import after, everything, trainer_in_double
 from small_runs import Interrupted, Memory, same_arrays, short
 from torch import nn
 
 from experiments.studies.base import get_study
-from experiments.training import loop
 from experiments.training.batch_line import batch_line
 from experiments.training.loop import train
 from experiments.training.trainer import Trainer
+from pal.search import search
 
 FIELDS = {
     "fullbatch": {
@@ -40,28 +41,14 @@ def executed(config, record=None):
     return get_study(config.study).run(config, record), record
 
 
-def everything(trainer):
-    model = trainer.model
-    tensors = [*model.parameters(), *model.buffers()]
-    tensors += [param.grad for param in model.parameters() if param.grad is not None]
-    for state in trainer.optimizer.optimizer.state.values():
-        tensors += [value for value in state.values() if isinstance(value, torch.Tensor)]
-    return [tensor.detach().clone() for tensor in tensors] + [torch.get_rng_state()]
-
-
 @pytest.mark.parametrize("optimizer", ["pal", "sgd"])
 def test_measuring_a_line_changes_no_bit(optimizer):
-    trainer = Trainer(short(optimizer=optimizer))
-    for _ in range(3):
-        trainer.draw()
-        trainer.advance()
+    trainer = after(3, optimizer=optimizer)
     before = everything(trainer)
     with batch_line(trainer) as line:
         line.losses([0.1, -0.2, 3.0])
         line.angle(0.1)
-    after = everything(trainer)
-    assert len(before) == len(after)
-    assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(before, everything(trainer), strict=True))
 
 
 @pytest.mark.parametrize("study", FIELDS)
@@ -77,58 +64,32 @@ def test_a_measured_training_goes_the_way_of_one_that_is_left_alone(study):
     assert same_arrays(kept, alone.arrays)
 
 
+@pytest.mark.parametrize(("name", "step"), [("advance", 13), ("test_score", 24)])
 @pytest.mark.parametrize("study", FIELDS)
-def test_an_interrupted_study_continues_with_the_same_lines(study, monkeypatch):
+def test_a_study_interrupted_in_the_middle_or_after_its_last_step_has_the_same_lines(
+    study, name, step, monkeypatch
+):
     config = study_run(study)
     result, whole = executed(config)
-    advance = Trainer.advance
+    act = getattr(Trainer, name)
 
     def interrupted(trainer):
-        if trainer.step == 13:
+        if trainer.step == step:
             raise Interrupted
-        advance(trainer)
+        return act(trainer)
 
     first = Memory(checkpoint_seconds=0.0)
-    with monkeypatch.context() as patch:
-        patch.setattr(loop.Trainer, "advance", interrupted)
-        with pytest.raises(Interrupted):
-            executed(config, first)
+    with monkeypatch.context() as patch, pytest.raises(Interrupted):
+        patch.setattr(Trainer, name, interrupted)
+        executed(config, first)
+    assert first.checkpoint["step"] == step
     again, second = executed(config, Memory(first.checkpoint))
     assert again == result
     assert same_arrays(second.arrays, whole.arrays)
-
-
-@pytest.mark.parametrize("study", ["adaptation", "batchsize", "capacity", "lines"])
-def test_a_study_interrupted_after_its_last_step_keeps_its_lines(study, monkeypatch):
-    config = study_run(study)
-    result, whole = executed(config)
-
-    def interrupted(_trainer):
-        raise Interrupted
-
-    first = Memory(checkpoint_seconds=0.0)
-    with monkeypatch.context() as patch:
-        patch.setattr(loop.Trainer, "test_score", interrupted)
-        with pytest.raises(Interrupted):
-            executed(config, first)
-    assert first.checkpoint["step"] == config.steps
-    again, second = executed(config, Memory(first.checkpoint))
-    assert again == result
-    assert same_arrays(second.arrays, whole.arrays)
-
-
-def double_trainer(l2=0.0):
-    """A trainer in float64, whose line can be compared with autograd."""
-    trainer = Trainer(short(problem="digits-mlp", l2=l2))
-    trainer.draw()
-    trainer.model.double()
-    x, y = trainer._batch
-    trainer._batch = x.double(), y
-    return trainer
 
 
 def test_slope_and_curvature_are_those_of_autograd_in_float64():
-    trainer = double_trainer()
+    trainer = trainer_in_double(l2=0.0)
     for name, module in trainer.model.named_children():
         if isinstance(module, nn.ReLU):
             setattr(trainer.model, name, nn.Tanh())  # differences across the kinks of ReLU are no derivatives
@@ -137,9 +98,8 @@ def test_slope_and_curvature_are_those_of_autograd_in_float64():
     norm = math.sqrt(sum(float(g.detach().square().sum()) for g in gradient))
     product = sum((g * g.detach()).sum() for g in gradient)
     hessian_vector = torch.autograd.grad(product, params)
-    curvature = (
-        sum(float((h * g.detach()).sum()) for h, g in zip(hessian_vector, gradient, strict=True)) / norm**2
-    )
+    products = [(h * g.detach()).sum() for h, g in zip(hessian_vector, gradient, strict=True)]
+    curvature = float(sum(products)) / norm**2
     h = 1e-4
     with batch_line(trainer) as line:
         behind, here, ahead = line.losses([-h, 0.0, h])
@@ -150,16 +110,13 @@ def test_slope_and_curvature_are_those_of_autograd_in_float64():
 
 
 def test_the_slope_in_float32_agrees_with_float64():
-    trainer, double = Trainer(short(problem="digits-mlp", l2=1e-3)), double_trainer(1e-3)
-    trainer.draw()
-    with batch_line(trainer) as line, batch_line(double) as exact:
+    single = after(0, problem="digits-mlp", l2=1e-3)
+    with batch_line(single) as line, batch_line(trainer_in_double()) as exact:
         assert math.isclose(line.slope, exact.slope, rel_tol=1e-6)
 
 
 def test_the_angle_is_0_at_the_start_and_90_degrees_at_the_minimum():
-    from pal.search import search
-
-    with batch_line(double_trainer()) as line:
+    with batch_line(trainer_in_double(l2=0.0)) as line:
         found = search(lambda distance: line.losses([distance])[0], line.loss0, line.slope)
         assert line.angle(0.0) == pytest.approx(0, abs=1e-3)
         assert line.angle(found.distance) == pytest.approx(90, abs=0.1)

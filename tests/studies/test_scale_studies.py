@@ -2,39 +2,21 @@
 
 import pytest
 import torch
+from doubles import after, everything, loss_of, trainer_in_double
 from small_runs import Memory, short
-from test_line_studies import everything
-from torch.nn import functional
 
 from experiments.common.errors import UserError
 from experiments.studies import batchsize, capacity
 from experiments.studies.base import get_study
-from experiments.training.full_batch import first_epoch, mean_loss, minimum
-from experiments.training.trainer import Trainer
+from experiments.training.full_batch import mean_loss, minimum
 
 SETTINGS = {"problems": ["digits-mlp"], "seeds": [0], "train_size": 256, "lr": 0.1}
 MEASURE = {"every": 10, "sizes": [8, 64], "mu": 0.1}
 
 
-def trainer_in_double(**changes):
-    """A trainer and its first epoch in float64, to be compared with autograd."""
-    fields = {"problem": "digits-mlp", "optimizer": "sgd-plain", "settings": {"lr": 0.1}, "l2": 1e-3}
-    trainer = Trainer(short(**fields | changes))
-    trainer.draw()
-    trainer.model.double()
-    x, y = trainer._batch
-    trainer._batch = x.double(), y
-    return trainer, [(x.double(), y) for x, y in first_epoch(trainer)]
-
-
-def loss_of(trainer, batches):
-    x, y = (torch.cat(parts) for parts in zip(*batches, strict=True))
-    squares = sum(param.square().sum() for param in trainer.model.parameters())
-    return functional.cross_entropy(trainer.model(x), y) + trainer.config.l2 / 2 * squares
-
-
 def test_loss_gradient_and_slope_are_those_of_all_examples_at_once():
-    trainer, epoch = trainer_in_double()
+    trainer = trainer_in_double()
+    epoch = trainer.first_epoch
     full, params = mean_loss(trainer, epoch), list(trainer.model.parameters())
     loss = loss_of(trainer, epoch)
     gradient = torch.autograd.grad(loss, params)
@@ -54,10 +36,11 @@ def test_a_minimum_may_lie_on_either_side(at, loss0, slope):
 
 
 def test_steps_and_improvements_are_those_of_weights_that_were_moved_there():
-    trainer, epoch = trainer_in_double()
+    trainer = trainer_in_double()
+    epoch = trainer.first_epoch
     x, y = batchsize.loader(trainer, 16).batch(3)
     batch = [(x.double(), y)]
-    found = batchsize.measured_lines(trainer, epoch, batch, mu=0.1)
+    found = batchsize.measured_lines(trainer, batch, mu=0.1)
     params = list(trainer.model.parameters())
     gradient = torch.autograd.grad(loss_of(trainer, batch), params)
     norm = torch.cat([g.ravel() for g in gradient]).norm().item()
@@ -82,7 +65,7 @@ def test_steps_and_improvements_are_those_of_weights_that_were_moved_there():
 
 
 def test_batches_of_a_size_are_the_same_again_and_not_those_of_the_training():
-    trainer = Trainer(short(optimizer="sgd-plain", settings={"lr": 0.1}))
+    trainer = after(0, optimizer="sgd-plain", settings={"lr": 0.1})
     first, again = (batchsize.loader(trainer, 128).batch(5) for _ in range(2))
     assert torch.equal(first[0], again[0])
     assert len(first[1]) == 128
@@ -91,17 +74,13 @@ def test_batches_of_a_size_are_the_same_again_and_not_those_of_the_training():
 
 @pytest.mark.parametrize("study", ["batchsize", "capacity"])
 def test_measuring_changes_no_bit(study):
-    trainer = Trainer(short(optimizer="pal", settings={"mu": 0.1}))
-    for _ in range(3):
-        trainer.draw()
-        trainer.advance()
-    trainer.draw()
-    before, epoch = everything(trainer), first_epoch(trainer)
+    trainer = after(3, optimizer="pal", settings={"mu": 0.1})
+    before = everything(trainer)
     if study == "batchsize":
         batches = [batchsize.loader(trainer, size).batch(3) for size in (8, 100)]
-        batchsize.measured_lines(trainer, epoch, batches, mu=0.1)
+        batchsize.measured_lines(trainer, batches, mu=0.1)
     else:
-        capacity.searched_line(trainer, epoch)
+        capacity.searched_line(trainer)
     assert all(torch.equal(a, b) for a, b in zip(before, everything(trainer), strict=True))
 
 
@@ -131,15 +110,9 @@ def test_sizes_that_do_not_fit_are_one_sentence(changes, words):
 
 
 def test_every_network_is_trained_on_every_number_of_images():
-    settings = capacity.Settings.model_validate(
-        {
-            "problems": ["digits-hidden-2", "digits-hidden-8"],
-            "batch_size": 32,
-            "train_sizes": [64, 128],
-            "seeds": [0, 1],
-            "measure": {"last": 10, "every": 5},
-        }
-    )
+    fields = {"problems": ["digits-hidden-2", "digits-hidden-8"], "train_sizes": [64, 128], "seeds": [0, 1]}
+    fields |= {"batch_size": 32, "measure": {"last": 10, "every": 5}}
+    settings = capacity.Settings.model_validate(fields)
     configs = capacity.plan(settings)
     assert len({(config.problem, config.train_size, config.seed) for config in configs}) == 8
     assert all(config.settings["beta"] == 0 and config.batch_size == 32 for config in configs)

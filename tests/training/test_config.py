@@ -91,12 +91,9 @@ class Outer(Strict):
     ("values", "words"),
     [
         ({"inner": {}}, ["missing", "inner.height"]),
-        ({"inner": {"hight": 1}}, ["'inner.hight'", "'height'"]),
-        ({"inner": {"height": 1, "hight": 1}}, ["'inner.hight'", "'height'"]),
-        (
-            {"inner": {"height": 1}, "many": {"a": {"height": 1, "heigth": 2}}},
-            ["'many.a.heigth'", "'height'"],
-        ),
+        ({"inner": {"hight": 1}}, ["inner: ", "'hight'", "'height'"]),
+        ({"inner": {"height": 1, "hight": 1}}, ["inner: ", "'hight'", "'height'"]),
+        ({"inner": {"height": 1}, "many": {"a": {"heigth": 2}}}, ["many.a: ", "'heigth'", "'height'"]),
         (None, ["None", "inner, many"]),
         ([1], ["[1]", "inner, many"]),
     ],

@@ -30,10 +30,7 @@ EAGER = [name for name in OPTIMIZERS if name not in CAPTURED]
 SETTINGS = {"pal": {"beta": 0.4, "alpha": 1.2}, "sgd": {"lr": 0.05}}
 
 
-GPU = [
-    pytest.mark.gpu,
-    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"),
-]
+GPU = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")]
 os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # as the launcher does
 
 
@@ -131,8 +128,7 @@ def test_another_learning_rate_asks_for_another_graph(device, graphs, run):
     assert same_arrays(record.arrays, run(config).arrays)
 
 
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-@pytest.mark.parametrize("name", ["pal", "adam"])
+@pytest.mark.parametrize(("name", "dtype"), [("pal", "bfloat16"), ("adam", "float32")])
 def test_a_run_in_five_pieces_has_the_bits_of_the_uncut_one(name, dtype, device, graphs, run):
     config = short(device=device, optimizer=name, dtype=dtype)
     cuts, checkpoint = [2, 9, 13, 18], None
@@ -258,8 +254,7 @@ class Elsewhere(EmulatedGraph):
 
 @pytest.mark.parametrize("device", ["cpu"], indirect=True)
 @pytest.mark.parametrize("kind", [Absent, Repeating, Elsewhere])
-@pytest.mark.parametrize("deterministic", [True, False])
-@pytest.mark.parametrize("name", ["pal", "adam"])
+@pytest.mark.parametrize(("name", "deterministic"), [("pal", True), ("adam", False)])
 def test_a_graph_that_does_something_else_is_noticed(name, deterministic, kind, device, run, capsys):
     config = short(device=device, optimizer=name, deterministic=deterministic)
     graphs = EmulatedGraphs(kind)

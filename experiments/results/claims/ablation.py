@@ -100,7 +100,7 @@ def _variant(name: str, claim: str, source: str, variant: str) -> Claim:
         "Minus the absolute mean difference of final validation accuracy, variant minus reference with the same "
         f"weights, paired by problem and seed; a training that diverged counts as 0. {WITHIN}"
     )
-    return Claim(name, claim, source, test, -MARGIN, _unchanged(variant), "ablation", "ablation/")
+    return Claim(name, claim, source, test, -MARGIN, _unchanged(variant), "ablation")
 
 
 CLAIMS = [
@@ -113,7 +113,6 @@ CLAIMS = [
         -MARGIN,
         _robust,
         "ablation",
-        "ablation/",
     ),
     Claim(
         "bfloat16-cases",
@@ -124,7 +123,6 @@ CLAIMS = [
         0.0,
         _lost_to_bfloat16,
         "ablation",
-        "ablation/",
     ),
     Claim(
         "bfloat16-accuracy",
@@ -135,7 +133,6 @@ CLAIMS = [
         -MARGIN,
         _bfloat16_accuracy,
         "ablation",
-        "ablation/",
     ),
     _variant(
         "statistics-twice",
@@ -158,7 +155,6 @@ CLAIMS = [
         0.0,
         _lost_to_new_masks,
         "ablation",
-        "ablation/",
     ),
     _variant(
         "l2-beside",
@@ -181,7 +177,6 @@ CLAIMS = [
         0.95,
         _kept,
         "ablation",
-        "ablation/",
     ),
     _variant(
         "unshuffled",

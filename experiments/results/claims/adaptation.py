@@ -38,7 +38,6 @@ CLAIMS = [
         0.0,
         _short,
         "adaptation",
-        "adaptation/",
     ),
     Claim(
         "alpha-exact",
@@ -49,7 +48,6 @@ CLAIMS = [
         0.0,
         _closer,
         "adaptation",
-        "adaptation/",
     ),
     Claim(
         "alpha-robust",
@@ -60,6 +58,5 @@ CLAIMS = [
         -0.02,
         _robust,
         "adaptation",
-        "adaptation/",
     ),
 ]

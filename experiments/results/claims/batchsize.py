@@ -1,10 +1,11 @@
 """Claims about batch sizes."""
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
-from experiments.results.claims.verdict import Claim, Evidence, Measure, Measured
+from experiments.results.claims.verdict import Claim, Evidence, Measure, Measured, resampled_mean
 from experiments.results.tables.batchsize import STRATEGIES, means, resampled, sizes_of
 
 Statistic = Callable[[np.ndarray, list[int]], np.ndarray]
@@ -19,15 +20,12 @@ def _of_means(measure: str, statistic: Statistic, explanation: str) -> Measure:
         groups = dict(iter(lines.groupby("problem")))
         if not groups:
             return None
-        values = {name: statistic(means(group, measure), sizes_of(group)) for name, group in groups.items()}
-        random = np.random.default_rng(
-            0
-        )  # one generator for all, so that problems are resampled independently
+        values: dict[Any, Any] = {
+            name: statistic(means(group, measure), sizes_of(group)) for name, group in groups.items()
+        }
+        random = np.random.default_rng(0)  # one for all, so that problems are resampled independently
         draws = [statistic(resampled(group, measure, random), sizes_of(group)) for group in groups.values()]
-        low, high = np.quantile(np.mean(draws, axis=0), [0.025, 0.975])
-        words = f"{explanation}; {', '.join(f'{name} {value:.3g}' for name, value in values.items())}"
-        count = len(lines) // len(STRATEGIES)
-        return Measured(float(np.mean(list(values.values()))), float(low), float(high), count, words)
+        return resampled_mean(values, draws, len(lines) // len(STRATEGIES), explanation)
 
     return judge
 
@@ -73,7 +71,6 @@ CLAIMS = [
         0.0,
         _of_means("improvement", growth, "fraction of the largest possible decrease per doubling"),
         "batchsize",
-        "batchsize/",
     ),
     Claim(
         "batchsize-sensitivity",
@@ -84,7 +81,6 @@ CLAIMS = [
         0.0,
         _of_means("improvement", less_sensitive, "fraction of the largest possible decrease per doubling"),
         "batchsize",
-        "batchsize/",
     ),
     Claim(
         "batchsize-overshoot",
@@ -96,6 +92,5 @@ CLAIMS = [
         0.0,
         _of_means("distance", nearer, "distance per doubling"),
         "batchsize",
-        "batchsize/",
     ),
 ]

@@ -89,7 +89,6 @@ CLAIMS = [
         0.0,
         _advantage(SCHEDULED, "training loss", "final_train_loss", -1.0, LOG_LOSS),
         "benchmark",
-        "benchmark/",
     ),
     Claim(
         "loss-constant",
@@ -99,7 +98,6 @@ CLAIMS = [
         0.0,
         _advantage(CONSTANT, "training loss", "final_train_loss", -1.0, LOG_LOSS),
         "benchmark",
-        "benchmark/",
     ),
     Claim(
         "accuracy-scheduled",
@@ -111,7 +109,6 @@ CLAIMS = [
         -0.01,
         _advantage(SCHEDULED, "validation accuracy", "test_accuracy", 1.0, ACCURACY),
         "benchmark",
-        "benchmark/",
     ),
     Claim(
         "accuracy-constant",
@@ -121,7 +118,6 @@ CLAIMS = [
         0.0,
         _advantage(CONSTANT, "validation accuracy", "test_accuracy", 1.0, ACCURACY),
         "benchmark",
-        "benchmark/",
     ),
     Claim(
         "sensitivity",
@@ -133,6 +129,5 @@ CLAIMS = [
         0.0,
         _sensitivity,
         "benchmark",
-        "benchmark/",
     ),
 ]

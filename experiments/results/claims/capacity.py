@@ -49,7 +49,6 @@ CLAIMS = [
         0.0,
         _correlation("rate_ratio", "rank correlation with final / highest rate"),
         "capacity",
-        "capacity/",
     ),
     Claim(
         "capacity-gap",
@@ -61,6 +60,5 @@ CLAIMS = [
         0.0,
         _correlation("gap", "rank correlation with the distance between minima"),
         "capacity",
-        "capacity/",
     ),
 ]

@@ -35,7 +35,6 @@ CLAIMS = [
         0.0,
         _advantage("final_train_loss", -1.0, "difference of log10 training loss (0.3 is a factor of 2)"),
         "exactness",
-        "exactness/",
     ),
     Claim(
         "exact-accuracy",
@@ -47,6 +46,5 @@ CLAIMS = [
         0.0,
         _advantage("final_val_accuracy", 1.0, "difference of validation accuracy"),
         "exactness",
-        "exactness/",
     ),
 ]

@@ -1,10 +1,11 @@
 """Claims about batch loss and full-batch loss."""
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
-from experiments.results.claims.verdict import Claim, Evidence, Measure, Measured
+from experiments.results.claims.verdict import Claim, Evidence, Measure, Measured, resampled_mean
 from experiments.results.tables.fullbatch import PUBLISHED, resampled, totals_of
 
 NAMES = list(PUBLISHED)
@@ -19,16 +20,11 @@ def _of_totals(statistic: Statistic, explanation: str) -> Measure:
         lines = lines[lines["momentum"] == 0]
         if lines.empty:
             return None
-        groups = [group for _, group in lines.groupby("problem")]
-        value = np.mean([statistic(totals_of(group)) for group in groups])
-        random = np.random.default_rng(
-            0
-        )  # one generator for all, so that problems are resampled independently
-        draws = np.mean([statistic(resampled(group, random)) for group in groups], axis=0)
-        low, high = np.quantile(draws, [0.025, 0.975])
-        each = [f"{group['problem'].iloc[0]} {statistic(totals_of(group)):.2f}" for group in groups]
-        words = f"{explanation}; {', '.join(each)}"
-        return Measured(float(value), float(low), float(high), len(lines) // len(NAMES), words)
+        groups = dict(iter(lines.groupby("problem")))
+        values: dict[Any, Any] = {name: statistic(totals_of(group)) for name, group in groups.items()}
+        random = np.random.default_rng(0)  # one for all, so that problems are resampled independently
+        draws = [statistic(resampled(group, random)) for group in groups.values()]
+        return resampled_mean(values, draws, len(lines) // len(NAMES), explanation, ".2f")
 
     return measure
 
@@ -57,7 +53,6 @@ CLAIMS = [
         0.0,
         _of_totals(pal_over_exact, "fraction of the largest possible decrease"),
         "fullbatch",
-        "fullbatch/",
     ),
     Claim(
         "fullbatch-order",
@@ -69,6 +64,5 @@ CLAIMS = [
         0.5,
         _of_totals(agreement, "Kendall's tau"),
         "fullbatch",
-        "fullbatch/",
     ),
 ]

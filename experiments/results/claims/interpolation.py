@@ -28,6 +28,5 @@ CLAIMS = [
         0.0,
         _advantage,
         "interpolation",
-        "interpolation/",
-    ),
+    )
 ]

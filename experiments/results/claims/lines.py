@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from experiments.results.claims.verdict import Claim, Evidence, Measure, Measured
+from experiments.results.claims.verdict import Claim, Evidence, Measure, Measured, resampled_mean
 from experiments.results.tables.intervals import block_draws
 
 
@@ -24,11 +24,10 @@ def _of_lines(column: str, explanation: str, statistic: Callable[..., Any] = np.
         draws = [
             statistic(block_draws(values.to_numpy(dtype=float), random), axis=1) for _, values in trainings
         ]
-        low, high = np.quantile(np.mean(draws, axis=0), [0.025, 0.975])
         each = trainings.agg(lambda values: statistic(values.to_numpy(dtype=float)))
-        of_problem = each.groupby("problem").mean()
-        words = f"{explanation}; {', '.join(f'{name} {value:.3g}' for name, value in of_problem.items())}"
-        return Measured(float(each.mean()), float(low), float(high), len(lines), words)
+        of_problem = each.groupby("problem").mean().to_dict()
+        measured = resampled_mean(of_problem, draws, len(lines), explanation)
+        return measured._replace(value=float(each.mean()))  # trainings count alike
 
     return measure
 
@@ -56,6 +55,5 @@ CLAIMS = [
         0.9,
         _of_lines("improvement", "median over lines", np.median),
         "lines",
-        "lines/",
     ),
 ]

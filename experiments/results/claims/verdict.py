@@ -4,7 +4,7 @@ A verdict needs the whole 95 % interval on one side of the threshold; otherwise 
 often the case with three seeds.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -48,7 +48,7 @@ class Claim:
         threshold: The claim is supported if the whole interval is above it, contradicted if it is below.
         measure: The measurement; returns None if the runs have no data for it.
         study: The study with the runs that it is judged by.
-        figure: The figure to look at, inside figures/<profile>/.
+        figure: The figure to look at inside figures/<profile>/, if not all of the study.
     """
 
     id: str
@@ -58,7 +58,7 @@ class Claim:
     threshold: float
     measure: Measure
     study: str
-    figure: str
+    figure: str | None = None
 
 
 @dataclass(frozen=True)
@@ -98,15 +98,15 @@ class Evidence:
 
 def judge(claim: Claim, evidence: Evidence) -> dict[str, Any]:
     """One row of the claims table."""
-    names = ("id", "claim", "source", "test", "threshold", "study", "figure")
-    row = {name: getattr(claim, name) for name in names} | {"scope": evidence.scope(claim.study)}
+    names = ("id", "claim", "source", "test", "threshold", "study")
+    row = {name: getattr(claim, name) for name in names} | {"figure": claim.figure or f"{claim.study}/"}
+    row |= {"scope": evidence.scope(claim.study)}
     measured = claim.measure(evidence) if row["scope"] else None
     if measured is None:
         empty = {"measured": None, "low": None, "high": None, "n": 0}
         return row | empty | {"verdict": "not measured", "explanation": ""}
-    numbers = {"measured": measured.value} | {
-        name: getattr(measured, name) for name in ("low", "high", "n", "explanation")
-    }
+    value, low, high, count, explanation = measured
+    numbers = {"measured": value, "low": low, "high": high, "n": count, "explanation": explanation}
     return row | numbers | {"verdict": verdict(measured, claim.threshold)}
 
 
@@ -127,6 +127,23 @@ def paired(values: pd.Series, explanation: str) -> Measured | None:
     if not len(numbers):
         return None
     return Measured(float(numbers.mean()), *mean_interval(numbers), len(numbers), explanation)
+
+
+def resampled_mean(
+    values: Mapping[Any, float], draws: Sequence[np.ndarray], n: int, explanation: str, form: str = ".3g"
+) -> Measured:
+    """Mean of the values of several problems; the interval is that of the mean of their draws.
+
+    Args:
+        values: By problem.
+        draws: For each problem its resampled values.
+        n: What the values were made of.
+        explanation: What they are.
+        form: How they are shown.
+    """
+    low, high = np.quantile(np.mean(draws, axis=0), [0.025, 0.975])
+    words = f"{explanation}; {', '.join(f'{name} {value:{form}}' for name, value in values.items())}"
+    return Measured(float(np.mean(list(values.values()))), float(low), float(high), n, words)
 
 
 def lowest_minus_highest(runs: pd.DataFrame, swept: str) -> pd.Series:

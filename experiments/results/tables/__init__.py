@@ -2,5 +2,3 @@
 
 from experiments.results.tables.files import folder, read, replace, verdicts
 from experiments.results.tables.registry import TABLES, make, module_of, write
-
-__all__ = ["TABLES", "folder", "make", "module_of", "read", "replace", "verdicts", "write"]

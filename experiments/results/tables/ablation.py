@@ -1,17 +1,14 @@
 """Tables of the ablations."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from experiments.results.tables.common import Tables, accuracy, in_rows, measured_lines
+from experiments.results.tables.common import Run, Tables, accuracy, in_rows, measured_lines
 from experiments.results.tables.intervals import mean_interval
 from experiments.results.tables.trainings import run_row
-
-if TYPE_CHECKING:
-    from experiments.runs.finished import FinishedRun
 
 REFUSED = 4
 """Cases from this number on are steps that a safeguard undid (`experiments.optimizers.variants.Refusal`)."""
@@ -20,7 +17,7 @@ PAIRED = ["problem", "reference", "steps", "mu", "seed"]
 """The columns in which a variant and its reference agree."""
 
 
-def ablation(finished: Sequence["FinishedRun"]) -> Tables:
+def ablation(finished: Sequence[Run]) -> Tables:
     """runs: one row per run; differences: each variant minus its reference with the same weights; effects: means."""
     order = ["part", "problem", "variant", "dtype", "mu", "seed"]
     runs = in_rows(pd.DataFrame([_row(run) for run in finished]), order)
@@ -28,7 +25,7 @@ def ablation(finished: Sequence["FinishedRun"]) -> Tables:
     return {"runs": runs, "differences": differences, "effects": _effects(differences)}
 
 
-def _row(run: "FinishedRun") -> dict[str, Any]:
+def _row(run: Run) -> dict[str, Any]:
     """The results of a run.
 
     part: mu (plain PAL) or variants. problem: without the suffix of problems that are never shuffled, which makes the
@@ -62,7 +59,7 @@ def _row(run: "FinishedRun") -> dict[str, Any]:
     }
 
 
-def _with_l2(run: "FinishedRun") -> float | None:
+def _with_l2(run: Run) -> float | None:
     loss, beside = run.result["final_train_loss"], measured_lines(run).get("l2")
     if loss is None or beside is None:
         return loss

@@ -1,19 +1,16 @@
 """Tables of PAL's step and the minimum of its line."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from experiments.results.tables.common import Tables, in_rows, measured_lines
+from experiments.results.tables.common import Run, Tables, in_rows, measured_lines
 from experiments.results.tables.trainings import run_row
 
-if TYPE_CHECKING:
-    from experiments.runs.finished import FinishedRun
 
-
-def adaptation(finished: Sequence["FinishedRun"]) -> Tables:
+def adaptation(finished: Sequence[Run]) -> Tables:
     """lines: one row per searched line; runs: one per training, with the medians of its lines.
 
     step_error: |s - s*| / s*; ratio: s / s*; improvement: (l(0) - l(s)) / (l(0) - l(s*)); angle in degrees. Lines on
@@ -30,7 +27,7 @@ def adaptation(finished: Sequence["FinishedRun"]) -> Tables:
     return {"lines": lines, "runs": in_rows(runs, ["problem", "alpha", "seed"])}
 
 
-def _lines(run: "FinishedRun") -> pd.DataFrame:
+def _lines(run: Run) -> pd.DataFrame:
     columns: dict[str, Any] = {"problem": run.config.problem, "alpha": run.config.settings["alpha"]}
     table = pd.DataFrame(columns | {"seed": run.config.seed} | measured_lines(run))
     exact = table["exact"].where(table["exact"] > 0, np.nan)

@@ -1,16 +1,13 @@
 """Tables of strategies on batches of different sizes, compared by the full-batch loss."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from experiments.results.tables.common import Tables, in_rows, measured_lines
+from experiments.results.tables.common import Run, Tables, in_rows, measured_lines
 from experiments.results.tables.intervals import block_sums
-
-if TYPE_CHECKING:
-    from experiments.runs.finished import FinishedRun
 
 STRATEGIES = ("optimum", "sgd-0.05", "pal", "exact", "sgd-0.1")
 """See `studies.batchsize`; in the order of the study fullbatch."""
@@ -19,14 +16,14 @@ MEASURES = ("improvement", "step", "distance")
 """For each line: decrease of the full-batch loss; step; minimum of the full-batch loss minus step (distances)."""
 
 
-def batchsize(finished: Sequence["FinishedRun"]) -> Tables:
+def batchsize(finished: Sequence[Run]) -> Tables:
     """strategies: one row per line and strategy; summary: one per problem, batch size and strategy."""
     strategies = pd.concat([_rows(run) for run in finished], ignore_index=True)
     strategies = in_rows(strategies, ["problem", "seed", "at", "size"])
     return {"strategies": strategies, "summary": summary(strategies)}
 
 
-def _rows(run: "FinishedRun") -> pd.DataFrame:
+def _rows(run: Run) -> pd.DataFrame:
     """Each line of a run with each strategy; steps with values that are not finite are omitted."""
     lines = measured_lines(run)
     finite = np.all(

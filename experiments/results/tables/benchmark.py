@@ -1,21 +1,18 @@
 """Tables of the benchmark: results and curves of each run, and the selected configuration of each method."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from experiments.results.tables import paper_numbers
-from experiments.results.tables.common import Tables
+from experiments.results.tables.common import Run, Tables
 from experiments.results.tables.intervals import mean_interval
 from experiments.results.tables.trainings import trainings
 
-if TYPE_CHECKING:
-    from experiments.runs.finished import FinishedRun
 
-
-def benchmark(finished: Sequence["FinishedRun"]) -> Tables:
+def benchmark(finished: Sequence[Run]) -> Tables:
     """runs: one row per run; curves: one per evaluation; best: the selected configuration of each method; ranking:
     the methods in order, with their distance from PAL.
     """

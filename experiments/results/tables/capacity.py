@@ -1,15 +1,12 @@
 """Tables of PAL's learning rate for networks of several widths and numbers of images."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from experiments.results.tables.common import Tables, in_rows, measured_lines
-
-if TYPE_CHECKING:
-    from experiments.runs.finished import FinishedRun
+from experiments.results.tables.common import Run, Tables, in_rows, measured_lines
 
 PARTS = 20
 """Number of equal parts of a training; each has the median learning rate and the mean loss of its steps."""
@@ -20,7 +17,7 @@ COLUMNS = ("at", "step", "batch", "full", "full_loss0", "full_loss")
 """The arrays of the study for each line."""
 
 
-def capacity(finished: Sequence["FinishedRun"]) -> Tables:
+def capacity(finished: Sequence[Run]) -> Tables:
     """curves: learning rate and loss of each part of each training; lines: one row per line; runs: one per training.
 
     runs has the loss of the last part; the learning rate of the last part, the highest one, and their ratio (1: no
@@ -34,7 +31,7 @@ def capacity(finished: Sequence["FinishedRun"]) -> Tables:
     return {"curves": curves, "lines": lines, "runs": in_rows(runs, ORDER)}
 
 
-def _whose(run: "FinishedRun") -> dict[str, Any]:
+def _whose(run: Run) -> dict[str, Any]:
     """Problem, number of weights, number of training images, and seed."""
     return {
         "problem": run.config.problem,
@@ -44,7 +41,7 @@ def _whose(run: "FinishedRun") -> dict[str, Any]:
     }
 
 
-def _curve(run: "FinishedRun") -> pd.DataFrame:
+def _curve(run: Run) -> pd.DataFrame:
     """Learning rate and training loss of each part; `step` is its last step."""
     rates, losses = (np.array_split(run.trace[name], PARTS) for name in ("learning_rate", "train_loss"))
     return pd.DataFrame(
@@ -57,7 +54,7 @@ def _curve(run: "FinishedRun") -> pd.DataFrame:
     )
 
 
-def _row(run: "FinishedRun") -> dict[str, Any]:
+def _row(run: Run) -> dict[str, Any]:
     curve = _curve(run)
     rates = curve["learning_rate"]
     return _whose(run) | {
@@ -69,7 +66,7 @@ def _row(run: "FinishedRun") -> dict[str, Any]:
     }
 
 
-def _lines(run: "FinishedRun") -> pd.DataFrame:
+def _lines(run: Run) -> pd.DataFrame:
     """The searched lines; none if the training diverged before the first one."""
     searched = measured_lines(run) or dict.fromkeys(COLUMNS, np.empty(0))
     table = pd.DataFrame(_whose(run) | searched)

@@ -7,12 +7,14 @@ import numpy as np
 import pandas as pd
 
 if TYPE_CHECKING:
-    from experiments.runs.finished import FinishedRun
+    from experiments.runs.finished import FinishedRun as Run
+else:
+    Run = Any  # notebooks read tables and need not import torch
 
 Tables = dict[str, pd.DataFrame]
 
 
-def setting(run: "FinishedRun") -> str:
+def setting(run: Run) -> str:
     """The hyper-parameters of a run as text, such as "mu=0.1 alpha=1"."""
     return " ".join(
         f"{name}={value:g}" if isinstance(value, float) else f"{name}={value}"
@@ -20,7 +22,7 @@ def setting(run: "FinishedRun") -> str:
     )
 
 
-def identity(run: "FinishedRun") -> dict[str, Any]:
+def identity(run: Run) -> dict[str, Any]:
     """The columns that identify the run of a row."""
     return {
         "problem": run.config.problem,
@@ -30,13 +32,13 @@ def identity(run: "FinishedRun") -> dict[str, Any]:
     }
 
 
-def measured_lines(run: "FinishedRun") -> dict[str, np.ndarray]:
+def measured_lines(run: Run) -> dict[str, np.ndarray]:
     """The arrays lines/<name> of a run, by name, with one row per line."""
     trace, prefix = run.trace, "lines/"
     return {name.removeprefix(prefix): trace[name] for name in trace if name.startswith(prefix)}
 
 
-def times(finished: Sequence["FinishedRun"]) -> pd.DataFrame:
+def times(finished: Sequence[Run]) -> pd.DataFrame:
     """Wall time and key of every run."""
     rows = [
         identity(run)
@@ -51,7 +53,7 @@ def times(finished: Sequence["FinishedRun"]) -> pd.DataFrame:
     return in_rows(pd.DataFrame(rows), ["problem", "method", "setting", "seed"])
 
 
-def provenance(finished: Sequence["FinishedRun"]) -> pd.DataFrame:
+def provenance(finished: Sequence[Run]) -> pd.DataFrame:
     """Code, software, data and device, with the number of runs that share them."""
     names = ["commit", "dirty", "python", "torch", "device", "threads", "data_sha256"]
     rows = pd.DataFrame(

@@ -1,19 +1,15 @@
 """Tables of trainings with exact line searches and with other methods."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
-from experiments.results.tables.common import Tables, in_rows
+from experiments.results.tables.common import Run, Tables, in_rows
 from experiments.results.tables.trainings import curve, run_row
 
-if TYPE_CHECKING:
-    from experiments.runs.finished import FinishedRun
 
-
-def exactness(finished: Sequence["FinishedRun"]) -> Tables:
+def exactness(finished: Sequence[Run]) -> Tables:
     """runs: one row per run; curves: one per evaluation.
 
     step_size: mean length of the steps since the previous evaluation, in weight space; SGD does not record it.
@@ -25,7 +21,7 @@ def exactness(finished: Sequence["FinishedRun"]) -> Tables:
     }
 
 
-def _curve(run: "FinishedRun") -> pd.DataFrame:
+def _curve(run: Run) -> pd.DataFrame:
     table = curve(run)
     parts = np.split(run.trace["step"].astype(float), table["step"].iloc[:-1].to_numpy())
     return table.assign(step_size=[part.mean() for part in parts])

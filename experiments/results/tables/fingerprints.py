@@ -6,15 +6,13 @@ data, gradients and steps all affect the second loss.
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from experiments.common import code_digest
-
-if TYPE_CHECKING:
-    from experiments.runs.finished import FinishedRun
+from experiments.results.tables.common import Run
 
 STEPS = 10
 """Number of steps that are kept."""
@@ -43,14 +41,14 @@ def _whole(row: np.ndarray) -> Any:
     return row[: known[-1] + 1].tolist() if len(known) else []
 
 
-def table(finished: Sequence["FinishedRun"], module: str) -> pd.DataFrame:
+def table(finished: Sequence[Run], module: str) -> pd.DataFrame:
     """First steps of one run of each group that differs in the seed only: config and numbers as JSON, and origin.
 
     Args:
         finished: Runs of one study.
         module: The module that makes its other tables.
     """
-    first: dict[str, FinishedRun] = {}
+    first: dict[str, Run] = {}
     for run in finished:
         kind = run.config.model_dump_json(exclude={"seed"})
         if kind not in first or run.config.seed < first[kind].config.seed:

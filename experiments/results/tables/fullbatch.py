@@ -13,31 +13,27 @@ A step out of the measured interval is cut to its end, and `inside` is 0.
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from scipy.interpolate import CubicSpline
 
-from experiments.results.tables.common import Tables, in_rows, measured_lines
+from experiments.results.tables.common import Run, Tables, in_rows, measured_lines
 from experiments.results.tables.intervals import block_sums
-
-if TYPE_CHECKING:
-    from experiments.runs.finished import FinishedRun
+from experiments.studies.strategies import RATES, S_MAX
 
 PUBLISHED = {"optimum": 205, "pal-full": 197, "sgd-0.05": 194, "pal": 170, "exact": 109, "sgd-0.1": 36}
 """Strategies in the published order, with their cumulative improvement [read off] over 10,000 lines of ResNet-18 on
 CIFAR-10, SGD without momentum at 0.1 (arXiv:2103.17132, supplement)."""
 
-RATES = {"sgd-0.05": 0.05, "sgd-0.1": 0.1}
-S_MAX = 3.16
 DRAWN = 8
 """Number of lines in points.csv per problem and momentum: of the first seed, spread over the training."""
 
 GROUP = ["problem", "momentum"]
 
 
-def fullbatch(finished: Sequence["FinishedRun"]) -> Tables:
+def fullbatch(finished: Sequence[Run]) -> Tables:
     """strategies: one row per line and strategy; summary: per problem, momentum and strategy; points: lines to draw."""
     rows = [row for run in finished for row in _run_rows(run)]
     strategies = accumulated(pd.DataFrame(rows))
@@ -95,7 +91,7 @@ def _pal(line: dict[str, Any], loss: str, mu: float) -> float:
     return float(minimise(loss0, loss_mu, slope, mu, s_max=S_MAX).step)
 
 
-def _run_rows(run: "FinishedRun") -> list[dict[str, Any]]:
+def _run_rows(run: Run) -> list[dict[str, Any]]:
     lines = measured_lines(run)
     assert run.config.measure is not None
     return [
@@ -108,7 +104,7 @@ def _run_rows(run: "FinishedRun") -> list[dict[str, Any]]:
     ]
 
 
-def _whose(run: "FinishedRun") -> dict[str, Any]:
+def _whose(run: Run) -> dict[str, Any]:
     return {
         "problem": run.config.problem,
         "momentum": run.config.settings["momentum"],
@@ -181,7 +177,7 @@ def _improvements(group: pd.DataFrame) -> list[np.ndarray]:
     ]
 
 
-def _points(run: "FinishedRun") -> pd.DataFrame:
+def _points(run: Run) -> pd.DataFrame:
     """All points of some lines, which are spread logarithmically over the training."""
     lines = measured_lines(run)
     wanted = np.unique(np.geomspace(1, len(lines["at"]), DRAWN).round().astype(int) - 1)

@@ -1,17 +1,13 @@
 """Tables of trainings with and without interpolation."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from experiments.results.tables.benchmark import CRITERIA, best
-from experiments.results.tables.common import Tables, in_rows
+from experiments.results.tables.common import Run, Tables, in_rows
 from experiments.results.tables.trainings import trainings
 
-if TYPE_CHECKING:
-    from experiments.runs.finished import FinishedRun
 
-
-def interpolation(finished: Sequence["FinishedRun"]) -> Tables:
+def interpolation(finished: Sequence[Run]) -> Tables:
     """runs: one row per run; best: the configuration of lowest training loss of each optimizer; curves: of these."""
     tables = trainings(finished)
     runs, curves = tables["runs"], tables["curves"]

@@ -2,22 +2,19 @@
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from experiments.results.tables.common import Tables, in_rows, measured_lines
+from experiments.results.tables.common import Run, Tables, in_rows, measured_lines
 from experiments.results.tables.line_shape import fits, shape
-
-if TYPE_CHECKING:
-    from experiments.runs.finished import FinishedRun
 
 DRAWN = 12
 """Number of lines in points.csv: of the first seed, spread over the training."""
 
 
-def lines(finished: Sequence["FinishedRun"]) -> Tables:
+def lines(finished: Sequence[Run]) -> Tables:
     """lines: one row per measured line; phases: how often the assumption fails, and when; points: lines to draw."""
     rows = [row for run in finished for row in _line_rows(run)]
     table = in_rows(pd.DataFrame(rows), ["problem", "seed", "at"])
@@ -34,7 +31,7 @@ PHASES = {"early": (0.0, 0.1), "middle": (0.1, 0.5), "late": (0.5, 1.0)}
 """Parts of a training, as fractions of its steps."""
 
 
-def phases(lines: pd.DataFrame, finished: Sequence["FinishedRun"]) -> pd.DataFrame:
+def phases(lines: pd.DataFrame, finished: Sequence[Run]) -> pd.DataFrame:
     """How many lines violate the assumption, and how well PAL's step does on them, per problem and phase.
 
     not_convex and several_minima: fractions of lines; not_normal: fraction of all steps without positive curvature and
@@ -51,7 +48,7 @@ def phases(lines: pd.DataFrame, finished: Sequence["FinishedRun"]) -> pd.DataFra
 
 
 def _phase(
-    lines: pd.DataFrame, finished: Sequence["FinishedRun"], problem: Any, start: float, end: float
+    lines: pd.DataFrame, finished: Sequence[Run], problem: Any, start: float, end: float
 ) -> dict[str, Any]:
     here = lines[(lines["at"] >= start) & (lines["at"] < end)]
     cases = np.concatenate(
@@ -70,7 +67,7 @@ def _phase(
     } | {name: here[name].median() for name in medians}
 
 
-def _line_rows(run: "FinishedRun") -> list[dict[str, Any]]:
+def _line_rows(run: Run) -> list[dict[str, Any]]:
     """One row per line; a line without a loss at the weights has no shape."""
     lines = measured_lines(run)
     lines["learning_rate"] = run.trace["learning_rate"][lines["at"]]
@@ -80,7 +77,7 @@ def _line_rows(run: "FinishedRun") -> list[dict[str, Any]]:
     ]
 
 
-def _line_row(run: "FinishedRun", line: dict[str, Any]) -> dict[str, Any]:
+def _line_row(run: Run, line: dict[str, Any]) -> dict[str, Any]:
     numbers = {name: float(line[name]) for name in ("mu", "step", "loss0", "loss_mu", "slope", "curvature")}
     parabola = (numbers["curvature"] / 2, numbers["slope"], numbers["loss0"])
     reach = max(numbers["step"], numbers["mu"])
@@ -98,7 +95,7 @@ def _line_row(run: "FinishedRun", line: dict[str, Any]) -> dict[str, Any]:
     )
 
 
-def _points(run: "FinishedRun") -> pd.DataFrame:
+def _points(run: Run) -> pd.DataFrame:
     """All points of some lines, which are spread logarithmically over the training."""
     at = run.trace["lines/at"]
     wanted = np.unique(np.searchsorted(at, np.geomspace(1, at[-1] + 1, DRAWN) - 1))
@@ -106,7 +103,7 @@ def _points(run: "FinishedRun") -> pd.DataFrame:
     return pd.concat(views, ignore_index=True)
 
 
-def _view(run: "FinishedRun", view: str, at: np.ndarray, wanted: np.ndarray) -> pd.DataFrame:
+def _view(run: Run, view: str, at: np.ndarray, wanted: np.ndarray) -> pd.DataFrame:
     distances, losses = (run.trace[f"lines/{view}{name}"][wanted] for name in ("distance", "loss"))
     columns = {
         "at": np.repeat(at[wanted], distances.shape[1]),

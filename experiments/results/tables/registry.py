@@ -2,16 +2,12 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from experiments.common.paths import REPOSITORY
 from experiments.common.registry import load
 from experiments.results.tables import fingerprints
-from experiments.results.tables.common import Tables, provenance, times
+from experiments.results.tables.common import Run, Tables, provenance, times
 from experiments.results.tables.files import folder, replace
-
-if TYPE_CHECKING:  # notebooks read tables and need not import torch
-    from experiments.runs.finished import FinishedRun
 
 TABLES = {
     "ablation": "experiments.results.tables.ablation:ablation",
@@ -34,9 +30,9 @@ def module_of(study: str) -> str:
     return TABLES.get(study, TRAININGS).partition(":")[0]
 
 
-def make(study: str, finished: Sequence["FinishedRun"]) -> Tables:
+def make(study: str, finished: Sequence[Run]) -> Tables:
     """All tables of a study by name."""
-    tables: Callable[[Sequence[FinishedRun]], Tables] = load(TABLES.get(study, TRAININGS))
+    tables: Callable[[Sequence[Run]], Tables] = load(TABLES.get(study, TRAININGS))
     return tables(finished) | {
         "times": times(finished),
         "provenance": provenance(finished),
@@ -44,7 +40,7 @@ def make(study: str, finished: Sequence["FinishedRun"]) -> Tables:
     }
 
 
-def write(study: str, profile: str, finished: Sequence["FinishedRun"], root: Path = REPOSITORY) -> list[Path]:
+def write(study: str, profile: str, finished: Sequence[Run], root: Path = REPOSITORY) -> list[Path]:
     """Make and write all tables of a study; each file is replaced whole."""
     place = folder(profile, study, root)
     return [replace(table, place / f"{name}.csv") for name, table in sorted(make(study, finished).items())]

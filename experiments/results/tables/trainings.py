@@ -1,18 +1,15 @@
 """Tables of any trainings: results and curves of each run."""
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from experiments.results.tables.common import Tables, identity, in_rows
-
-if TYPE_CHECKING:
-    from experiments.runs.finished import FinishedRun
+from experiments.results.tables.common import Run, Tables, identity, in_rows
 
 
-def trainings(finished: Sequence["FinishedRun"]) -> Tables:
+def trainings(finished: Sequence[Run]) -> Tables:
     """runs: one row per run; curves: one per evaluation."""
     order = ["problem", "method", "setting", "seed"]
     curves = pd.concat([curve(run) for run in finished], ignore_index=True)
@@ -22,7 +19,7 @@ def trainings(finished: Sequence["FinishedRun"]) -> Tables:
     }
 
 
-def run_row(run: "FinishedRun") -> dict[str, Any]:
+def run_row(run: Run) -> dict[str, Any]:
     """The results of a run.
 
     median_step: distance in weight space; parabola_share: fraction of steps in the normal case; both for line searches
@@ -51,7 +48,7 @@ def _of_finite(statistic: Callable[[np.ndarray], Any], values: np.ndarray) -> fl
     return float(statistic(known)) if len(known) else None
 
 
-def curve(run: "FinishedRun") -> pd.DataFrame:
+def curve(run: Run) -> pd.DataFrame:
     """A run at its evaluations: mean training loss and learning rate since the previous one, validation accuracy."""
     columns = {
         name: run.trace[f"evaluations/{name}"] for name in ("train_loss", "val_accuracy", "learning_rate")
