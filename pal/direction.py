@@ -18,7 +18,7 @@ from torch import Tensor
 
 from pal import kernels
 from pal.kernels import Call
-from pal.line import CPU_CHUNK, FlatBuffer, Movable, Origin, as_real, chunks_of, dot, safe_ratio, sqrt, total
+from pal.line import FlatBuffer, Movable, Origin, as_real, chunks_of, dot, safe_ratio, sqrt, total
 from pal.parabola import Scalar
 from pal.sharding import all_reduce, local, placement, shard_groups, sharded_like
 
@@ -144,8 +144,7 @@ class Part:
             weights if self.m is None else self.m.views
         )  # without m, any vectors of these shapes will do
         for vectors in zip(self.gradients, weights, previous, strict=True):
-            chunks = (vector.reshape(-1).split(CPU_CHUNK) for vector in vectors)
-            for gradient, theta, old in zip(*chunks, strict=True):
+            for gradient, theta, old in zip(*(chunks_of([vector]) for vector in vectors), strict=True):
                 g = sign * gradient.double() + self.l2 * theta.double()
                 m = g if self.m is None else g + beta * old.double()
                 gm, mm = gm + torch.dot(g, m).item(), mm + torch.dot(m, m).item()
