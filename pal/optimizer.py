@@ -438,6 +438,6 @@ def require_equal_slopes(slope: float, square: float) -> None:
     """Raise RuntimeError if the slopes of the processes, with this mean and mean square, differ."""
     if abs(square - slope * slope) > 1e-4 * square:
         raise RuntimeError(
-            "PAL's processes have different gradients: average them (DistributedDataParallel, or your own all_reduce), "
-            "and give each process all weights (ZeroRedundancyOptimizer and similar optimizers distribute them)"
+            "PAL needs the same gradients in all processes: average them (DistributedDataParallel, or your own "
+            "all_reduce), and give each process all weights (ZeroRedundancyOptimizer gives each only a part)"
         )

@@ -94,7 +94,7 @@ VARIANTS = {
     "pal-safeguard": OptimizerSpec(f"{OF_PAL}:Safeguarded", "forward", PAL),
     # The L2 term is outside of the searched loss, so the run has l2 = 0.
     "pal-l2-beside": OptimizerSpec(
-        f"{OF_PAL}:L2Beside", "forward", PAL | {"weight_decay": 1e-4}, captured=()
+        f"{OF_PAL}:L2OutsideLoss", "forward", PAL | {"weight_decay": 1e-4}, captured=()
     ),
 }
 """PAL with one thing changed, for the study `ablation` only."""

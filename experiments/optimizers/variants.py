@@ -82,7 +82,7 @@ class NewMasksLoss(BatchLoss):
         return super()._evaluate(closure, autocast, evaluation)
 
 
-class L2Beside(PAL):
+class L2OutsideLoss(PAL):
     """PAL with the L2 term outside of the searched loss, applied as SGD with learning rate s/||d|| would.
 
     After the step, theta <- (1 - weight_decay s/||d||) theta.

@@ -145,7 +145,7 @@ def test_refusals_are_told_from_the_cases_of_a_line():
     assert max(Case) < REFUSED == min(Refusal)
 
 
-def test_l2_beside_the_loss_decays_weights_by_the_step():
+def test_l2_outside_the_loss_decays_weights_by_the_step():
     theta = torch.tensor([3.0, 1.0], requires_grad=True)
     method = optimizers.build("pal-l2-beside", [theta], {"mu": 0.1, "weight_decay": 0.5})
     method.step(lambda: theta[0].square())
