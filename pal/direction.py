@@ -140,9 +140,7 @@ class Part:
         """g.m and m.m for the new m = g + beta m, from the vectors themselves in float64; on the CPU only."""
         gm = mm = 0.0
         weights = self.origin.flat.views
-        previous = (
-            weights if self.m is None else self.m.views
-        )  # without m, any vectors of these shapes will do
+        previous = weights if self.m is None else self.m.views  # without m, these are not used
         for vectors in zip(self.gradients, weights, previous, strict=True):
             for gradient, theta, old in zip(*(chunks_of([vector]) for vector in vectors), strict=True):
                 g = sign * gradient.double() + self.l2 * theta.double()

@@ -418,9 +418,7 @@ class PAL(torch.optim.Optimizer):
         if not runtime.check or runtime.batch.warned:
             runtime.attempts = ATTEMPTS
         elif not runtime.attempts and matches_slope(loss0, loss_mu, slope, mu):
-            runtime.attempts = (
-                1  # nothing suspicious, but curvature may hide much: check closely in the next step
-            )
+            runtime.attempts = 1  # nothing suspicious, but curvature may hide much: look closely next time
         else:
             precision = max(torch.finfo(param.dtype).eps for param in runtime.active)
             conclusive = check_closure(loss_at, loss0, slope, mu, precision)

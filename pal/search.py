@@ -10,9 +10,7 @@ GROWTH = 4.0  # factor of the distance where the line decreases without curvatur
 REACH = 10.0  # predictions are trusted up to this factor beyond the outermost point
 GOLDEN = (3 - math.sqrt(5)) / 2
 AGREEMENT = 1e-2  # relative tolerance between two predictions, at which the final parabola is fitted
-WIDTH = (
-    2e-3  # relative half-width of the final parabola: narrow compared with kinks, wide compared with rounding
-)
+WIDTH = 2e-3  # relative half-width of the final parabola: narrow for kinks, wide for rounding errors
 TIE = 1e-5  # fraction of the decrease by which rounding may worsen the last point
 
 
