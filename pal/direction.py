@@ -18,7 +18,7 @@ from torch import Tensor
 
 from pal import kernels
 from pal.kernels import Call
-from pal.line import CHUNK, Flat, Movable, Origin, dot, in_pieces, ratio, real, root, total
+from pal.line import Flat, Movable, Origin, dot, in_pieces, pieces_of, ratio, real, root, total
 from pal.parabola import Scalar
 from pal.sharding import dealt, like, local, sharing, summed
 
@@ -130,9 +130,7 @@ class Part:
         gd = dd = 0.0
         adapted = self.origin.room.views if self.m is None else self.m.views
         for vectors in zip(self.gradients, self.origin.room.views, adapted, strict=True):
-            for gradient, weight, m in zip(
-                *(vector.reshape(-1).split(CHUNK) for vector in vectors), strict=True
-            ):
+            for gradient, weight, m in zip(*map(pieces_of, vectors), strict=True):
                 g = sign * gradient.double() + self.l2 * weight.double()
                 d = g if self.m is None else g + beta * m.double()
                 gd, dd = gd + torch.dot(g, d).item(), dd + torch.dot(d, d).item()

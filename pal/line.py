@@ -80,7 +80,7 @@ class Flat:
         pieces = self.buffer.split(sizes)
         here = on_host(self.buffer)
         self.pieces: list[Tensor] = (
-            [part for piece in pieces for part in piece.split(CHUNK)]
+            [part for piece in pieces for part in pieces_of(piece)]
             if here
             else list(self.buffer.split(LARGEST))
         )
@@ -292,6 +292,11 @@ class Line:
         finally:
             self.move(here)
         return torch.stack(values)
+
+
+def pieces_of(tensor: Tensor) -> Sequence[Tensor]:
+    """A tensor as vectors short enough for inner products, row by row."""
+    return tensor.reshape(-1).split(CHUNK)
 
 
 def in_pieces(tensors: Sequence[Tensor]) -> list[Tensor]:
