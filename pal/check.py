@@ -1,4 +1,4 @@
-"""A look, at the first steps that can, whether a closure and its gradient belong to one function of the weights."""
+"""A check, in the first steps, that the closure is one function of the weights and the gradient is its gradient."""
 # pyright: reportPrivateUsage=false, reportPrivateImportUsage=false
 
 import math
@@ -11,145 +11,137 @@ from typing import Any
 import torch
 from torch import Tensor
 
-OURS = (str(Path(__file__).parent), str(Path(torch.__file__).parent))
-"""Where code is that users have not written."""
+INTERNAL = (str(Path(__file__).parent), str(Path(torch.__file__).parent))
+"""Folders of code that is not the user's; warnings point to the first frame outside."""
 
 ATTEMPTS = 4
-"""Steps to look at if none can tell: where the loss is flat, or too coarse to show a small move."""
+"""Number of steps to try if none is conclusive: where the loss is flat, or too coarse to resolve a small move."""
 
-AGREEMENT = 0.1
-"""How far a slope may be from its finite difference, and from other such slopes, relative."""
+SLOPE_TOLERANCE = 0.1
+"""Relative tolerance between the slope and a finite difference, and among finite differences."""
 
-REPEATED = 1e-4
-"""How far a loss may be from l(0) at the same weights, relative, and in tenths of the rounding of the weights."""
+LOSS_TOLERANCE = 1e-4
+"""Relative tolerance between two losses at the same weights; a tenth of the weights' rounding if that is more."""
+
+NOT_ONE_FUNCTION = (
+    "the closure is not the same function each time: evaluated twice at the same weights, it returned different "
+    "losses. Likely causes: it fetches a new batch at every call; a lambda in a loop sees only the last micro-batch "
+    "(write `lambda x=x, y=y: ...`); it changes the batch in place; it uses random numbers or state outside of torch, "
+    "NumPy and Python's random; or PAL did not find a module, which modules= can name"
+)
+
+ACCUMULATED_ELSEWHERE = (
+    "the gradients held those of earlier backward passes, to which the closure adds its own; the optimizer discards "
+    "them, since it has no closure for their loss. To accumulate gradients, call backward(closure) for each "
+    "micro-batch, then step()"
+)
 
 
 class ClosureWarning(UserWarning):
-    """A closure does not compute one function of the weights, or the gradient is that of another function."""
+    """The closure is not one function of the weights, or the gradient is not that of the closure's loss."""
 
 
-def fits(loss0: float, loss_there: float, slope: float, distance: float) -> bool:
-    """Whether the loss at a distance is where the slope points, so that there is nothing to suspect."""
-    return abs(loss_there - loss0 - slope * distance) <= AGREEMENT * abs(slope * distance)
+def matches_slope(loss0: float, loss_there: float, slope: float, distance: float) -> bool:
+    """Whether the loss at a distance is what the slope predicts."""
+    return abs(loss_there - loss0 - slope * distance) <= SLOPE_TOLERANCE * abs(slope * distance)
 
 
-def can_tell(
+def check_closure(
     loss_at: Callable[[float], float], loss0: float, slope: float, mu: float, precision: float
 ) -> bool:
-    """Evaluate the line at its origin and a little further; warn if this does not fit l(0) and l'(0).
+    """Evaluate the line at its origin and slightly further; warn if the losses contradict l(0) or l'(0).
 
-    The move changes the loss by the root of its precision, which is more than rounding and less than curvature. If all
-    is well that takes two forward passes. If the second does not fit, a third on the other side of the origin tells a
-    wrong slope from a line that bends, or a loss that rounds. A slope must be wrong alike at three distances.
+    The first distance changes the loss by the square root of its precision, which is more than rounding and less than
+    curvature. If both losses are as expected, the check costs two forward passes. If the second is not, central
+    differences at growing distances tell a wrong slope from a line that bends, or from a loss that rounds: only a slope
+    that is wrong by the same factor at three distances causes a warning.
 
     Args:
         loss_at: l(s), for s of both signs.
         loss0: l(0).
         slope: l'(0).
-        mu: the largest distance to look at.
-        precision: relative rounding of the weights.
+        mu: the largest distance to evaluate.
+        precision: relative rounding error of the weights.
 
     Returns:
-        Whether a judgement was possible; if not, ask again at the next step.
+        Whether the check was conclusive; if not, repeat it in the next step.
     """
     if not (math.isfinite(loss0) and math.isfinite(slope) and loss0 != 0 and slope != 0):
         return False
-    if not abs(loss_at(0.0) - loss0) <= max(REPEATED, 0.1 * precision) * abs(loss0):
-        warn_of_another_function()
+    if not abs(loss_at(0.0) - loss0) <= max(LOSS_TOLERANCE, 0.1 * precision) * abs(loss0):
+        warn(NOT_ONE_FUNCTION)
         return True
     distance = math.sqrt(precision) * abs(loss0 / slope)
     responds, ratios = False, list[float]()
     while distance <= mu:
         ahead = loss_at(distance)
-        if fits(loss0, ahead, slope, distance):
+        if matches_slope(loss0, ahead, slope, distance):
             return True
         behind = loss_at(-distance)
         change, bend = ahead - behind, (ahead + behind) / 2 - loss0
         if not math.isfinite(change):
             return False
         responds |= bool(change or bend)
-        if change and abs(bend) <= AGREEMENT * abs(change):
+        if change and abs(bend) <= SLOPE_TOLERANCE * abs(change):
             ratios.append(change / (2 * distance * slope))
-            if abs(ratios[-1] - 1) <= AGREEMENT:
+            if abs(ratios[-1] - 1) <= SLOPE_TOLERANCE:
                 return True
-            if agree(ratios[-3:]):
-                warn_of_another_slope(ratios[-1])
+            if three_agree(ratios[-3:]):
+                warn_of_wrong_slope(ratios[-1])
                 return True
         distance *= 3
-    if not responds and abs(slope) * mu > AGREEMENT * abs(loss0) and loss_at(mu) == loss0:
+    if not responds and abs(slope) * mu > SLOPE_TOLERANCE * abs(loss0) and loss_at(mu) == loss0:
         warn(
-            "the loss does not depend on the weights that are moved: the closure must compute it anew at "
-            "every call, from "
+            "the loss does not depend on the weights that are moved: the closure must compute it at every call, from "
             "the parameters given to the optimizer"
         )
         return True
     return False
 
 
-def agree(ratios: list[float]) -> bool:
-    """Whether there are three, and alike."""
+def three_agree(ratios: list[float]) -> bool:
+    """Whether there are three ratios, and they agree."""
     last = ratios[-1]
-    return len(ratios) == 3 and all(abs(ratio - last) <= AGREEMENT * abs(last) for ratio in ratios)
+    return len(ratios) == 3 and all(abs(ratio - last) <= SLOPE_TOLERANCE * abs(last) for ratio in ratios)
 
 
-def warn_of_another_function() -> None:
-    """The losses at one point differ."""
+def warn_of_wrong_slope(ratio: float) -> None:
+    """Warn that the loss changes `ratio` times as fast as its gradient predicts."""
     warn(
-        "the closure is not the same function each time: at the same weights the loss is another one. Likely "
-        "causes: it "
-        "fetches a new batch at every call, a lambda in a loop sees the last micro-batch only (write `lambda x=x, y=y: "
-        "...`), the batch is changed in place, random numbers or state from outside of torch, numpy and "
-        "Python's random go "
-        "on. Modules that cannot be found in the closure are named by modules="
+        f"the gradient is not that of the closure's loss: the loss changes {ratio:.3g} times as fast as the gradient "
+        "predicts. Likely causes: gradients are clipped, still scaled (GradScaler) or divided elsewhere before the "
+        "step; or part of the forward pass (an encoder, a penalty) is outside the closure. With straight-through "
+        "estimators and targets behind detach(), this is intended"
     )
 
 
-def warn_of_another_slope(ratio: float) -> None:
-    """The loss does not change as the gradient says."""
-    warn(
-        f"the gradient is not that of the closure's loss: the loss changes {ratio:.3g} times as fast as the "
-        f"gradient says. "
-        "Likely causes: gradients are clipped, still scaled (GradScaler) or divided elsewhere before the "
-        "step, a part of "
-        "the forward pass (an encoder, a penalty) stands outside of the closure; or it is meant so, as with "
-        "straight-through estimators and targets that stop the gradient"
-    )
-
-
-def warn_of_foreign_gradients() -> None:
-    """The closure calls backward, and somebody had called it before."""
-    warn(
-        "the gradients held those of earlier backward passes, which the closure adds to; the optimizer drops them, "
-        "since it knows no closure for their loss. To accumulate, let it evaluate every micro-batch: "
-        "backward(closure) for each, then step()"
-    )
-
-
-def warn_if_begun_outside(loss: object, since: int, params: Iterable[Tensor]) -> bool:
-    """Warn, and tell, if the loss was computed from weights that move by operations of before the closure was called.
+def warn_if_computed_outside(loss: object, since: int, params: Iterable[Tensor]) -> bool:
+    """Warn if the loss depends on the weights through operations that ran before the closure was called.
 
     Args:
         loss: what the closure returned.
-        since: autograd's sequence number when it was called.
-        params: the weights.
+        since: sequence number of autograd at the call of the closure.
+        params: the weights that the optimizer moves.
+
+    Returns:
+        Whether a warning was issued.
     """
     if not isinstance(loss, Tensor) or loss.grad_fn is None:
         return False
-    nodes = reachable([loss.grad_fn])
-    outside = reachable([node for node in nodes if node._sequence_nr() < since])
+    nodes = ancestors([loss.grad_fn])
+    outside = ancestors([node for node in nodes if node._sequence_nr() < since])
     moving = set(map(id, params))
     if any(id(getattr(node, "variable", None)) in moving for node in outside):
         warn(
-            "a part of the forward pass (an encoder, a penalty) was computed outside of the closure, from "
-            "weights that are "
-            "moved: at the probe it would be that of the old weights. Compute it inside of the closure"
+            "a part of the forward pass (an encoder, a penalty) was computed outside the closure, from weights that "
+            "are moved: at the probe it would still be that of the old weights. Compute it inside the closure"
         )
         return True
     return False
 
 
-def reachable(nodes: Iterable[Any]) -> set[Any]:
-    """The nodes and all that they lead to in the graph of autograd."""
+def ancestors(nodes: Iterable[Any]) -> set[Any]:
+    """Some nodes of the autograd graph, and all nodes that they depend on."""
     seen: set[Any] = set()
     pending = list(nodes)
     while pending:
@@ -161,8 +153,8 @@ def reachable(nodes: Iterable[Any]) -> set[Any]:
 
 
 def warn(sentence: str) -> None:
-    """Say it where the user's code calls, with the way to switch it off."""
+    """Issue a ClosureWarning that points to the user's code, and say how to turn the check off."""
     frame, level = sys._getframe(), 1
-    while frame.f_back is not None and frame.f_code.co_filename.startswith(OURS):
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(INTERNAL):
         frame, level = frame.f_back, level + 1
-    warnings.warn(f"{sentence}. To switch this check off: check=False", ClosureWarning, stacklevel=level)
+    warnings.warn(f"{sentence}. To turn this check off: check=False", ClosureWarning, stacklevel=level)

@@ -1,8 +1,8 @@
-"""The direction of a step: d = -m with m = beta m + g, one line for all parameters.
+"""The search direction of a step: d = -m with m <- beta m + g, one line for all parameters.
 
-All that a step needs of it are inner products of three vectors: the gradient g, the direction adaptation m of the step
-before, and the weights theta where weight decay is part of the loss. The direction itself is nowhere in
-memory: moves go along its parts, and m changes with the final move only, so that a step can be given up until then.
+A step needs only inner products of three vectors: the gradient g, the m of the previous step (direction adaptation),
+and, if weight decay is part of the loss, the weights theta. The direction itself is never stored: moves follow its
+terms one by one, and m is updated together with the final move, so that a step can be abandoned until then.
 """
 
 import math
@@ -18,167 +18,183 @@ from torch import Tensor
 
 from pal import kernels
 from pal.kernels import Call
-from pal.line import Flat, Movable, Origin, dot, in_pieces, pieces_of, ratio, real, root, total
+from pal.line import FlatBuffer, Movable, Origin, as_real, chunks_of, dot, safe_ratio, sqrt, total
 from pal.parabola import Scalar
-from pal.sharding import dealt, like, local, sharing, summed
+from pal.sharding import all_reduce, local, placement, shard_groups, sharded_like
 
 gradient_of = attrgetter("grad")
 
-CANCELLED = 0.1
-"""A norm² this much smaller than its terms has lost digits, and is computed from the vector itself."""
+CANCELLATION = 0.1
+"""If ||d||² is smaller than its terms by this factor, cancellation has cost digits: compute it from the vectors."""
 
 
 class Decay(NamedTuple):
-    """Weight decay of a parameter: the factor, and whether it stays out of the line's loss."""
+    """Weight decay of a parameter: its factor, and whether it is decoupled from the loss of the line."""
 
     factor: float
     decoupled: bool
 
 
 class Slope(NamedTuple):
-    """The direction in two numbers: norm ||m||, and value l'(0) = -g.m / ||m||, loss per distance."""
+    """The norm ||d|| of the direction, and the slope l'(0) = g.d / ||d||, loss per distance."""
 
     norm: Scalar
     value: Scalar
 
 
 class Products(NamedTuple):
-    """Inner products of a part, with g the gradient of the loss that includes weight decay; zeros where not needed."""
+    """Inner products over a part of the weights; zero where not needed.
+
+    g is the gradient of the loss with its L2 term, m that of the previous step.
+    """
 
     gg: Scalar
     gm: Scalar = 0.0
     mm: Scalar = 0.0
-    decayed: Scalar = 0.0  # theta.theta
-    pull: Scalar = 0.0  # theta.g
-    along: Scalar = 0.0  # theta.m
-    terms: Scalar = 0.0  # what gg is the sum of, without signs
+    theta_theta: Scalar = 0.0
+    theta_g: Scalar = 0.0
+    theta_m: Scalar = 0.0
+    magnitude: Scalar = 0.0  # sum of the absolute terms of gg, to detect cancellation
 
 
 class Penalty(NamedTuple):
-    """The L2 term of some parameters, factor/2 ||theta - scale d||², known on the whole line from three numbers."""
+    """The L2 term of some parameters, factor/2 ||theta - scale m||², from three inner products for the whole line."""
 
     factor: float
-    size: Scalar  # theta.theta
-    pull: Scalar  # theta.d
-    length: Scalar  # d.d
+    theta_theta: Scalar
+    theta_m: Scalar
+    mm: Scalar
 
     def at(self, scale: Scalar) -> Scalar:
-        """The term where theta - scale d is."""
-        return self.factor / 2 * (self.size - 2 * scale * self.pull + scale * scale * self.length)
+        """The L2 term at theta - scale m."""
+        return self.factor / 2 * (self.theta_theta - 2 * scale * self.theta_m + scale * scale * self.mm)
 
 
 class Part:
-    """Parameters of one device, dtype and weight decay, with what a step needs of them: at most two copies.
+    """Parameters of one device, dtype, placement and weight decay, with at most two copies of them in memory.
 
-    One copy is the origin of the line; before the step leaves it, it serves as scratch. The other, only for beta > 0,
-    is m, which is that of the step before until the final move.
+    One copy is the origin of the line, which serves as scratch before the weights move. The other, for beta > 0 only,
+    is m; until the final move it is that of the previous step.
+
+    Args:
+        params: the parameters, which have gradients.
+        decay: their weight decay.
+        adapts: whether beta > 0.
+        foreach: whether multi-tensor kernels may be used.
     """
 
-    def __init__(self, params: list[Tensor], decay: Decay, adapted: bool, foreach: bool) -> None:
+    def __init__(self, params: list[Tensor], decay: Decay, adapts: bool, foreach: bool) -> None:
         self.params = params
-        self._sharing = sharing(params[0])
-        self._plain = dealt(params[0]) is None and not params[0].is_complex()
-        self.origin = Origin([real(local(param)) for param in params], foreach)
-        self.m = Flat(self.origin.params) if adapted else None
+        self._groups = shard_groups(params[0])
+        self._plain = placement(params[0]) is None and not params[0].is_complex()
+        self.origin = Origin([as_real(local(param)) for param in params], foreach)
+        self.m = FlatBuffer(self.origin.params) if adapts else None
         self.gradients: list[Tensor] = []
         self.l2 = 0.0 if decay.decoupled else decay.factor
         self._decoupled = decay.factor if decay.decoupled else 0.0
-        self._growing = Movable(self.m.views, foreach) if self.m is not None else None
+        self._movable_m = Movable(self.m.views, foreach) if self.m is not None else None
 
-    def take(self, sign: float) -> Products:
-        """Take the gradients, and the present weights as the origin; multiply."""
-        room, m, l2 = self.origin.room, self.m, self.l2
+    def start(self, sign: float) -> Products:
+        """Take the gradients, times the sign, and the current weights as the origin; return their inner products."""
+        flat, m = self.origin.flat, self.m
         gradients = list(map(gradient_of, self.params))
         self.gradients[:] = (
-            gradients if self._plain else [real(local(each).resolve_conj()) for each in gradients]
+            gradients if self._plain else [as_real(local(each).resolve_conj()) for each in gradients]
         )
-        if room.in_rows:
-            g: Sequence[Tensor] = in_pieces(self.gradients)
+        if flat.contiguous:
+            g: Sequence[Tensor] = chunks_of(self.gradients)
         else:
-            room.copy(self.gradients)
-            g = room.pieces
+            flat.copy(self.gradients)
+            g = flat.chunks
         gg = dot(g, g)
-        gm, mm = (0.0, 0.0) if m is None else (sign * dot(g, m.pieces), m.dot(m))
-        if not l2:
-            self.origin.save()
-            return self._summed(Products(gg, gm, mm, terms=gg))
-        if room.in_rows:
-            self.origin.save()
-            pull = sign * dot(g, room.pieces)
+        gm, mm = (0.0, 0.0) if m is None else (sign * dot(g, m.chunks), m.dot(m))
+        products = Products(gg, gm, mm, magnitude=gg)
+        if self.l2:
+            products = self._with_l2(products, g, sign)
         else:
-            pull = sign * room.dot_with(self.origin.params)
             self.origin.save()
-        decayed = room.dot(room)
-        along = 0.0 if m is None else room.dot(m)
-        products = Products(
-            gg=gg + 2 * l2 * pull + l2 * l2 * decayed,
-            gm=gm + l2 * along,
-            mm=mm,
-            decayed=decayed,
-            pull=pull + l2 * decayed,
-            along=along,
-            terms=gg + l2 * l2 * decayed,
+        return Products(*all_reduce(products, self._groups)) if self._groups else products
+
+    def _with_l2(self, products: Products, g: Sequence[Tensor], sign: float) -> Products:
+        """Save the origin, and replace the gradient g in inner products by g + l2 theta."""
+        flat, m, l2 = self.origin.flat, self.m, self.l2
+        if flat.contiguous:
+            self.origin.save()
+            theta_g = sign * dot(g, flat.chunks)
+        else:  # g is in the memory of the origin
+            theta_g = sign * flat.dot_with(self.origin.params)
+            self.origin.save()
+        theta_theta = flat.dot(flat)
+        theta_m = 0.0 if m is None else flat.dot(m)
+        return Products(
+            gg=products.gg + 2 * l2 * theta_g + l2 * l2 * theta_theta,
+            gm=products.gm + l2 * theta_m,
+            mm=products.mm,
+            theta_theta=theta_theta,
+            theta_g=theta_g + l2 * theta_theta,
+            theta_m=theta_m,
+            magnitude=products.gg + l2 * l2 * theta_theta,
         )
-        return self._summed(products)
 
-    def _summed(self, products: Products) -> Products:
-        """Inner products over all processes, where weights are dealt out."""
-        return Products(*summed(products, self._sharing)) if self._sharing else products
+    def exact_products(self, sign: float, beta: float) -> tuple[Scalar, Scalar]:
+        """g.m and m.m for the new m = g + beta m, from the vectors themselves in float64; on the CPU only."""
+        gm = mm = 0.0
+        weights = self.origin.flat.views
+        previous = (
+            weights if self.m is None else self.m.views
+        )  # without m, any vectors of these shapes will do
+        for vectors in zip(self.gradients, weights, previous, strict=True):
+            for gradient, theta, old in zip(*(chunks_of([vector]) for vector in vectors), strict=True):
+                g = sign * gradient.double() + self.l2 * theta.double()
+                m = g if self.m is None else g + beta * old.double()
+                gm, mm = gm + torch.dot(g, m).item(), mm + torch.dot(m, m).item()
+        gm, mm = all_reduce([gm, mm], self._groups)
+        return gm, mm
 
-    def form(self, sign: float, beta: float) -> tuple[Scalar, Scalar]:
-        """g.d and d.d of the vectors themselves, in float64, for where the products cancel. On the CPU only."""
-        gd = dd = 0.0
-        adapted = self.origin.room.views if self.m is None else self.m.views
-        for vectors in zip(self.gradients, self.origin.room.views, adapted, strict=True):
-            for gradient, weight, m in zip(*map(pieces_of, vectors), strict=True):
-                g = sign * gradient.double() + self.l2 * weight.double()
-                d = g if self.m is None else g + beta * m.double()
-                gd, dd = gd + torch.dot(g, d).item(), dd + torch.dot(d, d).item()
-        gd, dd = summed([gd, dd], self._sharing)
-        return gd, dd
-
-    def probing(self, scale: Scalar, sign: float, beta: float) -> list[Call]:
-        """Prepare: theta <- theta - scale (g + beta m), from the origin."""
-        move = self.origin.movable.descent
+    def prepare_probe(self, scale: Scalar, sign: float, beta: float) -> list[Call]:
+        """Prepare theta <- theta - scale (g + beta m); the weights must be at the origin."""
+        move = self.origin.movable.prepare_descent
         if self.m is None:
             return move(self.gradients, sign * scale, sign * self.l2)
-        if self.m.buffer.itemsize < 4:  # which would round in between
+        if self.m.buffer.itemsize < 4:  # two moves would round in between
             pairs = zip(self.gradients, self.m.views, strict=True)
             return move([sign * g.float() + beta * m.float() for g, m in pairs], scale, self.l2)
         return move(self.gradients, sign * scale, sign * self.l2) + move(self.m.views, beta * scale)
 
-    def finishing(
+    def prepare_step(
         self, scale: Scalar, distance: Scalar, sign: float, beta: float, finite: bool | Tensor
     ) -> list[Call]:
-        """Prepare: m <- beta m + g, and theta <- theta - scale d from the origin, after decoupled decay."""
-        shrunk = self._decoupled * distance if self._decoupled else 0.0
+        """Prepare m <- beta m + g and the final move, theta <- (1 - decay distance) theta - scale m from the origin."""
+        share = self._decoupled * distance if self._decoupled else 0.0
         origin, m = self.origin, self.m
         if m is None:
-            calls = origin.leaving(self.gradients, sign * scale, sign * self.l2, shrunk)
-        elif finite is True and moves(scale) and origin.movable.fits(self.gradients):
-            step = kernels.adapted_descent(
+            calls = origin.prepare_move(self.gradients, sign * scale, sign * self.l2, share)
+        elif finite is True and is_nonzero(scale) and origin.movable.fuses(self.gradients):
+            step = kernels.prepare_momentum_descent(
                 origin.params, self.gradients, m.views, scale, beta, self.l2, sign < 0
             )
-            calls = [*origin.returning(shrunk), step]
+            calls = [*origin.prepare_return(share), step]
         else:
-            calls = self._growing_of(m, sign, beta, finite) + origin.leaving(m.views, scale, shrunk=shrunk)
-        return [*calls, self.gradients.clear]  # or they would lie beside the next step's activations
+            calls = self._prepare_m(m, sign, beta, finite) + origin.prepare_move(m.views, scale, share=share)
+        return [*calls, self.gradients.clear]  # frees their memory before the next forward pass
 
-    def _growing_of(self, m: Flat, sign: float, beta: float, finite: bool | Tensor) -> list[Call]:
-        """Prepare: m <- beta m + g, with the weight decay at the origin; nothing if g is not finite."""
-        grow = self._growing
-        if grow is None or finite is False:
+    def _prepare_m(self, m: FlatBuffer, sign: float, beta: float, finite: bool | Tensor) -> list[Call]:
+        """Prepare m <- beta m + g, with the L2 gradient at the origin; m stays if g is not finite."""
+        movable = self._movable_m
+        if movable is None or finite is False:
             return []
-        still = None if isinstance(finite, bool) else (~finite).float().to(m.buffer.device, non_blocking=True)
-        calls = grow.descent(self.gradients, -sign, sign * (beta - 1), still)
-        return calls + (grow.descent(self.origin.room.views, -self.l2, 0.0, still) if self.l2 else [])
+        skip = None if isinstance(finite, bool) else (~finite).float().to(m.buffer.device, non_blocking=True)
+        calls = movable.prepare_descent(self.gradients, -sign, sign * (beta - 1), skip)
+        if self.l2:
+            calls += movable.prepare_descent(self.origin.flat.views, -self.l2, 0.0, skip)
+        return calls
 
 
 class Direction:
-    """The direction over all parameters that have a gradient, and the line along it.
+    """The search direction over all parameters that have a gradient, and the line along it.
 
     Args:
-        groups: parameter groups of PAL.
+        groups: the parameter groups of PAL.
 
     Raises:
         RuntimeError: if no parameter has a gradient, or one has a sparse gradient.
@@ -191,7 +207,7 @@ class Direction:
             decay = Decay(group["weight_decay"], group["decoupled_weight_decay"])
             for param in group["params"]:
                 if param.grad is not None:
-                    kinds[param.device, param.dtype, decay, dealt(param)].append(param)
+                    kinds[param.device, param.dtype, decay, placement(param)].append(param)
         foreach = first["foreach"] is not False
         self._parts = [Part(params, kind[2], first["beta"] > 0, foreach) for kind, params in kinds.items()]
         self.on_host = all(part.origin.on_host for part in self._parts)
@@ -201,107 +217,116 @@ class Direction:
         self._finite: bool | Tensor = False
         self._sign = 1.0
         self._beta = 0.0
-        self._away = False  # whether the weights may be elsewhere than at the origin
+        self._moved = False  # whether the weights may have left the origin
 
     def scalar(self, number: float | Tensor) -> Scalar:
-        """The number where the line's numbers live."""
+        """The number as the scalars of the line are kept: a float on the CPU, else a tensor on their device."""
         if isinstance(number, Tensor):
             return number.item() if self.on_host else number.to(self.device, non_blocking=True)
         return number
 
-    def take(self, beta: float, maximize: bool) -> Slope:
-        """Start a line: take the gradients, and the present weights as its origin."""
+    def start(self, beta: float, maximize: bool) -> Slope:
+        """Start a line at the current weights along the current gradients.
+
+        Args:
+            beta: direction adaptation.
+            maximize: whether to flip the sign of loss and gradient.
+
+        Returns:
+            ||d|| and l'(0); l'(0) is NaN if the gradient is not finite.
+        """
         self._sign, self._beta = (-1.0 if maximize else 1.0), beta
-        products = [part.take(self._sign) for part in self._parts]
-        pairs = [self._with_direction(part, each) for part, each in zip(self._parts, products, strict=True)]
-        gradient = total([each.gg for each in products], self.on_host)
-        descent = total([gd for gd, _ in pairs], self.on_host)
-        length = total([dd for _, dd in pairs], self.on_host)
-        known = gradient + length
-        self._finite = known.isfinite() if isinstance(known, Tensor) else math.isfinite(known)
-        self._norm = root(length)
+        products = [part.start(self._sign) for part in self._parts]
+        pairs = [self._products_of_m(part, each) for part, each in zip(self._parts, products, strict=True)]
+        gg = total([each.gg for each in products], self.on_host)
+        gm = total([gm for gm, _ in pairs], self.on_host)
+        mm = total([mm for _, mm in pairs], self.on_host)
+        both = gg + mm
+        self._finite = both.isfinite() if isinstance(both, Tensor) else math.isfinite(both)
+        self._norm = sqrt(mm)
         self._penalties = [
-            Penalty(part.l2, *map(self.scalar, (each.decayed, each.pull + beta * each.along, square)))
-            for part, each, (_, square) in zip(self._parts, products, pairs, strict=True)
+            Penalty(part.l2, *map(self.scalar, (each.theta_theta, each.theta_g + beta * each.theta_m, dd)))
+            for part, each, (_, dd) in zip(self._parts, products, pairs, strict=True)
             if part.l2
         ]
-        return Slope(self._norm, -ratio(descent, self._norm) + (gradient - gradient))
+        return Slope(self._norm, -safe_ratio(gm, self._norm) + (gg - gg))  # plus NaN if g is not finite
 
-    def _with_direction(self, part: Part, each: Products) -> tuple[Scalar, Scalar]:
-        """g.d and d.d of a part."""
+    def _products_of_m(self, part: Part, each: Products) -> tuple[Scalar, Scalar]:
+        """g.m and m.m of a part, for the new m = g + beta m."""
         beta = self._beta
-        gd = each.gg + beta * each.gm
-        dd = gd + beta * (each.gm + beta * each.mm)
-        terms = each.terms + beta * beta * each.mm
-        if isinstance(dd, Tensor) or isinstance(terms, Tensor) or not dd < CANCELLED * terms < math.inf:
-            return gd, dd
-        return part.form(self._sign, beta)
+        gm = each.gg + beta * each.gm
+        mm = gm + beta * (each.gm + beta * each.mm)
+        magnitude = each.magnitude + beta * beta * each.mm
+        if isinstance(mm, Tensor) or isinstance(magnitude, Tensor):
+            return gm, mm
+        cancelled = mm < CANCELLATION * magnitude < math.inf
+        return part.exact_products(self._sign, beta) if cancelled else (gm, mm)
 
     def loss(self, loss: Tensor, distance: Scalar = 0.0) -> Scalar:
-        """The line's loss from the closure's: its sign, and the L2 term l2/2 ||theta + distance d/||d|| ||²."""
+        """The loss of the line from that of the closure: with the sign, and the L2 term at theta + distance d/||d||."""
         value = self._sign * self.scalar(loss)
         for penalty in self._penalties:
-            value = value + penalty.at(ratio(distance, self._norm))
+            value = value + penalty.at(safe_ratio(distance, self._norm))
         return value
 
     def move(self, distance: Scalar) -> None:
-        """To theta + distance d/||d||, from wherever on the line; 0 is the origin, bit by bit."""
-        if self._away:
+        """Move the weights to theta + distance d/||d||, from anywhere on the line; 0 restores theta bitwise."""
+        if self._moved:
             self.restore()
-        self._away = True
-        scale = ratio(distance, self._norm)
+        self._moved = True
+        scale = safe_ratio(distance, self._norm)
         for part in self._parts:
-            kernels.run(part.probing(scale, self._sign, self._beta), None)
-        kernels.run(kernels.stale_caches(), None)
+            kernels.run(part.prepare_probe(scale, self._sign, self._beta), None)
+        kernels.run(kernels.prepare_clear_caches(), None)
 
     def restore(self) -> None:
-        """Back to the origin, bit by bit, if the weights have left it."""
-        if self._away:
+        """Move the weights back to the origin, bitwise, if they have left it."""
+        if self._moved:
             for part in self._parts:
                 part.origin.restore()
-            kernels.run(kernels.stale_caches(), None)
-        self._away = False
+            kernels.run(kernels.prepare_clear_caches(), None)
+        self._moved = False
 
-    def finishing(self, distance: Scalar) -> list[Call]:
-        """Prepare the final move to theta + distance d/||d||, with decoupled weight decay and the new m."""
-        scale = ratio(distance, self._norm)
+    def prepare_step(self, distance: Scalar) -> list[Call]:
+        """Prepare the final move to theta + distance d/||d||, with decoupled weight decay, and the update of m."""
+        scale = safe_ratio(distance, self._norm)
         moves = [
-            part.finishing(scale, distance, self._sign, self._beta, self._finite) for part in self._parts
+            part.prepare_step(scale, distance, self._sign, self._beta, self._finite) for part in self._parts
         ]
-        self._away = True
-        return [
-            *chain(*moves),
-            *kernels.stale_caches(),
-            partial(setattr, self, "_away", False),
-        ]
+        self._moved = True
+        return [*chain(*moves), *kernels.prepare_clear_caches(), partial(setattr, self, "_moved", False)]
 
-    def adopt(self, state: Mapping[Tensor, dict[str, Any]]) -> None:
-        """Take over each parameter's m, its "direction", from before or from a checkpoint, and keep it there."""
-        if not any(part.m for part in self._parts):
-            return
-        for kept in state.values():
-            if "direction" in kept:
-                kept["direction"] = kept["direction"].clone()  # out of the buffer of an earlier direction
-        for part in self._parts:
-            if part.m is None:
-                continue
-            for param, view in zip(part.params, part.m.views, strict=True):
+    def load(self, state: Mapping[Tensor, dict[str, Any]]) -> None:
+        """Load each parameter's m from its entry "direction" in the optimizer's state, and keep it there from now on.
+
+        The entry comes from an earlier direction object or from a checkpoint.
+
+        Raises:
+            ValueError: if its shape is not that of the parameter.
+        """
+        parts = [(part.params, part.m.views) for part in self._parts if part.m is not None]
+        for own in state.values() if parts else ():
+            if "direction" in own:  # it may be a view of an earlier direction's buffer
+                own["direction"] = own["direction"].clone()
+        for params, views in parts:
+            for param, view in zip(params, views, strict=True):
                 own = state[param]
                 if "direction" in own:
-                    view.copy_(checked(own["direction"], param))
-                own["direction"] = like(torch.view_as_complex(view) if param.is_complex() else view, param)
+                    view.copy_(valid_direction(own["direction"], param))
+                m = torch.view_as_complex(view) if param.is_complex() else view
+                own["direction"] = sharded_like(m, param)
 
 
-def moves(scale: Scalar) -> TypeGuard[float]:
-    """Whether a number that can be read leads elsewhere."""
+def is_nonzero(scale: Scalar) -> TypeGuard[float]:
+    """Whether a scale is a Python number, finite and not zero."""
     return not isinstance(scale, Tensor) and scale != 0 and math.isfinite(scale)
 
 
-def checked(direction: Tensor, param: Tensor) -> Tensor:
-    """The direction adaptation of a checkpoint, real and without NaN; ValueError if it is of another parameter."""
+def valid_direction(direction: Tensor, param: Tensor) -> Tensor:
+    """The m of a checkpoint as a real tensor without NaN; ValueError if its shape is not that of the parameter."""
     if direction.shape != param.shape:
         raise ValueError(
-            f"the direction in PAL's state has shape {tuple(direction.shape)}, the parameter {tuple(param.shape)}: the "
-            "checkpoint is of another model"
+            f"the direction in PAL's state has shape {tuple(direction.shape)}, its parameter {tuple(param.shape)}: the "
+            "checkpoint belongs to a different model"
         )
-    return real(torch.nan_to_num(local(direction), 0.0, 0.0, 0.0))
+    return as_real(torch.nan_to_num(local(direction), 0.0, 0.0, 0.0))

@@ -1,4 +1,4 @@
-"""A loss restricted to a line: leave a point along a direction, evaluate, and come back bit by bit."""
+"""A loss restricted to a line: move along a direction, evaluate, and restore the weights bitwise."""
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 
 import math
@@ -13,32 +13,32 @@ from pal import kernels
 from pal.kernels import Call
 from pal.parabola import Scalar, select
 
-CHUNK = 2**17
-"""Numbers in one inner product: longer float32 sums lose digits, and all in float64 would take three times as long."""
+CPU_CHUNK = 2**17
+"""Elements per inner product on the CPU: longer float32 sums lose digits, and float64 takes three times as long."""
 
-LARGEST = 2**24
-"""On accelerators, where sums are in float64, so that the copies stay small."""
+DEVICE_CHUNK = 2**24
+"""Elements per inner product on an accelerator: sums are in float64 there, and this keeps the copies small."""
 
-FAITHFUL = (1e-24, 1e30)
-"""Sums of float32 products between these have lost nothing to underflow and overflow."""
+EXACT_RANGE = (1e-24, 1e30)
+"""A float32 sum of products whose absolute value is in this range is not affected by underflow or overflow."""
 
 
 @dataclass(frozen=True, eq=False)
 class LineRecord:
-    """What one step saw on its line l(s) = loss(theta + s d/||d||): 0-dim tensors, on the device until someone reads.
+    """What one step measured on its line l(s) = loss(theta + s d/||d||), as 0-dim tensors on the weights' device.
 
-    Distances (mu, step, norm) are Euclidean, in weight space. A field without meaning for an optimizer is NaN.
+    Distances (mu, step) are Euclidean, in weight space. A field that an optimizer does not measure is NaN.
 
     Attributes:
         loss0: l(0).
         loss_mu: l(mu), at the probe.
         slope: l'(0), loss per distance.
         curvature: l'' = 2a, loss per squared distance.
-        step: s, how far the weights went.
-        norm: ||d||, norm of the direction over all parameters.
-        case: code of `pal.parabola.Case`.
-        clipped: whether s_max cut the step.
-        evaluations: forward passes of this step, the first included.
+        step: s, the distance that the weights moved.
+        norm: ||d||, over all parameters.
+        case: value of `pal.parabola.Case`.
+        clipped: whether s_max limited the step.
+        evaluations: number of forward passes, including the first.
     """
 
     loss0: Tensor
@@ -53,164 +53,165 @@ class LineRecord:
 
     @classmethod
     def of(cls, *numbers: Scalar, evaluations: int) -> "LineRecord":
-        """The record from floats or tensors, in the order of the attributes."""
+        """Make a record from floats or tensors, given in the order of the attributes."""
         tensors = [torch.as_tensor(n, dtype=torch.float64 if isinstance(n, float) else None) for n in numbers]
         loss0, loss_mu, slope, curvature, step, norm, case, clipped = tensors
         return cls(loss0, loss_mu, slope, curvature, step, norm, case, clipped, evaluations)
 
     @property
     def learning_rate(self) -> Tensor:
-        """The factor of d, comparable with SGD's learning rate: step / norm, and 0 where the weights stayed."""
+        """The equivalent learning rate of SGD, step / norm; 0 where the weights did not move."""
         return torch.where(self.step == 0, self.step, self.step / self.norm)
 
 
-class Flat:
-    """Room for a copy of real tensors of one device and dtype: one buffer, and a view of it for each tensor.
+class FlatBuffer:
+    """One buffer for a copy of many real tensors of one device and dtype.
 
     Attributes:
-        buffer: the memory.
-        views: it as tensors, strided like those that are copied.
-        pieces: it as vectors, short enough for inner products.
-        in_rows: whether `in_pieces` cuts such tensors themselves into the same vectors.
+        buffer: the memory, 1-dim.
+        views: a view of the buffer for each tensor, with the tensor's shape and, if it is dense, its strides.
+        chunks: views of the buffer as vectors that are short enough for accurate inner products.
+        contiguous: whether the buffer is on the CPU and all views are contiguous; then `chunks_of` splits
+            contiguous tensors of these shapes into the same vectors, without copying them into the buffer first.
     """
 
     def __init__(self, like: Sequence[Tensor]) -> None:
         sizes = [tensor.numel() for tensor in like]
         self.buffer = torch.zeros(sum(sizes), dtype=like[0].dtype, device=like[0].device)
         pieces = self.buffer.split(sizes)
-        here = on_host(self.buffer)
-        self.pieces: list[Tensor] = (
-            [part for piece in pieces for part in pieces_of(piece)]
-            if here
-            else list(self.buffer.split(LARGEST))
+        host = on_host(self.buffer)
+        self.chunks: list[Tensor] = (
+            [chunk for piece in pieces for chunk in piece.split(CPU_CHUNK)]
+            if host
+            else list(self.buffer.split(DEVICE_CHUNK))
         )
         self.views = [
             piece.as_strided(
                 tensor.shape,
-                tensor.stride() if is_dense(tensor) else rowwise(tensor.shape),
+                tensor.stride() if is_dense(tensor) else torch.empty(tensor.shape, device="meta").stride(),
                 piece.storage_offset(),
             )
             for tensor, piece in zip(like, pieces, strict=True)
         ]
-        self.in_rows = here and all(view.is_contiguous() for view in self.views)
+        self.contiguous = host and all(view.is_contiguous() for view in self.views)
 
     def copy(self, tensors: list[Tensor]) -> None:
-        """Take the values of the tensors."""
+        """Copy the tensors into the buffer."""
         kernels.copy_(self.views, tensors)
 
-    def dot(self, other: "Flat") -> Scalar:
-        """Inner product with another copy of such tensors; a float on the CPU, else a 0-dim tensor."""
-        return dot(self.pieces, other.pieces)
+    def dot(self, other: "FlatBuffer") -> Scalar:
+        """Inner product with another buffer of the same shapes; a float on the CPU, else a 0-dim tensor."""
+        return dot(self.chunks, other.chunks)
 
     def dot_with(self, tensors: list[Tensor]) -> Scalar:
-        """Inner product with such tensors themselves; afterwards the room may hold anything."""
-        if self.buffer.itemsize < 4:  # whose products are beyond the range of such numbers
+        """Inner product with tensors of the same shapes; overwrites the buffer."""
+        if self.buffer.itemsize < 4:  # products may be outside the range of half precision
             return dot([view.reshape(-1) for view in self.views], [tensor.reshape(-1) for tensor in tensors])
         kernels.multiply_(self.views, tensors)
         if on_host(self.buffer):
-            return sum(piece.sum().item() for piece in self.pieces)
-        return self.buffer.sum(dtype=wide(self.buffer))
-
-    def norm(self) -> Scalar:
-        """Euclidean norm of everything; a float on the CPU, else a 0-dim tensor."""
-        return root(self.dot(self))
+            return sum(chunk.sum().item() for chunk in self.chunks)
+        return self.buffer.sum(dtype=widest_dtype(self.buffer))
 
 
 class Movable:
-    """Real tensors of one device and dtype that move along directions, all in one kernel where one fits.
+    """Real tensors of one device and dtype that move along directions, in one fused kernel if possible.
 
-    The fused kernel exists for the CPU and CUDA. On the CPU it skips elements of half precision before torch
-    2.14; where the scale is a tensor it is read in float32.
+    The fused kernel exists for the CPU and CUDA. It is not used for half precision on the CPU, where it skips elements
+    before torch 2.14, nor for float64 on CUDA, where it reads a scale that is a tensor in float32.
 
     Args:
-        tensors: what moves.
-        foreach: whether one kernel may serve them all.
+        tensors: the tensors to move.
+        foreach: whether multi-tensor kernels may be used.
     """
 
     def __init__(self, tensors: Sequence[Tensor], foreach: bool = True) -> None:
         self.tensors = list(tensors)
         first = self.tensors[0]
         self.on_host = on_host(first)
-        fits = (
+        supported = (
             first.itemsize >= 4
             if self.on_host
             else first.device.type in ("cpu", "cuda") and first.itemsize < 8
         )
         self._strides = list(map(Tensor.stride, self.tensors))
-        self._fused = foreach and fits and all(map(is_dense, self.tensors))
+        self._fused = foreach and supported and all(map(is_dense, self.tensors))
 
-    def fits(self, direction: list[Tensor]) -> bool:
-        """Whether one kernel can move along the direction, taking memory as it lies."""
+    def fuses(self, direction: list[Tensor]) -> bool:
+        """Whether the fused kernel, which ignores strides, can move the tensors along the direction."""
         return (
             self._fused
             and direction[0].dtype == self.tensors[0].dtype
             and list(map(Tensor.stride, direction)) == self._strides
         )
 
-    def descent(
-        self, direction: list[Tensor], scale: Scalar, decay: float = 0.0, still: Tensor | None = None
+    def prepare_descent(
+        self, direction: list[Tensor], scale: Scalar, decay: float = 0.0, skip: Tensor | None = None
     ) -> list[Call]:
-        """Prepare: each tensor <- tensor - scale (direction + decay tensor).
+        """Prepare tensor <- tensor - scale (direction + decay tensor).
 
-        With a scale of zero, NaN or infinity every bit stays, whatever the direction holds; so too where `still` is 1.
+        If the scale is zero, NaN or infinite, or `skip` is 1, the tensors stay bitwise unchanged, even if the direction
+        is NaN.
         """
-        first, fused = direction[0], self.fits(direction)
+        first, fused = direction[0], self.fuses(direction)
         if not isinstance(scale, Tensor):
             if scale == 0 or not math.isfinite(scale):
                 return []
-            if still is None:
-                return kernels.descent(self.tensors, direction, scale, decay, fused)
-            scale_here: float | Tensor = scale
+            if skip is None:
+                return kernels.prepare_descent(self.tensors, direction, scale, decay, fused)
+            device_scale: float | Tensor = scale
         else:
-            scale_here = scale.to(first.device, non_blocking=True)
-            size = scale_here.abs()
-            still = torch.where((size > 0) & (size < math.inf), 0.0, 1.0).float()
-            scale_here = scale_here.float() if fused else scale_here
-        return kernels.masked_descent(self.tensors, direction, scale_here, decay, still, fused)
+            device_scale = scale.to(first.device, non_blocking=True)
+            size = device_scale.abs()
+            skip = torch.where((size > 0) & (size < math.inf), 0.0, 1.0).float()
+            device_scale = device_scale.float() if fused else device_scale
+        return kernels.prepare_masked_descent(self.tensors, direction, device_scale, decay, skip, fused)
 
 
 class Origin:
-    """Parameters of one device and dtype, with an exact copy of them: where a line starts.
+    """Parameters of one device and dtype with an exact copy of them, the point where a line starts.
 
     Args:
-        params: the parameters, real.
-        foreach: whether one kernel may serve them all.
+        params: real parameters.
+        foreach: whether multi-tensor kernels may be used.
+
+    Attributes:
+        flat: the copy; before the weights move, its memory may serve as scratch.
     """
 
     def __init__(self, params: Sequence[Tensor], foreach: bool = True) -> None:
         self.params = list(params)
-        self.room = Flat(self.params)
+        self.flat = FlatBuffer(self.params)
         self.movable = Movable(self.params, foreach)
         self.on_host = self.movable.on_host
 
     def save(self) -> None:
-        """Make the present weights the origin."""
-        self.room.copy(self.params)
+        """Make the current weights the origin."""
+        self.flat.copy(self.params)
 
     def restore(self) -> None:
-        """Put the weights back, bit by bit."""
-        kernels.copy_(self.params, self.room.views)
+        """Move the weights back to the origin, bitwise."""
+        kernels.copy_(self.params, self.flat.views)
 
-    def leaving(
-        self, direction: list[Tensor], scale: Scalar, decay: float = 0.0, shrunk: Scalar = 0.0
+    def prepare_move(
+        self, direction: list[Tensor], scale: Scalar, decay: float = 0.0, share: Scalar = 0.0
     ) -> list[Call]:
-        """Prepare: go to (1 - shrunk) theta - scale (direction + decay theta), from wherever the weights are."""
-        return self.returning(shrunk) + self.movable.descent(direction, scale, decay)
+        """Prepare params <- (1 - share) theta - scale (direction + decay theta), with theta the origin."""
+        return self.prepare_return(share) + self.movable.prepare_descent(direction, scale, decay)
 
-    def returning(self, shrunk: Scalar = 0.0) -> list[Call]:
-        """Prepare: go to (1 - shrunk) theta, from wherever the weights are."""
-        back = [kernels.copying(self.params, self.room.views)]
-        if isinstance(shrunk, Tensor) or shrunk:
-            back.append(kernels.shrinking(self.params, shrunk))
-        return back
+    def prepare_return(self, share: Scalar = 0.0) -> list[Call]:
+        """Prepare params <- (1 - share) theta, with theta the origin."""
+        calls = [kernels.prepare_copy(self.params, self.flat.views)]
+        if isinstance(share, Tensor) or share:
+            calls.append(kernels.prepare_shrink(self.params, share))
+        return calls
 
 
 class Line:
-    """The line theta + s d/||d|| through the present weights theta.
+    """The line theta + s d/||d|| through the current weights theta.
 
     Args:
         params: the weights theta, of any shapes, devices and dtypes.
-        direction: d, one tensor for each parameter, of its shape. It is read at every move: leave it unchanged.
+        direction: d, one tensor for each parameter, of the same shape. Every move reads it, so do not modify it.
 
     Attributes:
         norm: ||d|| over all parameters; a float on the CPU, else a 0-dim tensor.
@@ -225,7 +226,7 @@ class Line:
     tensor([1.0000, 1.5000])
     >>> line.losses(lambda: theta.square().sum(), [0.0, 1.0, -1.0])
     tensor([2., 5., 1.])
-    >>> theta  # where it was
+    >>> theta  # unchanged
     tensor([1.0000, 1.5000])
     >>> line.restore()
     >>> theta
@@ -240,77 +241,77 @@ class Line:
                 raise ValueError(
                     f"direction holds a {tuple(d.shape)} tensor for a {tuple(param.shape)} parameter"
                 )
-            kinds[param.device, param.dtype].append((real(param), real(d)))
+            kinds[param.device, param.dtype].append((as_real(param), as_real(d)))
         self._parts = [
             (Origin([param for param, _ in pairs]), [d for _, d in pairs]) for pairs in kinds.values()
         ]
         self._on_host = all(origin.on_host for origin, _ in self._parts)
         squares: list[Scalar] = []
         for origin, part in self._parts:
-            origin.room.copy(part)
-            squares.append(origin.room.dot(origin.room))
+            origin.flat.copy(part)
+            squares.append(origin.flat.dot(origin.flat))
             origin.save()
-        self.norm = root(total(squares, self._on_host))
+        self.norm = sqrt(total(squares, self._on_host))
         self._distance: Scalar = 0.0
 
     @torch.no_grad()
     def move(self, distance: Scalar) -> None:
-        """Put the weights at theta + distance d/||d||, computed from theta whatever came before."""
+        """Set the weights to theta + distance d/||d||, computed from theta: rounding does not accumulate over moves."""
         if self._on_host and isinstance(distance, Tensor):
             distance = distance.item()
         self.restore()
-        scale = ratio(-distance, self.norm)
+        scale = safe_ratio(-distance, self.norm)
         for origin, direction in self._parts:
-            kernels.run(origin.movable.descent(direction, scale), None)
-        kernels.run(kernels.stale_caches(), None)
+            kernels.run(origin.movable.prepare_descent(direction, scale), None)
+        kernels.run(kernels.prepare_clear_caches(), None)
         self._distance = distance
 
     @torch.no_grad()
     def restore(self) -> None:
-        """Put the weights back to theta, bit by bit."""
+        """Set the weights back to theta, bitwise."""
         for origin, _ in self._parts:
             origin.restore()
-        kernels.run(kernels.stale_caches(), None)
+        kernels.run(kernels.prepare_clear_caches(), None)
         self._distance = 0.0
 
     @torch.no_grad()
     def losses(self, closure: Callable[[], Tensor], distances: Iterable[Scalar]) -> Tensor:
-        """The loss at many distances, [len(distances)]; afterwards the weights are where they were.
+        """Evaluate the loss at several distances; afterwards the weights are where they were before.
 
-        No gradients, and no new tensors but the losses: a point costs one move and one forward pass.
+        Each point costs one move and one forward pass, without gradients.
 
         Args:
-            closure: gives the loss at the present weights: `BatchLoss.again` for the batch of a step.
-            distances: where on the line.
+            closure: returns the loss at the current weights, such as `BatchLoss.reevaluate` for the batch of a step.
+            distances: positions s on the line.
+
+        Returns:
+            The losses, [len(distances)].
         """
-        here = self._distance
+        distance_before = self._distance
         values: list[Tensor] = []
         try:
             for distance in distances:
                 self.move(distance)
                 values.append(closure().detach().clone())
         finally:
-            self.move(here)
+            self.move(distance_before)
         return torch.stack(values)
 
 
-def pieces_of(tensor: Tensor) -> Sequence[Tensor]:
-    """A tensor as vectors short enough for inner products, row by row."""
-    return tensor.reshape(-1).split(CHUNK)
-
-
-def in_pieces(tensors: Sequence[Tensor]) -> list[Tensor]:
-    """Tensors on the CPU as vectors, row by row: views where they are contiguous, as the pieces of a `Flat` in rows."""
+def chunks_of(tensors: Sequence[Tensor]) -> list[Tensor]:
+    """Split tensors on the CPU into vectors like `FlatBuffer.chunks`; contiguous tensors are not copied."""
     vectors = list(map(Tensor.ravel, tensors))
-    if max(map(Tensor.numel, vectors)) <= CHUNK:
+    if max(map(Tensor.numel, vectors)) <= CPU_CHUNK:
         return vectors
     return [
-        piece for each in vectors for piece in (each.unsafe_split(CHUNK) if each.numel() > CHUNK else (each,))
+        chunk
+        for each in vectors
+        for chunk in (each.unsafe_split(CPU_CHUNK) if each.numel() > CPU_CHUNK else (each,))
     ]
 
 
 def is_dense(tensor: Tensor) -> bool:
-    """Whether the elements fill their memory without gaps or overlap, in whatever order.
+    """Whether the elements fill their memory without gaps or overlap, in any order.
 
     >>> weight = torch.zeros(4, 6)
     >>> is_dense(weight.t()), is_dense(weight[:, ::2]), is_dense(weight.expand(2, 4, 6))
@@ -324,50 +325,41 @@ def is_dense(tensor: Tensor) -> bool:
     return True
 
 
-def rowwise(shape: torch.Size) -> tuple[int, ...]:
-    """Strides of a contiguous tensor.
-
-    >>> rowwise(torch.Size([2, 3, 4]))
-    (12, 4, 1)
-    """
-    return tuple(math.prod(shape[i + 1 :]) for i in range(len(shape)))
-
-
 def on_host(tensor: Tensor) -> bool:
-    """Whether reading a number of the tensor costs nothing, so that numbers are floats; elsewhere nothing is read."""
+    """Whether numbers of the tensor can be read without waiting for a device; then scalars are floats, else tensors."""
     return tensor.device.type == "cpu"
 
 
-def wide(tensor: Tensor) -> torch.dtype:
-    """The most exact numbers of the tensor's device."""
+def widest_dtype(tensor: Tensor) -> torch.dtype:
+    """The most precise floating-point type of the tensor's device."""
     return torch.float32 if tensor.device.type == "mps" else torch.float64
 
 
-def real(tensor: Tensor) -> Tensor:
-    """The tensor, or a view of its real and imaginary parts as numbers of their own."""
+def as_real(tensor: Tensor) -> Tensor:
+    """The tensor itself if it is real, else a view of its real and imaginary parts."""
     return torch.view_as_real(tensor) if tensor.is_complex() else tensor
 
 
 def dot(first: Sequence[Tensor], second: Sequence[Tensor]) -> Scalar:
-    """Inner product of vectors in pieces, summed so that neither digits nor range are lost; a float on the
-    CPU, else a 0-dim tensor.
+    """Inner product of two vectors that are split into chunks; a float on the CPU, else a 0-dim tensor.
 
-    On the CPU float32 is tried first, and float64 where that may have underflowed or overflowed.
+    Sums are in the widest type of the device, so that no precision or range is lost. On the CPU, chunks are summed
+    in float32 first, and again in float64 if that may have underflowed or overflowed.
     """
     if not on_host(first[0]):
-        dtype = wide(first[0])
+        dtype = widest_dtype(first[0])
         return torch.stack(
             [torch.dot(a.to(dtype), b.to(dtype)) for a, b in zip(first, second, strict=True)]
         ).sum()
     if first[0].itemsize >= 4 and first[0].dtype == second[0].dtype:
         products = sum(map(Tensor.item, map(torch.dot, first, second)))
-        if first[0].itemsize == 8 or FAITHFUL[0] < abs(products) < FAITHFUL[1]:
+        if first[0].itemsize == 8 or EXACT_RANGE[0] < abs(products) < EXACT_RANGE[1]:
             return products
     return sum(torch.dot(a.double(), b.double()).item() for a, b in zip(first, second, strict=True))
 
 
 def total(numbers: Sequence[Scalar], on_host: bool) -> Scalar:
-    """Sum of numbers from several devices, where the first is; a float on the CPU."""
+    """Sum of numbers that may be on several devices, on the device of the first; a float on the CPU."""
     if on_host:
         return sum(numbers)
     first, *others = [torch.as_tensor(number) for number in numbers]
@@ -376,11 +368,11 @@ def total(numbers: Sequence[Scalar], on_host: bool) -> Scalar:
     ).sum()
 
 
-def root(number: Scalar) -> Scalar:
-    """Square root."""
+def sqrt(number: Scalar) -> Scalar:
+    """Square root of a float or a tensor."""
     return number.sqrt() if isinstance(number, Tensor) else math.sqrt(number)
 
 
-def ratio(number: Scalar, norm: Scalar) -> Scalar:
-    """number / norm, and 0 where there is no direction: a norm of zero or NaN."""
+def safe_ratio(number: Scalar, norm: Scalar) -> Scalar:
+    """number / norm, or 0 if the norm is zero or NaN: then there is no direction."""
     return select(norm > 0, number / select(norm > 0, norm, 1.0), 0.0)

@@ -1,4 +1,4 @@
-"""PAL: a direction, a line and a parabola."""
+"""The optimizer PAL: a direction, a line along it, and a parabola on the line."""
 # pyright: reportPrivateUsage=false, reportPrivateImportUsage=false
 
 from collections.abc import Callable, Iterable, Sequence
@@ -12,58 +12,66 @@ from torch import Tensor, nn
 from torch.optim.optimizer import ParamsT
 
 from pal import kernels
-from pal.check import ATTEMPTS, can_tell, fits
+from pal.check import ATTEMPTS, check_closure, matches_slope
 from pal.closure import Backward, BatchLoss, Closure, plain_backward
 from pal.direction import Direction
 from pal.line import LineRecord
 from pal.parabola import Case, Minimum, Scalar, minimise
-from pal.randomness import Twins, capturing
+from pal.randomness import PairedGenerators, capturing
 from pal.settings import check_group, check_shared
-from pal.sharding import batches, local
-from pal.state import Kept, Processes, as_tensor, fingerprint, growth, undone
+from pal.sharding import all_reduce, batch_groups, local
+from pal.state import (
+    ProcessGroupHandle,
+    RuntimeState,
+    as_tensor,
+    gradient_fingerprint,
+    gradient_rescaling,
+    loss_rescaling,
+)
 
-kind_of = attrgetter("dtype", "device", "grad.layout")
+gradient_layout = attrgetter("dtype", "device", "grad.layout")
 
 
 class PAL(torch.optim.Optimizer):
-    r"""Parabolic approximation line search: a step to the minimum of a parabola through three numbers.
+    r"""Parabolic approximation line search: step to the minimum of a parabola fitted to three numbers.
 
-    With the gradient g of the batch loss, m <- beta m + g, d = -m and l(s) = loss(theta + s d/||d||),
+    With the gradient g of the batch loss, m <- beta m + g, d = -m and l(s) = loss(theta + s d/||d||):
 
-    * measure l(0), b = l'(0) = g.d/||d|| and l(mu): one forward and backward pass, one more forward pass;
+    * measure l(0), b = l'(0) = g.d/||d|| and l(mu), with one forward and backward pass and one more forward pass;
     * a = (l(mu) - l(0) - b mu) / mu²;
     * s = min(-alpha b / (2a), s_max); s = min(mu, s_max) if a <= 0; s = 0 if b >= 0;
     * theta <- theta + s d/||d||.
 
-    All parameters of all groups move on this one line. The second forward pass sees the same function as the first, by
-    the rule in `pal.closure`: the same random numbers, buffers and modes; the batch counts once. If a loss,
-    the slope or the curvature is NaN or infinite, the weights stay, bit by bit. Nothing is read from an accelerator
-    during a step, but for the first steps, which look whether the closure is what it must be.
+    The parameters of all groups move along one line. Both forward passes evaluate the same function, with the same
+    random numbers, buffers and modes, and the batch counts once; `pal.closure` states the rule. If a loss, the slope or
+    the curvature is NaN or infinite, the weights stay bitwise unchanged. A step never waits for an accelerator, except
+    for the first few, which check the closure.
 
     Args:
-        params: parameters or parameter groups; groups may differ in weight decay.
-        mu: measuring step, distance in weight space, > 0.
-        alpha: update step adaptation, > 0.
-        beta: direction adaptation, >= 0 and < 1; the paper uses 0 and 0.4.
-        s_max: maximum step, distance in weight space, > 0, may be infinite.
-        lr: factor on mu and s_max, there for torch's learning-rate schedulers; a tensor stays adjustable in a captured
-            CUDA graph.
-        weight_decay: factor of the weight decay, >= 0: weight_decay/2 ||theta||² is part of the loss, as in the paper.
-        decoupled_weight_decay: instead, theta <- (1 - min(weight_decay s, 1)) theta with each step of length s:
-            decoupled from the loss, its line and the size of its gradient.
-        maximize: go up instead of down; the record then describes the line of minus the loss.
-        foreach: whether one kernel serves many parameters; slower without. Default: yes.
-        modules: modules that belong to the closure. Needed only for what it reaches through other objects' depths.
-        check: whether the first steps evaluate the loss twice more, to warn if the closure is not one function of the
-            weights, or the gradient not its gradient.
-        process_group: whose processes share the batch. Default: that of the DistributedDataParallel module seen in the
-            closure; needed only where gradients are averaged in another way.
+        params: parameters or parameter groups; groups may differ in weight decay only.
+        mu: measuring step size, distance in weight space, > 0.
+        alpha: update step adaptation, > 0, dimensionless.
+        beta: direction adaptation, in [0, 1); the paper uses 0 and 0.4.
+        s_max: maximum step size, distance in weight space, > 0; may be infinite.
+        lr: factor of mu and s_max, >= 0, for the learning-rate schedulers of torch. In a captured CUDA graph, a tensor
+            can be changed between replays.
+        weight_decay: L2 regularization, >= 0: weight_decay/2 ||theta||² is part of the loss, as in the paper.
+        decoupled_weight_decay: whether to decouple the decay from the loss, and so from the line and the size of the
+            gradient: each step of length s starts with theta <- (1 - min(weight_decay s, 1)) theta.
+        maximize: whether to maximize the loss; the record then describes the line of its negative.
+        foreach: whether to use multi-tensor kernels, which are faster. Default: yes.
+        modules: modules that belong to the closure, needed only for those that PAL cannot find: too deep inside other
+            objects, and not run in the first step.
+        check: whether to evaluate the loss about twice more in the first steps, and warn if the closure is not one
+            function of the weights or the gradient is not that of its loss.
+        process_group: the processes that share the batch. Default: those of the DistributedDataParallel module in the
+            closure, or of FSDP2; needed only if gradients are averaged in another way.
 
     Raises:
-        ValueError: if an argument is out of range, or groups disagree on a setting of the line.
+        ValueError: if an argument is out of range, or groups disagree on a hyper-parameter of the line.
 
-    Source: Mutschler and Zell, NeurIPS 2020, arXiv:1903.11991, algorithm 2. Decoupled weight decay, and what
-    happens to NaN, are ours.
+    Source: Mutschler and Zell, NeurIPS 2020, arXiv:1903.11991, algorithm 2. Decoupled weight decay and the treatment of
+    NaN are ours.
 
     >>> weights = torch.tensor([1.0, -2.0], requires_grad=True)
     >>> optimizer = PAL([weights], mu=0.1)
@@ -73,7 +81,7 @@ class PAL(torch.optim.Optimizer):
     ('PARABOLA', 2.236)
     """
 
-    _step_supports_amp_scaling = True  # GradScaler.step hands over its scale and leaves overflows to the step
+    _step_supports_amp_scaling = True  # GradScaler passes its scale, and leaves overflows to PAL
 
     def __init__(
         self,
@@ -105,54 +113,49 @@ class PAL(torch.optim.Optimizer):
         }
         check_group(defaults)
         named = [modules] if isinstance(modules, nn.Module) else list(modules)
-        self._keep(Kept(Processes(process_group), named, check))
+        self._set_runtime(RuntimeState(ProcessGroupHandle(process_group), named, check))
         super().__init__(params, defaults)
 
-    def _keep(self, kept: Kept) -> None:
-        self._kept = kept
-        kept.batch = self._batch_loss(kept.modules)
+    def _set_runtime(self, runtime: RuntimeState) -> None:
+        self._runtime = runtime
+        runtime.batch = self._batch_loss(runtime.modules)
 
     def _batch_loss(self, modules: list[nn.Module]) -> BatchLoss:
-        return BatchLoss(self._params, modules, self._kept.check)
+        return BatchLoss(self._params, modules, self._runtime.check)
 
     def _params(self) -> list[Tensor]:
         return [param for group in self.param_groups for param in group["params"]]
 
     def __getstate__(self) -> dict[str, Any]:
-        """What a copy or a pickle takes along."""
-        kept = self._kept
-        mine = {
-            "processes": kept.processes,
-            "modules": kept.modules,
-            "check": kept.check,
-            "cases": kept.counts(),
-        }
-        return {**super().__getstate__(), "_kept": mine}
+        """The state of a copy or a pickle, without what can be derived from it."""
+        runtime = self._runtime
+        arguments = {name: getattr(runtime, name) for name in ("process_group", "modules", "check")}
+        return {**super().__getstate__(), "_runtime": {**arguments, "cases": runtime.counts()}}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Take a state, of a checkpoint or a pickle; what was worked out from the old one is worked out anew."""
+        """Set the state of a checkpoint or a pickle, and discard what was derived from the old one."""
         state = dict(state)
-        if "_kept" in state:
-            self._keep(Kept(**state.pop("_kept")))
+        if "_runtime" in state:
+            self._set_runtime(RuntimeState(**state.pop("_runtime")))
         super().__setstate__(state)
         for group in self.param_groups:
             if "cases" in group:
-                self._kept.cases = [int(count) for count in group.pop("cases")]
+                self._runtime.cases = [int(count) for count in group.pop("cases")]
             for name, value in self.defaults.items():
                 group.setdefault(name, value)
-        self._kept.forget()
+        self._runtime.invalidate()
 
     def state_dict(self) -> dict[str, Any]:
-        """The state of a checkpoint, as of any optimizer of torch; the counts of cases are in the first group."""
+        """The state for a checkpoint, as for any optimizer; the first group also holds the counts of the cases."""
         state = super().state_dict()
-        state["param_groups"][0]["cases"] = self._kept.counts()
+        state["param_groups"][0]["cases"] = self._runtime.counts()
         return state
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take the state of a checkpoint; settings that it lacks, being older, get their defaults.
+        """Load the state of a checkpoint; hyper-parameters that an older one lacks get their defaults.
 
         Raises:
-            ValueError: if it is not PAL's.
+            ValueError: if it is not a checkpoint of PAL, or a hyper-parameter is out of range.
         """
         for group in state_dict["param_groups"]:
             if "mu" not in group:
@@ -163,7 +166,13 @@ class PAL(torch.optim.Optimizer):
         super().load_state_dict(state_dict)
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
-        """Add parameters to the line; only their weight decay may differ. What is listed twice counts once."""
+        """Add parameters to the line. Only their weight decay may differ from that of other groups.
+
+        Parameters that are listed twice count once.
+
+        Raises:
+            ValueError: if a hyper-parameter is out of range, or differs from that of other groups.
+        """
         params = param_group["params"]
         if isinstance(params, Iterable) and not isinstance(params, Tensor):
             listed = list(cast(Iterable[Any], params))
@@ -178,72 +187,80 @@ class PAL(torch.optim.Optimizer):
             raise
 
     def zero_grad(self, set_to_none: bool = True) -> None:
-        """Clear the gradients, and forget what `backward` began; inside of a closure, clear those of its own batch."""
-        batch = self._kept.batch
+        """Clear the gradients and discard unused micro-batches; inside a closure, clear only its own gradients."""
+        batch = self._runtime.batch
         batch.cleared = True
-        if batch.busy and len(batch):
-            return  # they are of micro-batches before, or put aside
-        if not batch.busy:
+        if batch.evaluating and len(batch):
+            return  # they belong to earlier micro-batches, or are put aside
+        if not batch.evaluating:
             batch.reset()
         super().zero_grad(set_to_none)
 
     def backward(self, closure: Closure, call: Backward = plain_backward) -> Tensor:
-        """Evaluate the loss of a batch and its gradient, for a `step` without closure to come.
+        """Evaluate the loss of a batch and its gradient; afterwards, call `step` without a closure.
 
-        For loops that do something between the backward pass and the step. Calls before one step add up: gradient
-        accumulation, each micro-batch with its share of the loss.
+        This is for loops that do something between the backward pass and the step, and for gradient accumulation: the
+        losses and gradients of several calls before one step add up.
 
         Args:
-            closure: runs the forward pass and returns the loss; called again by `step`, at the probe.
-            call: how to call backward on the loss, such as `accelerator.backward`. If that scales the loss,
-                so does PAL.
+            closure: runs the forward pass and returns the loss, of a micro-batch times its share of the batch. `step`
+                calls it again, at the probe.
+            call: calls backward on the loss, such as `accelerator.backward`. If it scales the loss, PAL scales the loss
+                of the step by the same factor.
 
         Returns:
             The loss of the closure, detached.
-        """
-        kept = self._kept
-        loss = kept.batch.measure(closure, call)
-        kept.fingerprint = fingerprint(self._params()) if kept.batch.scaled else None
-        return loss
-
-    def register_graph(self, graph: torch.cuda.CUDAGraph) -> Twins:
-        """Prepare the capture of a step in a CUDA graph whose closure draws random numbers, as dropout does.
-
-        Call it after warming up and before the capture. Captured draws come from generators of their own.
-
-        Returns:
-            Those generators. Their `replay` replays the graph with the draws that an eager step would see, and leaves
-            torch's generators where it would.
-        """
-        return self._kept.batch.register_graph(graph)
-
-    def step(self, closure: Closure | None = None) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """Move the weights to the minimum of the line's parabola.
-
-        An error or an interrupt leaves weights, m, buffers and random generators as they were before the batch.
-
-        Args:
-            closure: runs the forward pass and returns the loss, a tensor with one element. It is called twice, at the
-                weights and at the probe. It may clear gradients and call backward by itself, as closures for
-                torch.optim do; at the probe that is for nothing. None if `backward` was called for the batch.
-
-        Returns:
-            l(0), detached, weight decay in the loss included.
 
         Raises:
-            RuntimeError: if there is no closure or no gradient, or the call comes from inside of a closure.
+            RuntimeError: if the loss has no gradient, or this is called from inside a closure.
+            TypeError: if the closure does not return one number.
+        """
+        runtime = self._runtime
+        loss = runtime.batch.measure(closure, call)
+        runtime.fingerprint = gradient_fingerprint(self._params()) if runtime.batch.scaled else None
+        return loss
+
+    def register_graph(self, graph: torch.cuda.CUDAGraph) -> PairedGenerators:
+        """Prepare the capture of a step in a CUDA graph if its closure draws random numbers, as dropout does.
+
+        Call this after the warm-up and before the capture. Captured steps draw from generators of their own.
+
+        Args:
+            graph: the graph that is to capture the step.
+
+        Returns:
+            The generators. Their method `replay` replays the graph with the random numbers of an eager step, and
+            advances torch's generators as that would.
+        """
+        return self._runtime.batch.register_graph(graph)
+
+    def step(self, closure: Closure | None = None) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """Move the weights to the minimum of the parabola on the line.
+
+        After an error or an interrupt, the weights, m, buffers and random generators are as they were before the batch.
+
+        Args:
+            closure: runs the forward pass and returns the loss, a tensor with one element. It is called at the weights
+                and at the probe. Like closures for torch.optim, it may clear gradients and call backward itself, which
+                is wasted at the probe. None if `backward` was called for the batch.
+
+        Returns:
+            l(0), detached, including the L2 term.
+
+        Raises:
+            RuntimeError: if there is no closure or no gradient, or this is called from inside a closure.
             TypeError: if the closure does not return one number.
         """
         return (
-            untraced(self._whole_step, closure)
+            without_compiling(self._guarded_step, closure)
             if torch.compiler.is_compiling()
-            else self._whole_step(closure)
+            else self._guarded_step(closure)
         )
 
     @torch.no_grad()
-    def _whole_step(self, closure: Closure | None) -> Tensor:
-        """One step, or none."""
-        self._kept.batch.refuse_inside()
+    def _guarded_step(self, closure: Closure | None) -> Tensor:
+        """Take one step, or after an error none at all."""
+        self._runtime.batch.refuse_reentry()
         try:
             return self._step(closure)
         except BaseException:
@@ -253,184 +270,174 @@ class PAL(torch.optim.Optimizer):
     @property
     def line(self) -> LineRecord | None:
         """The record of the last step; None before the first."""
-        record = self._kept.record
+        record = self._runtime.record
         return None if record is None else LineRecord.of(*record[:-1], evaluations=record[-1])
 
     @property
     def cases(self) -> dict[Case, int]:
         """How many steps ended in each case. On an accelerator, reading this waits for the device."""
-        return dict(zip(Case, self._kept.counts(), strict=True))
+        return dict(zip(Case, self._runtime.counts(), strict=True))
 
     def _step(self, closure: Closure | None) -> Tensor:
-        kept = self._kept
+        batch = self._runtime.batch
         if closure is not None:
-            kept.batch.measure(closure)
-        elif not len(kept.batch):
-            return self._step_of_length_zero()
-        self._take_scale()
-        direction = self._settle()
+            batch.measure(closure)
+        elif not len(batch):
+            return self._step_without_batch()
+        self._undo_rescaling()
+        direction = self._current_direction()
         self._average_gradients()
         return self._search(direction)
 
     def _search(self, direction: Direction) -> Tensor:
-        kept, group = self._kept, self.param_groups[0]
+        runtime, group = self._runtime, self.param_groups[0]
         factor = direction.scalar(group["lr"])
         mu, s_max = factor * group["mu"], factor * group["s_max"]
-        norm, own_slope = direction.take(group["beta"], group["maximize"])
-        loss = kept.batch.loss()
+        norm, own_slope = direction.start(group["beta"], group["maximize"])
+        loss = runtime.batch.loss()
         own_loss0 = direction.loss(loss)
         own_loss_mu = self._loss_at(direction, mu)
-        looks = kept.looks < ATTEMPTS and not capturing()
-        numbers = own_loss0, own_loss_mu, own_slope, *([own_slope * own_slope] if looks else [])
+        checks = runtime.attempts < ATTEMPTS and not capturing()
+        numbers = own_loss0, own_loss_mu, own_slope, *([own_slope * own_slope] if checks else [])
         loss0, loss_mu, slope, *square = self._mean(*numbers)
-        if looks:
-            refuse_other_lines(float(slope), float(square[0]))
-            self._look(direction, *map(float, (loss0, loss_mu, slope, mu)))
+        if checks:
+            require_equal_slopes(float(slope), float(square[0]))
+            self._check(direction, *map(float, (loss0, loss_mu, slope, mu)))
         minimum = self._minimum(direction, loss0, loss_mu, slope, mu, s_max)
         record = loss0, loss_mu, slope, minimum.curvature, minimum.step, norm, minimum.case, minimum.clipped
         commit = [
-            *direction.finishing(minimum.step),
-            kept.counting(minimum.case),
-            partial(setattr, kept, "record", (*record, kept.batch.evaluations)),
-            kept.batch.resetting(),
+            *direction.prepare_step(minimum.step),
+            runtime.prepare_count(minimum.case),
+            partial(setattr, runtime, "record", (*record, runtime.batch.evaluations)),
+            runtime.batch.prepare_reset(),
         ]
         return kernels.run(commit, as_tensor(-loss0 if group["maximize"] else loss0, loss))
 
     def _minimum(
         self,
-        direction: Direction,  # noqa: ARG002 - for variants that measure more of the line
+        direction: Direction,  # noqa: ARG002 - for subclasses that measure more of the line
         loss0: Scalar,
         loss_mu: Scalar,
         slope: Scalar,
         mu: Scalar,
         s_max: Scalar,
     ) -> Minimum:
-        """Where to go: the rule that variants of PAL replace."""
+        """The update rule, which subclasses may replace."""
         return minimise(loss0, loss_mu, slope, mu, self.param_groups[0]["alpha"], s_max)
 
     def _loss_at(self, direction: Direction, distance: Scalar) -> Scalar:
-        """The loss of this process at a point of the line; the weights stay there."""
+        """Move the weights along the line, and evaluate the loss of this process there."""
         direction.move(distance)
-        return direction.loss(self._kept.batch.again(), distance)
+        return direction.loss(self._runtime.batch.reevaluate(), distance)
 
     def _roll_back(self) -> None:
-        kept = self._kept
-        if kept.direction is not None:
-            kept.direction.restore()
-        kept.batch.roll_back()
+        runtime = self._runtime
+        if runtime.direction is not None:
+            runtime.direction.restore()
+        runtime.batch.roll_back()
 
-    def _step_of_length_zero(self) -> Tensor:
-        """A step without a batch, which lr = 0 allows: so torch.distributed.checkpoint has states made."""
+    def _step_without_batch(self) -> Tensor:
+        """Create the state for a checkpoint to load: torch.distributed.checkpoint calls `step()` with lr = 0."""
         if float(self.param_groups[0]["lr"]) != 0:
             raise RuntimeError(
                 "PAL needs the loss twice: call step(closure), or backward(closure) before step()"
             )
-        self._settle()
+        self._current_direction()
         return torch.zeros(())
 
-    def _settle(self) -> Direction:
-        """The direction over the parameters that have a gradient now, made anew only if these changed."""
-        kept, groups = self._kept, self.param_groups
+    def _current_direction(self) -> Direction:
+        """The direction over the parameters that have a gradient now; created again only if these have changed."""
+        runtime, groups = self._runtime, self.param_groups
         check_shared(groups)
-        present = [param for param in self._params() if param.grad is not None]
-        if not present:
+        active = [param for param in self._params() if param.grad is not None]
+        if not active:
             raise RuntimeError(
                 "no parameter given to PAL has a gradient: the loss does not depend on any of them"
             )
         layout: list[Any] = [
             (group["weight_decay"], group["decoupled_weight_decay"], group["beta"] > 0) for group in groups
         ]
-        layout += map(kind_of, present)
-        layout += map(Tensor.stride, present)
-        same = len(present) == len(kept.present) and all(map(is_, present, kept.present))
-        if kept.direction is None or not same or layout != kept.layout:
-            kept.direction = None
-            if any(layout is not torch.strided for _, _, layout in map(kind_of, present)):
+        layout += map(gradient_layout, active)
+        layout += map(Tensor.stride, active)
+        same = len(active) == len(runtime.active) and all(map(is_, active, runtime.active))
+        if runtime.direction is None or not same or layout != runtime.layout:
+            runtime.direction = None
+            if any(layout is not torch.strided for _, _, layout in map(gradient_layout, active)):
                 raise RuntimeError(
                     "PAL does not support sparse gradients: build embeddings with sparse=False"
                 )
             direction = Direction(groups)
-            direction.adopt(self.state)
-            kept.direction = direction
-            kept.present, kept.layout = present, layout
-            kept.meet(present)
-        return kept.direction
+            direction.load(self.state)
+            runtime.direction = direction
+            runtime.active, runtime.layout = active, layout
+            runtime.mark_seen(active)
+        return runtime.direction
 
-    def _take_scale(self) -> None:
-        """Bring loss and gradient to one scale, where the gradient was scaled.
+    def _undo_rescaling(self) -> None:
+        """Make the loss and the gradient match again if the gradient was rescaled.
 
-        A GradScaler has divided it by its scale (`unscale_`), or hands the scale over (`_step_supports_amp_scaling`).
+        A GradScaler either has unscaled the gradient (`unscale_`), or passes its scale to the optimizer
+        (`_step_supports_amp_scaling`).
         """
-        kept, scale = self._kept, getattr(self, "grad_scale", None)
+        runtime, scale = self._runtime, getattr(self, "grad_scale", None)
         if scale is not None:
             for param in self._params():
                 if param.grad is not None:
                     local(param.grad).div_(scale.to(param.grad.device))
-        if kept.fingerprint is not None:
-            grown = growth(kept.fingerprint, fingerprint(self._params()))
-            kept.batch.rescale(undone(grown, kept.batch.factor))
-            kept.fingerprint = None
+        if runtime.fingerprint is not None:
+            factor = gradient_rescaling(runtime.fingerprint, gradient_fingerprint(self._params()))
+            runtime.batch.rescale(loss_rescaling(factor, runtime.batch.factor))
+            runtime.fingerprint = None
 
     def _average_gradients(self) -> None:
-        """Average the gradients over the processes where DistributedDataParallel was told not to.
+        """Average the gradients over the processes if DistributedDataParallel was told not to.
 
-        Lightning's manual optimization tells it so. Its manual_backward averages all the same, and then this changes
-        nothing.
+        Lightning's manual optimization does so. If its `manual_backward` has averaged them already, nothing changes.
         """
-        batch = self._kept.batch
+        batch = self._runtime.batch
         if batch.process_group is None or not batch.unsynchronised:
             return
-        for param in self._kept.present:
+        for param in self._runtime.active:
             if param.grad is not None:
                 dist.all_reduce(param.grad, group=batch.process_group)
                 param.grad.div_(batch.process_group.size())
 
     def _mean(self, *numbers: Scalar) -> Sequence[Scalar]:
-        """Means over the processes that share the batch, in one message."""
-        named = self._kept.processes.group or self._kept.batch.process_group
-        groups = batches(self._kept.present[0]) if named is None else [named]
-        groups = [group for group in groups if group.size() > 1]
-        if not groups:
-            return numbers
-        on_host = isinstance(numbers[0], float)
-        packed = (
-            torch.tensor(numbers, dtype=torch.float64)
-            if on_host
-            else torch.stack(cast(list[Tensor], numbers))
-        )
-        for group in groups:
-            dist.all_reduce(packed, group=group)
-            packed /= group.size()
-        return [number.item() for number in packed] if on_host else packed.unbind()
+        """Means over the processes that share the batch, in one message per process group."""
+        named = self._runtime.process_group.group or self._runtime.batch.process_group
+        groups = batch_groups(self._runtime.active[0]) if named is None else [named]
+        return all_reduce(numbers, groups, average=True) if groups else numbers
 
-    def _look(self, direction: Direction, loss0: float, loss_mu: float, slope: float, mu: float) -> None:
-        """See whether the closure is what it must be."""
-        kept, evaluations = self._kept, self._kept.batch.evaluations
+    def _check(self, direction: Direction, loss0: float, loss_mu: float, slope: float, mu: float) -> None:
+        """Check the closure, unless that is turned off or not yet worthwhile."""
+        runtime, evaluations = self._runtime, self._runtime.batch.evaluations
 
         def loss_at(distance: float) -> float:
             return float(self._mean(self._loss_at(direction, distance))[0])
 
-        if not kept.check or kept.batch.doubted:
-            kept.looks = ATTEMPTS
-        elif not kept.looks and fits(loss0, loss_mu, slope, mu):
-            kept.looks = 1  # nothing suspicious, but a line that bends may hide much: look closely next time
+        if not runtime.check or runtime.batch.warned:
+            runtime.attempts = ATTEMPTS
+        elif not runtime.attempts and matches_slope(loss0, loss_mu, slope, mu):
+            runtime.attempts = (
+                1  # nothing suspicious, but curvature may hide much: check closely in the next step
+            )
         else:
-            precision = max(torch.finfo(param.dtype).eps for param in kept.present)
-            kept.looks = ATTEMPTS if can_tell(loss_at, loss0, slope, mu, precision) else kept.looks + 1
-            kept.batch.evaluations = evaluations
+            precision = max(torch.finfo(param.dtype).eps for param in runtime.active)
+            conclusive = check_closure(loss_at, loss0, slope, mu, precision)
+            runtime.attempts = ATTEMPTS if conclusive else runtime.attempts + 1
+            runtime.batch.evaluations = evaluations
 
 
 @torch._disable_dynamo
-def untraced(step: Callable[..., Tensor], closure: Closure | None) -> Tensor:
-    """A step that torch.compile is in the middle of: it runs as it is."""
+def without_compiling(step: Callable[..., Tensor], closure: Closure | None) -> Tensor:
+    """Take a step eagerly where torch.compile compiles the caller."""
     return step(closure)
 
 
-def refuse_other_lines(slope: float, square: float) -> None:
-    """Raise RuntimeError if the slopes of processes that share a batch, with this mean and mean square, differ."""
+def require_equal_slopes(slope: float, square: float) -> None:
+    """Raise RuntimeError if the slopes of the processes, with this mean and mean square, differ."""
     if abs(square - slope * slope) > 1e-4 * square:
         raise RuntimeError(
-            "PAL's processes have different gradients: average them (DistributedDataParallel, or your own "
-            "all_reduce), and "
-            "give each process all weights (ZeroRedundancyOptimizer and others that deal out the weights do not)"
+            "PAL's processes have different gradients: average them (DistributedDataParallel, or your own all_reduce), "
+            "and give each process all weights (ZeroRedundancyOptimizer and similar optimizers distribute them)"
         )

@@ -1,4 +1,4 @@
-"""Drawing the same random numbers again: torch's on every device, Python's, numpy's, and generators of one's own."""
+"""Saving and restoring random generators: those of torch on every device, of Python and NumPy, and custom ones."""
 
 import ctypes
 import random
@@ -15,52 +15,52 @@ Restore = Callable[[], object]
 
 
 class Randomness:
-    """A moment in all random generators that a closure may draw from.
+    """The current state of all random generators that a closure may draw from.
 
-    While a CUDA graph is captured, the CUDA generators cannot be read; `Twins` serve there.
+    The states of CUDA generators cannot be read while a CUDA graph is captured; `PairedGenerators` replace them there.
 
     Args:
-        own: generators that are not global: torch.Generator, random.Random, those of numpy.
+        generators: generators that are not global: torch.Generator, random.Random, or of NumPy.
 
-    >>> moment = Randomness()
+    >>> state = Randomness()
     >>> first = torch.rand(3), random.random()
-    >>> moment.restore()
+    >>> state.restore()
     >>> again = torch.rand(3), random.random()
     >>> torch.equal(first[0], again[0]), first[1] == again[1]
     (True, True)
     """
 
-    def __init__(self, own: Iterable[Any] = ()) -> None:
+    def __init__(self, generators: Iterable[Any] = ()) -> None:
         devices = () if accelerator() is None or capturing() else device_generators()
         self._devices = [(generator, generator.get_state()) for generator in devices]
         self._host = torch.default_generator.get_state()
-        self._foreign = [(twister, twister.save()) for twister in twisters()]
-        self._own = [restoring(generator) for generator in own]
+        self._twisters = [(twister, twister.save()) for twister in twisters()]
+        self._restores = [prepare_restore(generator) for generator in generators]
 
     def restore(self) -> None:
-        """Put every generator back to this moment."""
+        """Restore the state of every generator."""
         for generator, state in self._devices:
             generator.set_state(state)
         torch.default_generator.set_state(self._host)
-        for twister, saved in self._foreign:
+        for twister, saved in self._twisters:
             twister.restore(saved)
-        for restore in self._own:
+        for restore in self._restores:
             restore()
 
     def drew_on_device(self) -> bool:
-        """Whether anything was drawn on an accelerator since."""
+        """Whether anything was drawn on an accelerator since the state was saved."""
         return any(not torch.equal(generator.get_state(), state) for generator, state in self._devices)
 
 
 class Twister:
-    """A global Mersenne twister, Python's or numpy's, whose state is copied as the memory that it lies in.
+    """A global Mersenne Twister, of Python or NumPy, whose state is saved by copying its memory.
 
-    Their own `getstate` takes 6 and 30 microseconds, as long as a small layer; copying 2,500 bytes takes a
-    tenth of one. Where the memory does not hold what `getstate` says, as in another Python, `getstate` it is.
+    Their `getstate` takes 6 and 30 microseconds, as long as a small layer; copying 2,500 bytes takes 0.1. If the memory
+    does not agree with `getstate`, as may happen in other versions of Python, `getstate` is used instead.
 
     Args:
-        get: gives the whole state.
-        put: takes it.
+        get: returns the complete state.
+        put: sets the complete state.
     """
 
     def __init__(self, get: Callable[[], Any], put: Callable[[Any], object]) -> None:
@@ -69,7 +69,7 @@ class Twister:
         self._memory: Any = None
 
     def _bind(self, address: int, words: bytes) -> None:
-        """Use the memory at an address if these words are there."""
+        """Use the memory at an address if it contains these words."""
         memory = (ctypes.c_char * len(words)).from_address(address)
         self._memory = memory if memory.raw == words else None
 
@@ -88,11 +88,11 @@ class PythonTwister(Twister):
             )
 
     def save(self) -> Any:
-        """The present state, with the normal number drawn ahead."""
+        """The current state, including the second value of the last pair of normal numbers."""
         return (self._get() if self._memory is None else self._memory.raw), self._owner.gauss_next
 
     def restore(self, saved: Any) -> None:
-        """Back to a saved state."""
+        """Restore a saved state."""
         words, self._owner.gauss_next = saved
         if self._memory is None:
             self._put(words)
@@ -103,8 +103,8 @@ class PythonTwister(Twister):
 class NumpyTwister(Twister):
     """The generator behind `numpy.random.rand`.
 
-    The normal number that it draws ahead is seen by `get_state` only. Until there was one, equal words are
-    an equal state.
+    It draws normal numbers in pairs, and only `get_state` shows the second one. Until one was seen, states with equal
+    words are equal.
     """
 
     def __init__(self, numpy_random: Any) -> None:
@@ -112,28 +112,28 @@ class NumpyTwister(Twister):
         self._owner = numpy_random.mtrand._rand
         self._bits: Any = None
         self._last: tuple[bytes | None, Any] = None, None
-        self._ahead = False  # whether a normal number was ever seen drawn ahead
+        self._pending = False  # whether the second normal number of a pair was ever pending
 
     def save(self) -> Any:
-        """The present state."""
+        """The current state."""
         if self._bits is not self._owner._bit_generator:
-            self._find()
+            self._locate()
         if self._memory is None:
             return None, self._get()
         words, _ = self._last
-        if words is None or self._ahead or words != self._memory.raw:
+        if words is None or self._pending or words != self._memory.raw:
             self._last = self._memory.raw, self._get()
-            self._ahead |= bool(self._last[1]["has_gauss"])
+            self._pending |= bool(self._last[1]["has_gauss"])
         return self._last
 
     def restore(self, saved: Any) -> None:
-        """Back to a saved state."""
+        """Restore a saved state."""
         words, state = saved
-        if words is None or self._ahead or words != self._memory.raw:
+        if words is None or self._pending or words != self._memory.raw:
             self._put(state)
 
-    def _find(self) -> None:
-        """Find the state of the bit generator that is in use."""
+    def _locate(self) -> None:
+        """Locate the memory of the bit generator in use."""
         self._bits, self._memory, self._last = self._owner._bit_generator, None, (None, None)
         state = self._get()
         if state["bit_generator"] == "MT19937":
@@ -145,53 +145,56 @@ _twisters: list[Any] = [PythonTwister()]
 
 
 def twisters() -> list[Any]:
-    """Python's global generator, and numpy's where numpy is loaded."""
+    """The global generators of Python and, if it is imported, of NumPy."""
     if len(_twisters) == 1 and "numpy" in sys.modules:
         _twisters.append(NumpyTwister(sys.modules["numpy"].random))
     return _twisters
 
 
-def restoring(generator: Any) -> Restore:
-    """How to put a generator of whatever kind back to where it is now."""
+def prepare_restore(generator: Any) -> Restore:
+    """Return a function that restores the current state of a generator of any supported kind."""
     if isinstance(generator, torch.Generator):
         return partial(generator.set_state, generator.get_state())
     if isinstance(generator, random.Random):
         try:
             return partial(generator.setstate, generator.getstate())
-        except NotImplementedError:  # the system's entropy, which nobody draws again
+        except NotImplementedError:  # random.SystemRandom, which cannot repeat its numbers
             return bool
-    if hasattr(generator, "bit_generator"):  # numpy's new kind
+    if hasattr(generator, "bit_generator"):  # numpy.random.Generator
         return partial(setattr, generator.bit_generator, "state", generator.bit_generator.state)
     return partial(generator.set_state, generator.get_state(legacy=False))
 
 
-class Twins:
-    """Two equal copies of each CUDA generator, for the two evaluations of a step captured in a CUDA graph.
+class PairedGenerators:
+    """Two identical copies of each CUDA generator, one for each evaluation of a step captured in a CUDA graph.
 
-    Each replay of the graph advances both copies alike, so that both evaluations draw the same numbers, new ones at
-    every replay. The generators outside of the graph stay as they are, unless it is replayed by `replay`.
+    Each replay of the graph advances both copies equally: both evaluations draw the same numbers, which change from
+    replay to replay. Torch's own generators are advanced only by `replay`, not by `graph.replay`.
+
+    Args:
+        graph: the graph to be captured.
     """
 
     def __init__(self, graph: torch.cuda.CUDAGraph) -> None:
         self._pairs = [(each, (each.clone_state(), each.clone_state())) for each in cuda_generators()]
-        if torch.__version__ >= "2.14":  # from then on a graph notices by itself which generators draw in it
+        if torch.__version__ >= "2.14":  # newer graphs register generators by themselves
             return
         for _, pair in self._pairs:
-            for twin in pair:
-                graph.register_generator_state(twin)  # pyright: ignore[reportUnknownMemberType]
+            for copy in pair:
+                graph.register_generator_state(copy)  # pyright: ignore[reportUnknownMemberType]
 
     def replay(self, graph: torch.cuda.CUDAGraph) -> None:
-        """Replay the graph as if it were an eager step: it draws the numbers that come next, and uses them up."""
+        """Replay the graph with the random numbers of an eager step, and advance torch's generators as that would."""
         for generator, pair in self._pairs:
-            for twin in pair:
-                twin.set_state(generator.get_state())
+            for copy in pair:
+                copy.set_state(generator.get_state())
         graph.replay()
-        for generator, (twin, _) in self._pairs:
-            generator.set_state(twin.get_state())
+        for generator, (copy, _) in self._pairs:
+            generator.set_state(copy.get_state())
 
     @contextmanager
-    def drawing(self, evaluation: int) -> Generator[None]:
-        """Inside, the random numbers on CUDA come from the copies for evaluation 0 or 1."""
+    def use(self, evaluation: int) -> Generator[None]:
+        """Inside this context, CUDA draws from the copies for evaluation 0 or 1."""
         own = [generator.graphsafe_get_state() for generator, _ in self._pairs]
         for generator, pair in self._pairs:
             generator.graphsafe_set_state(pair[evaluation])
@@ -203,7 +206,7 @@ class Twins:
 
 
 def cuda_generators() -> tuple[torch.Generator, ...]:
-    """The default generators of the CUDA devices, if any is in use."""
+    """The default generators of all CUDA devices, if CUDA is in use."""
     return tuple(torch.cuda.default_generators) if torch.cuda.is_initialized() else ()
 
 
@@ -222,11 +225,11 @@ def device_generators() -> tuple[torch.Generator, ...]:
 
 @lru_cache(1)
 def accelerator() -> str | None:
-    """Type of this machine's accelerator."""
+    """The device type of the accelerator, such as "cuda"; None if there is none."""
     found = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
     return None if found is None else found.type
 
 
 def capturing() -> bool:
-    """Whether a CUDA graph is being captured, so that nothing may be read."""
+    """Whether a CUDA graph is being captured; then nothing may be read from the device."""
     return torch.cuda.is_initialized() and torch.cuda.is_current_stream_capturing()

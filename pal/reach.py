@@ -1,9 +1,9 @@
-"""What a closure can reach: the modules, tensors and random generators that its forward pass may read or write.
+"""The modules, tensors and random generators that a closure can reach, which its forward pass may read or write.
 
-A closure enters a model by many doors: `model(x)`, `model.loss(batch)`, `model.forward`, a scripted or exported copy,
-`functional_call` with tensors from a dictionary. So nobody waits at the doors. As for pickling by value, a function is
-followed to the variables that it names, and these to what they hold. Modules that only turn up deep inside of other
-objects are seen when they run, see `pal.closure`.
+A closure can run a model in many ways: `model(x)`, `model.loss(batch)`, `model.forward`, a scripted or exported copy,
+`functional_call` with tensors from a dictionary. Intercepting calls would miss some, so the references are searched
+instead, as for pickling by value: from a function to the variables that it names, and on to the objects that these
+hold. Modules too deep inside other objects are detected when they run, see `pal.closure`.
 """
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 # pyright: reportPrivateUsage=false
@@ -24,8 +24,8 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.nn.parameter import is_lazy
 
-LIMIT = 300
-"""Objects looked at in one search: enough for what people write, a moment for what frameworks hand over."""
+MAX_OBJECTS = 300
+"""Maximum number of objects per search: enough for typical closures, and quick for the objects of frameworks."""
 
 NUMPY_GENERATORS = {("numpy.random._generator", "Generator"), ("numpy.random.mtrand", "RandomState")}
 
@@ -37,21 +37,21 @@ LIBRARIES = frozenset(sys.stdlib_module_names) | {
     "pandas",
     "matplotlib",
 }
-"""Their functions and objects lead nowhere; modules, tensors and generators of theirs are met on the way."""
+"""Libraries into whose functions and objects the search does not go."""
 
 CONTAINERS = (list, set, deque, dict)
 
-MACHINERY = frozenset(nn.Module().__dict__) - {"training"}
-"""Attributes that every module has."""
+MODULE_ATTRIBUTES = frozenset(nn.Module().__dict__) - {"training"}
+"""Attributes that every module has; they hold its registered parts, not other state."""
 
-BARREN: WeakSet[type] = WeakSet()
-"""Classes of modules whose methods were found to lead to no generator."""
+WITHOUT_GENERATORS: WeakSet[type] = WeakSet()
+"""Cached module classes whose methods refer to no random generator."""
 
 
-class Sort(Enum):
-    """What to do with an object that was found."""
+class Kind(Enum):
+    """How the search treats an object."""
 
-    DULL = auto()
+    IGNORED = auto()
     MODULE = auto()
     TENSOR = auto()
     GENERATOR = auto()
@@ -61,12 +61,12 @@ class Sort(Enum):
 
 
 class Traits(NamedTuple):
-    """What a module is, besides something that holds weights and buffers.
+    """Properties of a class of modules.
 
     Attributes:
-        stateful: its plain attributes may be state of a forward pass.
-        parallel: it is DistributedDataParallel.
-        sharded: FSDP2 deals its weights out.
+        stateful: whether plain attributes may be state that a forward pass changes.
+        parallel: whether it is DistributedDataParallel.
+        sharded: whether FSDP2 shards its weights.
     """
 
     stateful: bool
@@ -75,41 +75,38 @@ class Traits(NamedTuple):
 
 
 @lru_cache(4096)
-def sort(kind: type) -> Sort:
-    """The sort of a type of object."""
-    if issubclass(kind, nn.Module | CallableProxyType):
-        return Sort.MODULE
-    if issubclass(kind, Tensor):
-        return Sort.TENSOR
-    if (
-        issubclass(kind, torch.Generator | random.Random)
-        or (kind.__module__, kind.__name__) in NUMPY_GENERATORS
-    ):
-        return Sort.GENERATOR
-    if issubclass(kind, FunctionType):
-        return Sort.FUNCTION
-    if issubclass(kind, type):
-        return Sort.CLASS
-    if issubclass(kind, MethodType | partial | dict | list | tuple | set | frozenset | deque):
-        return Sort.OTHER
-    library = is_library(kind.__module__) or issubclass(kind, torch.optim.Optimizer)
-    return Sort.DULL if library else Sort.OTHER
+def kind_of(cls: type) -> Kind:
+    """How the search treats objects of a class."""
+    if issubclass(cls, nn.Module | CallableProxyType):
+        return Kind.MODULE
+    if issubclass(cls, Tensor):
+        return Kind.TENSOR
+    if issubclass(cls, torch.Generator | random.Random) or (cls.__module__, cls.__name__) in NUMPY_GENERATORS:
+        return Kind.GENERATOR
+    if issubclass(cls, FunctionType):
+        return Kind.FUNCTION
+    if issubclass(cls, type):
+        return Kind.CLASS
+    if issubclass(cls, MethodType | partial | dict | list | tuple | set | frozenset | deque):
+        return Kind.OTHER
+    library = is_library(cls.__module__) or issubclass(cls, torch.optim.Optimizer)
+    return Kind.IGNORED if library else Kind.OTHER
 
 
 @dataclass
 class Reached:
-    """What was found.
+    """The result of a search.
 
     Attributes:
-        modules: modules with everything inside them, each once.
-        stateful: those whose plain attributes may be state: not torch's own layers, which have none.
-        parallel: those that are DistributedDataParallel.
-        sharded: those whose weights FSDP2 deals out.
-        frozen: parameters of modules that need no gradient.
-        tensors: tensors that the closure holds itself, and plain attributes of modules.
-        containers: lists, sets, dictionaries that are plain attributes of modules.
+        modules: all modules and their submodules, without duplicates.
+        stateful: modules whose plain attributes may be state, which those of torch's own layers are not.
+        parallel: modules that are DistributedDataParallel.
+        sharded: modules whose weights FSDP2 shards.
+        frozen: parameters of modules that require no gradient.
+        tensors: tensors held by the closure, or by plain attributes of modules.
+        containers: lists, sets, deques and dictionaries held by plain attributes of modules.
         generators: random generators that are not global.
-        buffers: where modules hold their buffers.
+        buffers: the dictionaries in which modules keep their buffers.
     """
 
     modules: list[nn.Module] = field(default_factory=list)
@@ -122,77 +119,73 @@ class Reached:
     generators: list[Any] = field(default_factory=list)
     buffers: list[dict[str, Tensor | None]] = field(default_factory=list)
 
-    def parts(self) -> tuple[list[Any], ...]:
-        """All the lists."""
-        return tuple(self.__dict__.values())
-
     def extend(self, other: "Reached") -> None:
-        """Take in what else was found."""
-        for mine, more in zip(self.parts(), other.parts(), strict=True):
+        """Add the result of another search."""
+        for mine, more in zip(vars(self).values(), vars(other).values(), strict=True):
             mine += more
 
     def without(self, known: "Reached") -> "Reached":
-        """What of this is not known yet."""
-        pairs = zip(self.parts(), known.parts(), strict=True)
+        """The entries that are not in another result."""
+        pairs = zip(vars(self).values(), vars(known).values(), strict=True)
         return Reached(
             *([each for each in new if not any(each is other for other in old)] for new, old in pairs)
         )
 
 
 def reach(closure: Callable[[], Any], others: Iterable[nn.Module] = ()) -> Reached:
-    """Look for what a closure can reach; `others` are modules known to belong to it."""
+    """Find everything that a closure can reach; `others` are modules that belong to it in any case."""
     found, roots = Reached(), list(others)
-    for kind, thing in follow([closure]):
-        if kind is Sort.MODULE:
-            roots.append(thing)
-        elif kind is Sort.TENSOR:
-            found.tensors.append(thing)
+    for kind, item in follow([closure]):
+        if kind is Kind.MODULE:
+            roots.append(item)
+        elif kind is Kind.TENSOR:
+            found.tensors.append(item)
         else:
-            found.generators.append(thing)
-    walk(roots, found)
+            found.generators.append(item)
+    collect_modules(roots, found)
     return found
 
 
-def follow(things: Iterable[Any]) -> Iterator[tuple[Sort, Any]]:
-    """The modules, tensors and random generators that things lead to, however deep."""
-    pending = list(things)
+def follow(roots: Iterable[Any]) -> Iterator[tuple[Kind, Any]]:
+    """Follow references from some objects to modules, tensors and random generators, at any depth."""
+    pending = list(roots)
     seen: set[int] = set()
-    while pending and len(seen) < LIMIT:
-        thing = pending.pop()
-        kind = sort(type(thing))
-        if kind is Sort.DULL or id(thing) in seen:
+    while pending and len(seen) < MAX_OBJECTS:
+        item = pending.pop()
+        kind = kind_of(type(item))
+        if kind is Kind.IGNORED or id(item) in seen:
             continue
-        seen.add(id(thing))
-        if kind is Sort.FUNCTION:
-            pending += variables(thing)
-        elif kind is Sort.CLASS:
-            pending += members(thing)
-        elif kind is Sort.OTHER:
-            pending += inside(thing)
-        elif kind is not Sort.MODULE or isinstance(thing, nn.Module):  # and not another proxy
-            yield kind, thing
+        seen.add(id(item))
+        if kind is Kind.FUNCTION:
+            pending += variables(item)
+        elif kind is Kind.CLASS:
+            pending += members(item)
+        elif kind is Kind.OTHER:
+            pending += contents(item)
+        elif kind is not Kind.MODULE or isinstance(item, nn.Module):  # a weak proxy may be of something else
+            yield kind, item
 
 
-def inside(thing: Any) -> Iterable[Any]:
-    """What an object holds."""
-    if isinstance(thing, MethodType):
-        return thing.__self__, thing.__func__
-    if isinstance(thing, partial):
-        return thing.func, *thing.args, *thing.keywords.values()
-    if isinstance(thing, dict):
-        return thing.values() if len(thing) <= LIMIT else ()
-    if isinstance(thing, list | tuple | set | frozenset | deque):
-        return thing if len(thing) <= LIMIT else ()
+def contents(item: Any) -> Iterable[Any]:
+    """The objects to which an object refers."""
+    if isinstance(item, MethodType):
+        return item.__self__, item.__func__
+    if isinstance(item, partial):
+        return item.func, *item.args, *item.keywords.values()
+    if isinstance(item, dict):
+        return item.values() if len(item) <= MAX_OBJECTS else ()
+    if isinstance(item, list | tuple | set | frozenset | deque):
+        return item if len(item) <= MAX_OBJECTS else ()
     return [
-        type(thing),
-        *getattr(thing, "__dict__", {}).values(),
-        *(getattr(thing, name, None) for name in slots(type(thing))),
+        type(item),
+        *getattr(item, "__dict__", {}).values(),
+        *(getattr(item, name, None) for name in slots(type(item))),
     ]
 
 
 def members(kind: type) -> list[Any]:
-    """Random generators that a class holds, and the functions of its methods."""
-    if kind in BARREN or is_library(kind.__module__):
+    """The methods of a class, as functions, and the random generators that are attributes of it."""
+    if kind in WITHOUT_GENERATORS or is_library(kind.__module__):
         return []
     values = [
         getattr(value, "__func__", value)  # of static and class methods
@@ -200,18 +193,18 @@ def members(kind: type) -> list[Any]:
         if not is_library(each.__module__)
         for value in each.__dict__.values()
     ]
-    return [value for value in values if sort(type(value)) in (Sort.GENERATOR, Sort.FUNCTION)]
+    return [value for value in values if kind_of(type(value)) in (Kind.GENERATOR, Kind.FUNCTION)]
 
 
 def variables(function: FunctionType) -> list[Any]:
-    """Values of the variables that a function names, from around it, from its module, and its defaults."""
+    """Values of the global variables, enclosed variables and defaults that a function refers to."""
     if is_library(function.__module__):
         return []
     values: list[Any] = [*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()]
     for cell in function.__closure__ or ():
         try:
             values.append(cell.cell_contents)
-        except ValueError:  # a variable that has no value yet
+        except ValueError:  # the variable has no value yet
             continue
     around, mentioned = function.__globals__, names(function.__code__)
     for name in mentioned:
@@ -226,7 +219,7 @@ def variables(function: FunctionType) -> list[Any]:
 
 @lru_cache(1024)
 def slots(kind: type) -> tuple[str, ...]:
-    """Attributes that a class keeps outside of a dictionary."""
+    """Names of attributes that a class keeps in slots rather than in `__dict__`."""
     declared = [each.__dict__.get("__slots__", ()) for each in kind.__mro__]
     return tuple(
         name
@@ -238,19 +231,19 @@ def slots(kind: type) -> tuple[str, ...]:
 
 @lru_cache(1024)
 def names(code: CodeType) -> tuple[str, ...]:
-    """Global names and attributes that code mentions, those of functions inside of it included."""
+    """Names of global variables and attributes in code, including those in nested functions."""
     inner = [name for const in code.co_consts if isinstance(const, CodeType) for name in names(const)]
     return tuple(dict.fromkeys([*code.co_names, *inner]))
 
 
-def walk(roots: Iterable[nn.Module], found: Reached) -> None:
-    """Take in modules, with everything inside of them."""
+def collect_modules(roots: Iterable[nn.Module], found: Reached) -> None:
+    """Add modules, their submodules, and the state and generators that these hold."""
     seen: set[int] = set()
     pending, held = list(roots), list[Any]()
     while pending:
         module = pending.pop()
         attributes = module.__dict__
-        if id(attributes) in seen:  # not the module itself: frameworks hand out proxies
+        if id(attributes) in seen:  # not id(module): proxies of frameworks share attributes with their module
             continue
         seen.add(id(attributes))
         found.modules.append(module)
@@ -264,71 +257,71 @@ def walk(roots: Iterable[nn.Module], found: Reached) -> None:
         traits = traits_of(module.__class__)
         if traits.stateful:
             found.stateful.append(module)
-            if not is_barren(module.__class__):
+            if not lacks_generators(module.__class__):
                 held.append(module.__class__)
-            look_at_attributes(attributes, found, held)
+            collect_attributes(attributes, found, held)
         if traits.parallel:
             found.parallel.append(cast(DistributedDataParallel, module))
         if traits.sharded:
             found.sharded.append(module)
         if held and not pending:
-            pending += look_deeper(held, found)
+            pending += collect_generators(held, found)
             held.clear()
 
 
-def look_at_attributes(attributes: dict[str, Any], found: Reached, held: list[Any]) -> None:
-    """Take in what a forward pass may change in place, and add to `held` what may hold more."""
+def collect_attributes(attributes: dict[str, Any], found: Reached, held: list[Any]) -> None:
+    """Add tensors and containers that a forward pass may change in place, and to `held` what may refer to more."""
     for name, value in attributes.items():
-        kind = sort(type(value))
-        if kind is Sort.DULL or name in MACHINERY:
+        kind = kind_of(type(value))
+        if kind is Kind.IGNORED or name in MODULE_ATTRIBUTES:
             continue
-        if kind is not Sort.TENSOR:
+        if kind is not Kind.TENSOR:
             held.append(value)
-        if name[0] == "_":  # state of the machinery
+        if name[0] == "_":  # private: internals of a framework rather than state
             continue
-        if kind is Sort.TENSOR:
+        if kind is Kind.TENSOR:
             found.tensors.append(value)
-        elif isinstance(value, CONTAINERS) and len(cast(list[Any], value)) <= LIMIT:
+        elif isinstance(value, CONTAINERS) and len(cast(list[Any], value)) <= MAX_OBJECTS:
             found.containers.append(value)
 
 
-def look_deeper(things: list[Any], found: Reached) -> list[nn.Module]:
-    """Take in the random generators that things of modules lead to, and give the modules."""
+def collect_generators(roots: list[Any], found: Reached) -> list[nn.Module]:
+    """Add the random generators to which attributes of modules lead, and return the modules to which they lead."""
     modules: list[nn.Module] = []
-    for kind, thing in follow(things):
-        if kind is Sort.GENERATOR and not any(thing is each for each in found.generators):
-            found.generators.append(thing)
-        elif kind is Sort.MODULE:
-            modules.append(thing)
+    for kind, item in follow(roots):
+        if kind is Kind.GENERATOR and not any(item is each for each in found.generators):
+            found.generators.append(item)
+        elif kind is Kind.MODULE:
+            modules.append(item)
     return modules
 
 
-def is_barren(kind: type) -> bool:
-    """Whether the methods of a class lead nowhere; it is asked once, since classes hardly ever change."""
-    if kind in BARREN:
+def lacks_generators(kind: type) -> bool:
+    """Whether the methods of a class refer to no random generator; cached, since classes rarely change."""
+    if kind in WITHOUT_GENERATORS:
         return True
     if any(True for _ in follow([kind])):
         return False
-    BARREN.add(kind)
+    WITHOUT_GENERATORS.add(kind)
     return True
 
 
 @lru_cache(1024)
 def traits_of(kind: type[nn.Module]) -> Traits:
-    """What a type of module is.
+    """Properties of a class of modules.
 
-    Plain attributes of torch's own layers are no state; those of its distributed wrappers and of scripted modules are
-    not for us.
+    Plain attributes of torch's own layers are not state, and those of its distributed wrappers and of scripted modules
+    are internals that must not be restored.
     """
-    torchs = "torch.nn.", "torch.jit.", "torch.distributed."
+    stateless = "torch.nn.", "torch.jit.", "torch.distributed."
     modules = [each for each in kind.__mro__ if issubclass(each, nn.Module)]
     return Traits(
-        stateful=not all(each.__module__.startswith(torchs) for each in modules),
+        stateful=not all(each.__module__.startswith(stateless) for each in modules),
         parallel=issubclass(kind, DistributedDataParallel),
         sharded=hasattr(kind, "reshard"),
     )
 
 
 def is_library(name: str | None) -> bool:
-    """Whether a module belongs to a library that leads nowhere."""
+    """Whether a module, given by its name, belongs to a library that is not searched."""
     return name is not None and name.partition(".")[0] in LIBRARIES

@@ -1,4 +1,4 @@
-"""PAL as the paper states it: plain float64, slow and obvious. The tests hold `optimizer.py` to it."""
+"""PAL as stated in the paper: slow, obvious, in float64. The tests compare `pal.optimizer` with it."""
 
 import math
 from collections.abc import Callable
@@ -11,7 +11,7 @@ from pal.parabola import Case
 
 
 class ReferenceStep(NamedTuple):
-    """One step of the reference: the new weights, the buffer, and what the line showed."""
+    """Result of one step: the new weights and m, and the measurements on the line."""
 
     theta: Tensor
     buffer: Tensor
@@ -36,13 +36,13 @@ def reference_step(
     m <- beta m + g, d = -m / ||m||, l(s) = loss(theta + s d).
 
     Args:
-        loss: the batch loss as a function of the flat weights.
+        loss: the batch loss as a function of the flattened weights.
         theta: the weights, [D].
-        buffer: m of the step before, [D]; zeros at first.
-        mu: measuring step.
+        buffer: m of the previous step, [D]; zeros at first.
+        mu: measuring step size.
         alpha: update step adaptation.
         beta: direction adaptation.
-        s_max: maximum step.
+        s_max: maximum step size.
     """
     point = theta.detach().double().requires_grad_()
     value = loss(point)
@@ -60,9 +60,8 @@ def reference_step(
     a = (loss_mu - loss0 - b * mu) / mu**2
 
     if not (math.isfinite(a) and math.isfinite(b)):
-        return ReferenceStep(
-            theta, buffer, loss0, 0.0, norm, Case.NONFINITE
-        )  # ours: the paper's code stays at the probe
+        # Our choice: the paper's code leaves the weights at the probe.
+        return ReferenceStep(theta, buffer, loss0, 0.0, norm, Case.NONFINITE)
     if b >= 0:
         case, step = Case.ASCENDING, 0.0
     elif a <= 0:

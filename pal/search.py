@@ -1,26 +1,28 @@
-"""Exact minimisation on a line: a bracket, and Brent's way of pairing interpolation with golden sections."""
+"""Exact minimisation along a line, like Brent's method: interpolation, safeguarded by a bracket and golden sections."""
 
 import math
 from bisect import insort
 from collections.abc import Callable
 from typing import NamedTuple
 
-DATA = 5  # numbers that the interpolating polynomial takes in: it is exact on quartics
-GROWTH = 4.0  # how far to go on where the line falls without curvature
-REACH = 10.0  # how far beyond the outermost point a prediction is believed
+DATA = 5  # numbers that the interpolating polynomial fits, which makes it exact for quartics
+GROWTH = 4.0  # factor of the distance where the line decreases without curvature
+REACH = 10.0  # predictions are trusted up to this factor beyond the outermost point
 GOLDEN = (3 - math.sqrt(5)) / 2
-AGREEMENT = 1e-2  # of two predictions, relative: time to look closely
-WIDTH = 2e-3  # of the last parabola, relative: narrow for kinks of the line, wide for rounding of the loss
-TIE = 1e-5  # of the decrease: what the last point may lose to rounding
+AGREEMENT = 1e-2  # relative tolerance between two predictions, at which the final parabola is fitted
+WIDTH = (
+    2e-3  # relative half-width of the final parabola: narrow compared with kinks, wide compared with rounding
+)
+TIE = 1e-5  # fraction of the decrease by which rounding may worsen the last point
 
 
 class LineMinimum(NamedTuple):
-    """Where a line has its minimum.
+    """A minimum of l(s).
 
     Attributes:
-        distance: s, in weight space; 0 where the line does not fall.
+        distance: s, in weight space; 0 if no lower point was found.
         loss: l(s), at most l(0).
-        evaluations: how many points were measured.
+        evaluations: number of points evaluated.
     """
 
     distance: float
@@ -29,7 +31,7 @@ class LineMinimum(NamedTuple):
 
 
 class Point(NamedTuple):
-    """A measured point; a loss that is not finite counts as infinite."""
+    """An evaluated point; a loss that is not finite counts as infinite."""
 
     distance: float
     loss: float
@@ -43,26 +45,26 @@ def search(
     limit: float = math.inf,
     budget: int = 40,
 ) -> LineMinimum:
-    """Go downhill from s = 0 to a minimum of l(s).
+    """Descend from s = 0 to a minimum of l(s).
 
-    The first two points are PAL's: mu, and the minimum of the parabola through l(0), l'(0) and l(mu). Then each next
-    point is the minimum of the polynomial through what was measured nearest to the lowest point; where that makes no
-    sense, the search goes on outward, or by golden section inside the bracket. When two predictions agree, one parabola
-    through close neighbours of the lowest point, not so close that rounding of the loss matters, ends the search.
+    The first two points are those of PAL: mu, and the minimum of the parabola through l(0), l'(0) and l(mu). Each
+    further point is the minimum of the polynomial through the points nearest to the lowest one. If that is not usable,
+    the search moves outward, or by golden section inside the bracket. When two predictions agree, a final parabola
+    through close neighbours of the lowest point ends the search; they are far enough for rounding not to matter.
 
     Args:
-        loss: l(s); may be NaN or infinite, which counts as high.
+        loss: l(s); NaN counts as infinite.
         loss0: l(0).
         slope: l'(0), loss per distance.
-        mu: the first distance to measure, > 0.
-        limit: the largest distance to go.
-        budget: the most points to measure.
+        mu: the first distance to evaluate, > 0.
+        limit: maximum distance.
+        budget: maximum number of evaluations.
 
     Returns:
-        A local minimum; the limit if the line falls all the way, and s = 0 if no lower point is found.
+        A local minimum; the limit if l decreases up to there, and s = 0 if no lower point is found.
 
-    Source: Brent, Algorithms for minimization without derivatives, 1973, chapter 5, with interpolation of higher order
-    through l'(0).
+    Source: Brent, Algorithms for minimization without derivatives, 1973, chapter 5; here the interpolation is of higher
+    order, and includes l'(0).
 
     >>> search(lambda s: (s - 3) ** 2, loss0=9.0, slope=-6.0, mu=0.5)
     LineMinimum(distance=3.0, loss=0.0, evaluations=5)
@@ -85,7 +87,7 @@ def search(
 
 
 class Measured:
-    """The points of a line that were measured, in order, and what they say about its minimum."""
+    """The evaluated points of a line, sorted by distance, and predictions of its minimum."""
 
     def __init__(self, loss: Callable[[float], float], loss0: float, slope: float, limit: float) -> None:
         self.points = [Point(0.0, loss0)]
@@ -95,7 +97,7 @@ class Measured:
         self._limit = limit
 
     def measure(self, distance: float) -> Point:
-        """Measure a point."""
+        """Evaluate a point."""
         value = self._loss(distance)
         point = Point(distance, value if math.isfinite(value) else math.inf)
         insort(self.points, point)
@@ -103,7 +105,7 @@ class Measured:
         return point
 
     def enclose(self) -> bool:
-        """See to it that the best point has close neighbours; whether it is still the best."""
+        """Evaluate close neighbours of the best point on both sides; return whether it is still the best."""
         best, width = self.best, WIDTH * self.best.distance
         for side in (best.distance - width, min(best.distance + width, self._limit)):
             if not any(
@@ -113,7 +115,7 @@ class Measured:
         return self.best is best
 
     def settle(self) -> Point:
-        """Measure the vertex of the parabola through the best point and its neighbours."""
+        """Evaluate the vertex of the parabola through the best point and its neighbours."""
         at = self.points.index(self.best)
         vertex = lowest(self.points[at - 1 : at + 2], self._slope, self.best.distance)
         if vertex is None:
@@ -123,7 +125,7 @@ class Measured:
         return point if point.loss <= self.best.loss + tie else self.best
 
     def next(self, largest: float) -> float:
-        """Where to measure next; no further than `largest` from the best point once there is a bracket."""
+        """The next distance to evaluate; inside a bracket, at most `largest` from the best point."""
         at = self.points.index(self.best)
         here = self.best.distance
         outer = self.points[at + 1].distance if at + 1 < len(self.points) else None
@@ -134,7 +136,7 @@ class Measured:
                 guess = GROWTH * here
             return min(guess, REACH * here, self._limit)
         if at == 0 and guess is not None:
-            guess = max(guess, outer / REACH**2)  # the slope alone may promise a minimum next to nothing
+            guess = max(guess, outer / REACH**2)  # based on the slope alone, it may be far too small
         if guess is not None and inner < guess < outer and (at == 0 or abs(guess - here) <= largest):
             return guess
         if at == 0:
@@ -142,7 +144,7 @@ class Measured:
         return here + GOLDEN * (outer - here if outer - here > here - inner else inner - here)
 
     def _predict(self) -> float | None:
-        """The minimum of the polynomial near the best point, if it has one."""
+        """The minimum of the polynomial through the points nearest to the best one, if it has one."""
         near = sorted(self.points, key=lambda point: abs(point.distance - self.best.distance))
         nodes: list[Point] = []
         for point in near:
@@ -153,7 +155,7 @@ class Measured:
 
 
 def lowest(nodes: list[Point], slope: float, start: float) -> float | None:
-    """The minimum, next to `start`, of the polynomial through points; a double point has the slope, too."""
+    """The minimum near `start` of the polynomial through points; where a point occurs twice, with the slope as well."""
     nodes = sorted(nodes)
     if len(nodes) < 3:
         return None
@@ -171,7 +173,7 @@ def lowest(nodes: list[Point], slope: float, start: float) -> float | None:
 
 
 def divided_differences(nodes: list[Point], slope: float) -> list[float]:
-    """Coefficients of Newton's form of the polynomial through sorted points."""
+    """Coefficients, in Newton form, of the polynomial through sorted points."""
     xs, column = [node.distance for node in nodes], [node.loss for node in nodes]
     coefficients = [column[0]]
     for order in range(1, len(nodes)):
@@ -184,7 +186,7 @@ def divided_differences(nodes: list[Point], slope: float) -> list[float]:
 
 
 def derivatives(coefficients: list[float], xs: list[float], x: float) -> tuple[float, float]:
-    """First and second derivative at x of Newton's form."""
+    """First and second derivative at x of a polynomial in Newton form."""
     value = first = second = 0.0
     for coefficient, node in zip(reversed(coefficients), reversed(xs), strict=True):
         second = second * (x - node) + 2 * first

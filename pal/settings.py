@@ -1,4 +1,4 @@
-"""PAL's settings: their ranges, and what parameter groups on one line must share."""
+"""PAL's hyper-parameters: their ranges, and those that all parameter groups must share."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -7,7 +7,7 @@ from typing import Any, Final, cast
 from torch import Tensor
 
 SHARED: Final = ("lr", "mu", "alpha", "beta", "s_max", "maximize", "foreach")
-"""Settings of the line; all parameter groups move on one line."""
+"""Hyper-parameters of the line, which all parameter groups share."""
 
 RANGES: Final[dict[str, tuple[Callable[[float], bool], str]]] = {
     "lr": (lambda value: 0 <= value < math.inf, "a finite number >= 0"),
@@ -20,7 +20,7 @@ RANGES: Final[dict[str, tuple[Callable[[float], bool], str]]] = {
 
 
 def check_group(group: Mapping[str, Any]) -> None:
-    """Raise ValueError with one sentence if a setting is out of range.
+    """Raise ValueError if a hyper-parameter is out of range.
 
     >>> check_group({"mu": -1.0})
     Traceback (most recent call last):
@@ -32,13 +32,13 @@ def check_group(group: Mapping[str, Any]) -> None:
             continue
         value = group[name]
         if isinstance(value, Tensor) and name == "lr":
-            continue  # on an accelerator reading it would wait for the device
+            continue  # reading it would wait for its device
         if isinstance(value, bool) or not isinstance(value, int | float) or not valid(value):
             raise ValueError(f"{name} must be {allowed}, got {value!r}")
 
 
 def check_shared(groups: Sequence[Mapping[str, Any]]) -> None:
-    """Raise ValueError if parameter groups disagree on a setting of their one line."""
+    """Raise ValueError if parameter groups disagree on a hyper-parameter of the line, which they share."""
     first, *others = groups
     for group in others:
         for name in SHARED:

@@ -1,4 +1,4 @@
-"""Weights that are dealt out to processes as DTensors, as FSDP2 does: each process moves its own part of them."""
+"""Weights that are sharded over processes as DTensors, as by FSDP2: each process moves its own shard."""
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 
 from collections.abc import Sequence
@@ -13,58 +13,68 @@ from pal.parabola import Scalar
 
 
 def local(tensor: Tensor) -> Tensor:
-    """The part of a tensor that this process has; called without gradients, so that it shares memory."""
+    """The shard held by this process; call it without gradients, so that the shard shares the tensor's memory."""
     return tensor.to_local() if isinstance(tensor, DTensor) else tensor
 
 
-def like(part: Tensor, whole: Tensor) -> Tensor:
-    """A part of this process as a tensor that is dealt out as another one is."""
-    if not isinstance(whole, DTensor):
-        return part
+def sharded_like(shard: Tensor, tensor: Tensor) -> Tensor:
+    """A shard of this process as a DTensor that is placed like another tensor."""
+    if not isinstance(tensor, DTensor):
+        return shard
     return DTensor.from_local(
-        part, whole.device_mesh, whole.placements, shape=whole.shape, stride=whole.stride(), run_check=False
+        shard,
+        tensor.device_mesh,
+        tensor.placements,
+        shape=tensor.shape,
+        stride=tensor.stride(),
+        run_check=False,
     )
 
 
-def dealt(tensor: Tensor) -> Any:
-    """How a tensor is dealt out; None if it is whole."""
+def placement(tensor: Tensor) -> Any:
+    """The device mesh and placements of a tensor; None unless it is a DTensor."""
     return (tensor.device_mesh, tuple(tensor.placements)) if isinstance(tensor, DTensor) else None
 
 
-def sharing(tensor: Tensor) -> list[dist.ProcessGroup]:
-    """The process groups over which inner products of a tensor's parts add up.
+def shard_groups(tensor: Tensor) -> list[dist.ProcessGroup]:
+    """The process groups over which inner products of a tensor's shards add up.
 
     Raises:
-        RuntimeError: if it is dealt out in another way than by shards and copies.
+        RuntimeError: if a placement is neither `Shard` nor `Replicate`.
     """
     if not isinstance(tensor, DTensor):
         return []
     groups: list[dist.ProcessGroup] = []
-    for dimension, placement in enumerate(tensor.placements):
-        if isinstance(placement, Shard):
+    for dimension, kind in enumerate(tensor.placements):
+        if isinstance(kind, Shard):
             groups.append(tensor.device_mesh.get_group(dimension))
-        elif not isinstance(placement, Replicate):
+        elif not isinstance(kind, Replicate):
             raise RuntimeError(
-                f"PAL moves weights that are sharded or replicated; got the placement {placement}"
+                f"PAL supports weights that are sharded or replicated; got the placement {kind}"
             )
     return groups
 
 
-def batches(tensor: Tensor) -> list[dist.ProcessGroup]:
-    """The process groups over which the batch is dealt out with a tensor: all of its mesh."""
+def batch_groups(tensor: Tensor) -> list[dist.ProcessGroup]:
+    """The process groups that share the batch of a sharded tensor: all dimensions of its mesh."""
     return [] if not isinstance(tensor, DTensor) else list(tensor.device_mesh.get_all_groups())
 
 
-def summed(numbers: Sequence[Scalar], groups: Sequence[dist.ProcessGroup]) -> list[Scalar]:
-    """Sums of numbers over the processes, in one message for each group."""
+def all_reduce(
+    numbers: Sequence[Scalar], groups: Sequence[dist.ProcessGroup], average: bool = False
+) -> Sequence[Scalar]:
+    """Sums, or means, of numbers over the processes of all groups, in one message per group."""
+    groups = [group for group in groups if group.size() > 1]
     if not groups:
-        return list(numbers)
-    on_host = not any(isinstance(number, Tensor) for number in numbers)
+        return numbers
+    first = next((number for number in numbers if isinstance(number, Tensor)), None)
     packed = (
         torch.tensor(cast(list[float], numbers), dtype=torch.float64)
-        if on_host
-        else torch.stack([torch.as_tensor(number) for number in numbers])
+        if first is None
+        else torch.stack([n if isinstance(n, Tensor) else first.new_full((), n) for n in numbers])
     )
     for group in groups:
         dist.all_reduce(packed, group=group)
-    return packed.tolist() if on_host else list(packed.unbind())
+        if average:
+            packed /= group.size()
+    return packed.tolist() if first is None else packed.unbind()

@@ -1,4 +1,4 @@
-"""What modules and tensors are at one moment, and how to make them so again."""
+"""Snapshots of modules and tensors, and their restoration."""
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 # pyright: reportPrivateUsage=false
 
@@ -16,34 +16,35 @@ from pal.reach import Reached
 from pal.sharding import local
 
 PLAIN = (bool, int, float, complex, str, Tensor, list, tuple, type(None))
-"""Attributes of these types are state that a forward pass may replace; others are machinery."""
+"""Attributes of these types may be state that a forward pass replaces, and are restored; others are left alone."""
 
-_NOTHING = object()
+_MISSING = object()
 
 mode_of = attrgetter("training")
 
 
 class Snapshot:
-    """Everything that a forward pass may change in what it reaches, at this moment.
+    """The current state of everything that a forward pass may change.
 
-    Buffers are kept by value, whatever writes to them: `.data`, native code, a resize. Attributes (train or eval mode,
-    counters, hidden states) are kept by identity, lists and dictionaries by their elements.
+    Buffers are copied, so that any write to them can be undone, be it through `.data`, native code or a resize.
+    Attributes (train or eval mode, counters, hidden states) are saved by reference, lists and dictionaries by their
+    elements.
 
     Args:
-        reached: modules, containers.
-        tensors: other tensors to keep by value, such as frozen weights and what the closure holds itself.
-        shy: those of them that are written to only if they have changed.
-        weights: weights that move: what shares their memory moves with them.
+        reached: the modules and containers to save.
+        tensors: other tensors to copy, such as frozen weights and tensors held by the closure.
+        restore_if_changed: those of them that `restore` writes to only if they have changed.
+        weights: the weights that the optimizer moves. Tensors that share their memory are not saved.
     """
 
     def __init__(
         self,
         reached: Reached,
         tensors: Sequence[Tensor] = (),
-        shy: Sequence[Tensor] = (),
+        restore_if_changed: Sequence[Tensor] = (),
         weights: Iterable[Tensor] = (),
     ) -> None:
-        self._shy = set(map(id, shy))
+        self._restore_if_changed = set(map(id, restore_if_changed))
         self._modules = list(reached.modules)
         self._modes = list(map(mode_of, reached.modules))
         self._attributes = [(module.__dict__, module.__dict__.copy()) for module in reached.stateful]
@@ -57,8 +58,8 @@ class Snapshot:
             self._tensors = [each for each in writable([*buffers, *tensors]) if storage(each) not in moving]
             self._values = copies(self._tensors)
 
-    def leave_out(self, modules: Iterable[nn.Module]) -> None:
-        """Forget these modules themselves, but not the modules inside of them."""
+    def discard(self, modules: Iterable[nn.Module]) -> None:
+        """Drop the state of these modules from the snapshot, but not that of their submodules."""
         own = [module.__dict__ for module in modules]
         self._modes = [
             module.training if any(module.__dict__ is each for each in own) else mode
@@ -72,15 +73,15 @@ class Snapshot:
         self._tensors, self._values = [tensor for tensor, _ in kept], [value for _, value in kept]
 
     def restore(self) -> None:
-        """Make everything what it was."""
+        """Restore the saved state."""
         if list(map(mode_of, self._modules)) != self._modes:
             for module, training in zip(self._modules, self._modes, strict=True):
                 module.training = training
         for live, saved in self._attributes:
             if len(live) != len(saved) or not all(map(is_, live.values(), saved.values())):
-                put_back(live, saved)
+                restore_attributes(live, saved)
         for live, saved in self._containers:
-            refill(live, saved)
+            restore_elements(live, saved)
         for slot, saved in self._slots:
             if len(slot) != len(saved) or not all(map(is_, slot.values(), saved.values())):
                 slot.clear()
@@ -89,36 +90,36 @@ class Snapshot:
             for tensor, value in zip(self._tensors, self._values, strict=True):
                 if tensor.shape != value.shape:
                     tensor.resize_(value.shape)
-            if self._shy:
-                self._write_changed()
+            if self._restore_if_changed:
+                self._restore_changed()
             else:
                 kernels.copy_(self._tensors, self._values)
 
-    def _write_changed(self) -> None:
+    def _restore_changed(self) -> None:
         for tensor, value in zip(self._tensors, self._values, strict=True):
-            if id(tensor) not in self._shy or not same(tensor, value):
+            if id(tensor) not in self._restore_if_changed or not same(tensor, value):
                 tensor.copy_(value)
 
     def changed(self, tensors: Sequence[Tensor]) -> bool:
-        """Whether any of these tensors, which were kept by value, has other values now. Waits for the device."""
+        """Whether any of these tensors was saved and has different values now. Waits for the device."""
         values = {id(tensor): value for tensor, value in zip(self._tensors, self._values, strict=True)}
         return any(id(tensor) in values and not same(tensor, values[id(tensor)]) for tensor in tensors)
 
 
-def put_back(live: dict[str, Any], saved: dict[str, Any]) -> None:
-    """Give attributes of the plain types their values back, and take away those that came since."""
+def restore_attributes(live: dict[str, Any], saved: dict[str, Any]) -> None:
+    """Restore attributes of the `PLAIN` types, and delete those that were added since."""
     for name in {**live, **saved}:
-        now, before = live.get(name, _NOTHING), saved.get(name, _NOTHING)
-        if now is before or not all(each is _NOTHING or isinstance(each, PLAIN) for each in (now, before)):
+        now, before = live.get(name, _MISSING), saved.get(name, _MISSING)
+        if now is before or not all(each is _MISSING or isinstance(each, PLAIN) for each in (now, before)):
             continue
-        if before is _NOTHING:
+        if before is _MISSING:
             del live[name]
         else:
             live[name] = before
 
 
-def refill(live: Any, saved: Any) -> None:
-    """Give a list, set, deque or dictionary its elements back."""
+def restore_elements(live: Any, saved: Any) -> None:
+    """Restore the elements of a list, set, deque or dictionary."""
     if len(live) == len(saved) and all(map(is_, live, saved)) and not isinstance(live, dict):
         return
     live.clear()
@@ -129,7 +130,7 @@ def refill(live: Any, saved: Any) -> None:
 
 
 def writable(tensors: Iterable[Tensor]) -> list[Tensor]:
-    """Those that a copy can be written back to, each once."""
+    """The tensors that can be copied and written back, without duplicates."""
     kept = {
         id(tensor): in_memory(tensor)
         for tensor in tensors
@@ -139,39 +140,39 @@ def writable(tensors: Iterable[Tensor]) -> list[Tensor]:
 
 
 def is_plain(tensor: Tensor) -> bool:
-    """Whether a tensor is one piece of memory: not sparse, not nested."""
+    """Whether a tensor is strided: neither sparse nor nested."""
     return tensor.layout is torch.strided and not tensor.is_nested
 
 
 def in_memory(tensor: Tensor) -> Tensor:
-    """The tensor without conjugation and sign that are still to be done, as it lies in memory."""
+    """A view of the tensor as it is in memory, without lazy conjugation and negation."""
     if tensor.is_conj():
         tensor = tensor.conj()
     return tensor._neg_view() if tensor.is_neg() else tensor
 
 
 def same(tensor: Tensor, value: Tensor) -> bool:
-    """Whether a tensor has these values, NaN being NaN."""
+    """Whether a tensor has these shape and values; NaN equals NaN."""
     return tensor.shape == value.shape and torch.allclose(tensor, value, rtol=0, atol=0, equal_nan=True)
 
 
 def storage(tensor: Tensor) -> int:
-    """Where the memory of a tensor begins."""
+    """Address of the memory of a tensor."""
     return tensor.untyped_storage().data_ptr()
 
 
 def storages(weights: Iterable[Tensor]) -> set[int]:
-    """Where the memory of weights begins that move."""
+    """Addresses of the memory of trained weights."""
     return {storage(local(each)) for each in weights if each.requires_grad and not is_lazy(each)}
 
 
 def is_expanded(tensor: Tensor) -> bool:
-    """Whether several elements share one place in memory."""
+    """Whether several elements share memory, as after `expand`."""
     return any(stride == 0 and size > 1 for stride, size in zip(tensor.stride(), tensor.shape, strict=True))
 
 
 def copies(tensors: list[Tensor]) -> list[Tensor]:
-    """Their values, in as few kernels as can be."""
+    """Copies of tensors, with as few kernels as possible."""
     if not tensors:
         return []
     values = [torch.empty_like(tensor) for tensor in tensors]

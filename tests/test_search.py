@@ -74,7 +74,7 @@ class BatchLine:
 
     def __call__(self, s: float) -> float:
         self._line.move(-s)
-        return self._batch.again().item()
+        return self._batch.reevaluate().item()
 
     def minimum_near(self, s: float) -> float:
         """The local minimum that one reaches from s downhill, on a fine grid and then exactly."""

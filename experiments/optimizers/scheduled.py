@@ -108,8 +108,8 @@ class ScheduledOptimizer:
     @property
     def tensors(self) -> list[Tensor]:
         """What an update changes besides the weights: state per parameter, counters per group, and PAL's cases."""
-        kept = getattr(self.optimizer, "_kept", None)
-        counters = {} if kept is None else {"cases": kept.cases}
+        runtime = getattr(self.optimizer, "_runtime", None)
+        counters = {} if runtime is None else {"cases": runtime.cases}
         holders = [*self.optimizer.state.values(), *self.optimizer.param_groups, counters]
         return [value for holder in holders for value in holder.values() if isinstance(value, Tensor)]
 

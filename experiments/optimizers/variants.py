@@ -14,7 +14,7 @@ from pal.closure import Autocast, Batch, BatchLoss, Closure
 from pal.direction import Direction
 from pal.optimizer import PAL
 from pal.parabola import Case, Minimum, Scalar
-from pal.state import Kept
+from pal.state import RuntimeState
 
 
 class CountedTwice(PAL):
@@ -34,11 +34,11 @@ class CountedTwice(PAL):
 class CountedTwiceLoss(BatchLoss):
     """The loss of one step; each further evaluation updates the batch-norm running statistics."""
 
-    def _again(self, batch: Batch) -> Tensor:
+    def _reevaluate(self, batch: Batch) -> Tensor:
         layers = [module for module in batch.reached.modules if isinstance(module, _NormBase)]
         self._statistics = [buffer for layer in layers for buffer in layer.buffers()]
         self._counted = [buffer.clone() for buffer in self._statistics]
-        loss = super()._again(batch)
+        loss = super()._reevaluate(batch)
         self._count()
         return loss
 
@@ -97,7 +97,7 @@ class L2Beside(PAL):
         record = self.line
         if record is not None:
             moved = [param for param in self._params() if param.grad is not None]
-            kernels.run([kernels.shrinking(moved, self._l2 * record.learning_rate)], None)
+            kernels.run([kernels.prepare_shrink(moved, self._l2 * record.learning_rate)], None)
         return loss
 
 
@@ -118,14 +118,14 @@ class Safeguarded(PAL):
     mu <= s_max, else they stay. This is the simplest decrease test; Armijo's would require l(s) <= l(0) + c s l'(0).
     """
 
-    def _keep(self, kept: Kept) -> None:
-        super()._keep(kept)
-        kept.cases = kept.counts() + [0] * (len(Case) + len(Refusal) - len(kept.cases))
+    def _set_runtime(self, runtime: RuntimeState) -> None:
+        super()._set_runtime(runtime)
+        runtime.cases = runtime.counts() + [0] * (len(Case) + len(Refusal) - len(runtime.cases))
 
     @property
     def cases(self) -> dict[Any, int]:
         """How often each case or refusal occurred."""
-        return dict(zip([*Case, *Refusal], self._kept.counts(), strict=True))
+        return dict(zip([*Case, *Refusal], self._runtime.counts(), strict=True))
 
     def _minimum(
         self, direction: Direction, loss0: Scalar, loss_mu: Scalar, slope: Scalar, mu: Scalar, s_max: Scalar

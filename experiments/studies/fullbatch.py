@@ -122,12 +122,14 @@ def measured_line(trainer: Trainer, measure: Measure) -> dict[str, Any]:
             "norm": norm,
             "batch_loss0": loss0,
             "batch_slope": dot(gradients, direction) / norm if norm > 0 else 0.0,
-            "batch_loss_mu": line.losses(batch_loss.again, [measure.mu]).item(),
+            "batch_loss_mu": line.losses(batch_loss.reevaluate, [measure.mu]).item(),
             "full_loss0": full_loss().item(),
             "full_slope": full_loss.slope(direction, norm),
             "full_loss_mu": line.losses(full_loss, [measure.mu]).item(),
         }
-        grid = on_grid(line, (batch_loss.again, full_loss), measure, trainer.config.settings["lr"] * norm)
+        grid = on_grid(
+            line, (batch_loss.reevaluate, full_loss), measure, trainer.config.settings["lr"] * norm
+        )
         line.restore()
     return found | grid
 

@@ -66,7 +66,9 @@ def batch_line(trainer: Trainer) -> Iterator[BatchLine]:
         )
         line = Line(params, [-each for each in gradient])
         try:
-            yield BatchLine(loss0.item(), -float(line.norm), line, gradient, batch_loss.again, gradient_here)
+            yield BatchLine(
+                loss0.item(), -float(line.norm), line, gradient, batch_loss.reevaluate, gradient_here
+            )
         finally:
             line.restore()
 

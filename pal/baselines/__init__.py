@@ -1,4 +1,4 @@
-"""The optimizers that PAL is compared with, where torch has none."""
+"""Baselines: optimizers that PAL is compared with and torch does not provide."""
 
 from pal.baselines.alig import AliG
 from pal.baselines.cocob import COCOB

@@ -1,4 +1,4 @@
-"""ALI-G: a Polyak step size for networks that can fit their data."""
+"""ALI-G: a Polyak step size for networks that can interpolate their training data."""
 
 import math
 
@@ -6,24 +6,24 @@ import torch
 from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
-from pal.baselines.base import LIMIT, MOMENTUM, POSITIVE, Descent, Found, LineSearch
+from pal.baselines.base import LIMIT, MOMENTUM, POSITIVE, Descent, LineSearch, SearchResult
 
 
 class AliG(LineSearch):
     r"""Adaptive learning rates for interpolation with gradients: gamma = min(l(0) / (||g||² + eps), max_lr).
 
     theta <- theta - gamma g, and with momentum rho: v <- rho v - gamma g, theta <- theta - gamma g + rho v.
-    It assumes that the smallest loss is about zero; it looks at the loss of the batch once.
+    It assumes that the minimal loss is about zero, and evaluates the batch loss once.
 
     Args:
         params: parameters or parameter groups.
-        max_lr: the largest learning rate; none by default.
+        max_lr: maximum learning rate, > 0. Default: no limit.
         momentum: rho, in [0, 1).
-        eps: guards the division.
-        numerator: a constant in place of the loss. The published port divides its step counter, which stays at 1:
-            `numerator=1.0` does what it does.
+        eps: avoids division by zero, > 0.
+        numerator: constant to use instead of the loss, > 0. The port published with the paper divides its step counter,
+            which stays at 1, instead of the loss: `numerator=1.0` reproduces it.
 
-    Source: Berrada, Zisserman and Kumar, ICML 2020, arXiv:1906.05661, algorithm 1 with Nesterov momentum as in their
+    Source: Berrada, Zisserman and Kumar, ICML 2020, arXiv:1906.05661, algorithm 1, with Nesterov momentum as in their
     implementation.
     """
 
@@ -40,13 +40,13 @@ class AliG(LineSearch):
         ranges = {"max_lr": LIMIT, "momentum": MOMENTUM, "eps": POSITIVE, "numerator": POSITIVE}
         super().__init__(params, settings, ranges)
 
-    def _search(self, descent: Descent) -> Found:
+    def _search(self, descent: Descent) -> SearchResult:
         group = self.param_groups[0]
-        self._batch.watching = False  # nothing is evaluated again
+        self._batch.watching = False  # the batch loss is evaluated once, so modules need not be found
         numerator = descent.loss0 if group["numerator"] is None else group["numerator"]
         rate = numerator / (descent.norm**2 + group["eps"])
         cap = math.inf if group["max_lr"] is None else group["max_lr"]
-        return Found(min(rate, cap) * descent.norm, clipped=rate > cap)
+        return SearchResult(min(rate, cap) * descent.norm, clipped=rate > cap)
 
     def _move(self, descent: Descent, params: list[Tensor], distance: float) -> None:
         super()._move(descent, params, distance)

@@ -1,4 +1,4 @@
-"""What line searches along the negative gradient share: the closure, the line, the record."""
+"""The base class of line searches: closure, line, record and error handling."""
 # pyright: reportPrivateUsage=false, reportPrivateImportUsage=false
 
 import math
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
-from pal.check import ATTEMPTS, can_tell
+from pal.check import ATTEMPTS, check_closure
 from pal.closure import BatchLoss, Closure
 from pal.line import Line, LineRecord
 from pal.parabola import Case
@@ -23,12 +23,12 @@ LIMIT: Range = (lambda value: value > 0, "a number > 0, or infinity")
 COUNT: Range = (lambda value: value >= 1 and value % 1 == 0, "a whole number >= 1")
 WHOLE: Range = (lambda value: value >= 0 and value % 1 == 0, "a whole number >= 0")
 
-LARGEST_LOOK = 0.1
-"""Distance up to which the line is looked at to see whether the closure is one function: PAL's usual mu."""
+CHECKED_DISTANCE = 0.1
+"""Distance up to which the closure is checked: PAL's default mu."""
 
 
 def check(settings: Mapping[str, Any], ranges: Mapping[str, Range]) -> None:
-    """Raise ValueError with one sentence if a setting is out of its range; None where a setting is off.
+    """Raise ValueError if a hyper-parameter is out of range; None, where it is the default, turns one off.
 
     >>> check({"lr": -1.0}, {"lr": POSITIVE})
     Traceback (most recent call last):
@@ -44,20 +44,26 @@ def check(settings: Mapping[str, Any], ranges: Mapping[str, Range]) -> None:
 
 
 class Descent:
-    """The batch loss against a direction m, the gradient g or a mean of gradients, in Python floats.
+    """The batch loss along -m, with m the gradient g or an average of gradients: l(s) = loss(theta - s m/||m||).
 
-    l(s) = loss(theta - s m/||m||).
+    Call it with a distance s to evaluate l(s). All numbers are Python floats.
+
+    Args:
+        params: the weights theta.
+        m: one tensor for each parameter.
+        loss0: l(0).
+        reevaluate: returns the batch loss at the current weights.
 
     Attributes:
         loss0: l(0).
         norm: ||m||.
         slope: l'(0) = -g.m/||m||, loss per distance.
-        line: the line along +m.
-        m: m, one tensor for each parameter.
+        line: the line through theta along +m.
+        m: one tensor for each parameter.
     """
 
     def __init__(
-        self, params: list[Tensor], m: list[Tensor], loss0: Tensor, again: Callable[[], Tensor]
+        self, params: list[Tensor], m: list[Tensor], loss0: Tensor, reevaluate: Callable[[], Tensor]
     ) -> None:
         self.line = Line(params, m)
         self.m = m
@@ -65,12 +71,12 @@ class Descent:
         self.norm = float(self.line.norm)
         own = all(param.grad is each for param, each in zip(params, m, strict=True))
         self.slope = -self.norm if own else -_product(params, m) / self.norm if self.norm else 0.0
-        self._again = again
+        self._reevaluate = reevaluate
 
     def __call__(self, distance: float) -> float:
-        """l(distance)."""
+        """Evaluate l(distance)."""
         self.line.move(-distance)
-        return self._again().item()
+        return self._reevaluate().item()
 
 
 def _product(params: list[Tensor], m: list[Tensor]) -> float:
@@ -82,8 +88,8 @@ def _product(params: list[Tensor], m: list[Tensor]) -> float:
     )
 
 
-class Found(NamedTuple):
-    """How far to go, and what a search learned on the way; NaN where a search has no such number."""
+class SearchResult(NamedTuple):
+    """The distance to move, and other fields of the `LineRecord`; NaN if a search does not measure them."""
 
     step: float
     loss_mu: float = math.nan
@@ -93,24 +99,24 @@ class Found(NamedTuple):
 
 
 class LineSearch(torch.optim.Optimizer):
-    """theta <- theta - s g/||g||, with s found on the line that starts at theta, for the same batch.
+    """Line search along the negative gradient: theta <- theta - s g/||g||, with s chosen by the loss of the batch.
 
-    All parameters of all groups move on one line; each evaluation draws the same random numbers, and norm statistics
-    count the batch once (see `pal.closure`). If the loss or the gradient is not finite, the weights stay, bit by bit.
-    Every evaluation of the line waits for the device. Made for one process.
+    The parameters of all groups move along one line. All evaluations of a step use the same random numbers, and
+    batch-norm running statistics count the batch once (see `pal.closure`). If the loss or the gradient is not finite,
+    the weights stay bitwise unchanged. Each evaluation of the line waits for the device. Only one process is supported.
 
-    Subclasses say in `_search` how to find s.
+    Subclasses implement `_search`, which chooses s.
 
     Args:
         params: parameters or parameter groups.
-        settings: what all groups share.
-        ranges: what the settings may be.
+        settings: hyper-parameters, shared by all groups.
+        ranges: their ranges.
 
     Attributes:
         line: record of the last step; None before the first.
 
     Raises:
-        ValueError: if a setting is out of range, or a group wants one of its own.
+        ValueError: if a hyper-parameter is out of range, or differs between groups.
     """
 
     def __init__(self, params: ParamsT, settings: dict[str, Any], ranges: Mapping[str, Range]) -> None:
@@ -121,19 +127,19 @@ class LineSearch(torch.optim.Optimizer):
     def _start(self) -> None:
         self.line: LineRecord | None = None
         self._batch = BatchLoss(self._params)
-        self._met: set[int] = set()  # parameters that ever had a gradient
-        self._looks = 0  # how often the closure was looked at, see `pal.check`
+        self._seen: set[int] = set()  # ids of all parameters that have had a gradient
+        self._attempts = 0  # number of steps in which the closure was checked, see `pal.check`
 
     def _params(self) -> list[Tensor]:
         return [param for group in self.param_groups for param in group["params"]]
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Take the state of a checkpoint or a pickle."""
+        """Set the state of a checkpoint or a pickle."""
         super().__setstate__(state)
         self._start()
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
-        """Add parameters to the line."""
+        """Add parameters to the line; their hyper-parameters must be those of the other groups."""
         for name in self.defaults:
             if param_group.setdefault(name, self.defaults[name]) != self.defaults[name]:
                 raise ValueError(
@@ -145,15 +151,19 @@ class LineSearch(torch.optim.Optimizer):
     @torch._disable_dynamo
     @torch.no_grad()
     def step(self, closure: Closure) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """One step. An error leaves weights, settings and everything that the closure reads as they were.
+        """Take one step. After an error, the weights, the state and everything that the closure reads are as before.
 
         Args:
-            closure: runs the forward pass and returns the loss; the rest is done here.
+            closure: runs the forward pass and returns the loss, a tensor with one element; it need not call backward.
 
         Returns:
             l(0), detached.
+
+        Raises:
+            RuntimeError: if there is no gradient, or this is called from inside the closure.
+            TypeError: if the closure does not return one number.
         """
-        self._batch.refuse_inside()
+        self._batch.refuse_reentry()
         settings = [dict(group) for group in self.param_groups]
         states = {param: dict(state) for param, state in self.state.items()}
         lines: list[Line] = []
@@ -171,13 +181,14 @@ class LineSearch(torch.optim.Optimizer):
 
     def _step(self, closure: Closure, lines: list[Line]) -> Tensor:
         loss0 = self._batch.measure(closure)
-        params = self._present()
-        descent = Descent(params, self._directions(params), loss0, self._batch.again)
+        params = self._active()
+        descent = Descent(params, self._directions(params), loss0, self._batch.reevaluate)
         lines.append(descent.line)
-        found = self._find(descent)
+        finite = math.isfinite(descent.loss0) and math.isfinite(descent.norm)
+        found = self._search(descent) if finite else SearchResult(0.0, case=Case.NONFINITE)
         evaluations = self._batch.evaluations
-        if evaluations > 1 and self._looks < ATTEMPTS:
-            self._look(descent)
+        if evaluations > 1 and self._attempts < ATTEMPTS:
+            self._check(descent)
         if found.case == Case.NONFINITE:
             descent.line.restore()
         else:
@@ -189,13 +200,15 @@ class LineSearch(torch.optim.Optimizer):
         self._batch.reset()
         return loss0
 
-    def _look(self, descent: Descent) -> None:
-        """See whether the closure is what it must be; only from the second step on."""
+    def _check(self, descent: Descent) -> None:
+        """Check the closure, from the second step on."""
         precision = max(torch.finfo(param.dtype).eps for param in self._params())
-        told = self._looks and can_tell(descent, descent.loss0, descent.slope, LARGEST_LOOK, precision)
-        self._looks = ATTEMPTS if told else self._looks + 1
+        conclusive = self._attempts and check_closure(
+            descent, descent.loss0, descent.slope, CHECKED_DISTANCE, precision
+        )
+        self._attempts = ATTEMPTS if conclusive else self._attempts + 1
 
-    def _present(self) -> list[Tensor]:
+    def _active(self) -> list[Tensor]:
         """The parameters that have a gradient."""
         name = type(self).__name__
         params = [param for param in self._params() if param.grad is not None]
@@ -209,27 +222,20 @@ class LineSearch(torch.optim.Optimizer):
             )
         processes = self._batch.process_group
         if processes is not None and processes.size() > 1:
-            raise RuntimeError(
-                f"{name} searches the line of one process only; PAL shares a line between processes"
-            )
-        numbers = set(map(id, params))
-        self._batch.watching |= not numbers <= self._met
-        self._met |= numbers
+            raise RuntimeError(f"{name} searches the line of one process only; PAL supports several")
+        ids = set(map(id, params))
+        self._batch.watching |= not ids <= self._seen
+        self._seen |= ids
         return params
 
-    def _find(self, descent: Descent) -> Found:
-        if not (math.isfinite(descent.loss0) and math.isfinite(descent.norm)):
-            return Found(0.0, case=Case.NONFINITE)
-        return self._search(descent)
-
     def _directions(self, params: list[Tensor]) -> list[Tensor]:
-        """What to go against: the gradient, or what a subclass makes of it."""
+        """The direction m against which the weights move, for each parameter: the gradient, unless overridden."""
         return [param.grad for param in params if param.grad is not None]
 
-    def _search(self, descent: Descent) -> Found:
-        """Find the distance to go."""
+    def _search(self, descent: Descent) -> SearchResult:
+        """Choose the distance to move."""
         raise NotImplementedError
 
     def _move(self, descent: Descent, params: list[Tensor], distance: float) -> None:  # noqa: ARG002 - for subclasses
-        """Go there."""
+        """Move the weights by the distance."""
         descent.line.move(-distance)

@@ -1,4 +1,4 @@
-"""COCOB: betting on coins instead of a learning rate."""
+"""COCOB: coin betting instead of a learning rate."""
 
 from typing import Any
 
@@ -11,15 +11,15 @@ from pal.baselines.plain import Plain
 
 
 class COCOB(Plain):
-    r"""Continuous coin betting, the version for backpropagation; no learning rate.
+    r"""Continuous coin betting, in its variant for backpropagation, without a learning rate.
 
-    For each coordinate, with w1 its first value: L <- max(L, |g|), G <- G + |g|, reward <- max(reward - g (w - w1), 0),
+    For each coordinate, with initial value w1: L <- max(L, |g|), G <- G + |g|, reward <- max(reward - g (w - w1), 0),
     theta <- theta - g, and w <- w1 + theta / (L max(G + L, alpha L)) (L + reward).
 
     Args:
         params: parameters or parameter groups.
-        alpha: bounds the fraction of the first bets, > 0.
-        eps: L at the start, > 0.
+        alpha: limits the fraction that the first bets stake, > 0.
+        eps: initial value of L, > 0.
 
     Source: Orabona and Tommasi, NeurIPS 2017, arXiv:1705.07795, algorithm 2.
     """

@@ -1,25 +1,25 @@
-"""Exact line search on the batch loss: what PAL approximates."""
+"""Exact line search on the batch loss, which PAL approximates."""
 
 import torch
 from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
-from pal.baselines.base import LIMIT, MOMENTUM, POSITIVE, Descent, Found, LineSearch
+from pal.baselines.base import LIMIT, MOMENTUM, POSITIVE, Descent, LineSearch, SearchResult
 from pal.parabola import Case
 from pal.search import search
 
 
 class ExactLineSearch(LineSearch):
-    r"""Go to a minimum of the batch loss along the negative gradient, wherever on the line it is.
+    r"""Step to a minimum of the batch loss along the negative gradient.
 
-    With beta > 0 the line is PAL's with direction adaptation, d = -m with m = beta m + g, and m stays as it is where a
-    gradient is not finite. It never takes a step to a higher batch loss. See `pal.search` for how it is found.
+    With beta > 0, the line is that of PAL with direction adaptation, d = -m with m <- beta m + g; m stays unchanged if
+    the gradient is not finite. No step increases the batch loss. `pal.search` describes the search.
 
     Args:
         params: parameters or parameter groups.
-        mu: the first distance that is measured, > 0.
-        beta: direction adaptation factor, >= 0 and < 1.
-        s_max: the largest distance to go, > 0. The paper's search walked at most 20 steps of length 1.
+        mu: the first distance to evaluate, > 0.
+        beta: direction adaptation, in [0, 1).
+        s_max: maximum step size, > 0. The paper's search takes at most 20 steps of length 1.
 
     Source: the comparison with exact line searches in section 6 of Mutschler and Zell, NeurIPS 2020,
     arXiv:1903.11991; the search is ours.
@@ -42,8 +42,8 @@ class ExactLineSearch(LineSearch):
             for param, m in zip(params, descent.m, strict=True):
                 self.state[param]["direction"] = m
 
-    def _search(self, descent: Descent) -> Found:
+    def _search(self, descent: Descent) -> SearchResult:
         group = self.param_groups[0]
         found = search(descent, descent.loss0, descent.slope, group["mu"], group["s_max"])
         case = Case.PARABOLA if found.distance > 0 else Case.ASCENDING
-        return Found(found.distance, case=case, clipped=found.distance == group["s_max"])
+        return SearchResult(found.distance, case=case, clipped=found.distance == group["s_max"])

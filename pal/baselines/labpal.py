@@ -1,4 +1,4 @@
-"""LABPAL: a parabola through the loss of many batches, its step used for many steps."""
+"""LABPAL: a parabola fitted to the loss of many batches, whose minimum determines many steps."""
 
 import math
 from typing import Any, Literal, get_args
@@ -7,33 +7,33 @@ import torch
 from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
-from pal.baselines.base import COUNT, LIMIT, POSITIVE, WHOLE, Descent, Found, LineSearch
+from pal.baselines.base import COUNT, LIMIT, POSITIVE, WHOLE, Descent, LineSearch, SearchResult
 from pal.parabola import Case
 
 Mode = Literal["nsgd", "sgd"]
 
 
 class LABPAL(LineSearch):
-    r"""Large-batch parabolic approximation: PAL's idea on the sum of many batch losses, measured rarely.
+    r"""Large-batch parabolic approximation: PAL on the sum of many batch losses, measured rarely.
 
-    Every `reuse` steps, `batches` steps measure instead of moving: with d = -g of the first of them, each adds its
-    losses at 0, h and 2h along d/||d||. The parabola through the sums gives s = -alpha b / (2a), s <= s_max. The
-    `reuse` steps after that go the mean of the last `average` measured values: the distance s (nsgd), or the learning
-    rate s/||d|| (sgd). Where a <= 0 or b >= 0, the value before stays; at first it is h.
+    In each cycle, `batches` steps measure instead of moving the weights: with d = -g of the first of them, each adds
+    its losses at 0, h and 2h along d/||d||. The parabola through the sums yields s = -alpha b / (2a), s <= s_max. The
+    following `reuse` steps use the mean of the last `average` measured values, either as the distance s
+    (nsgd) or as the learning rate s/||d|| (sgd). If a <= 0 or b >= 0, the previous value remains; the initial one is h.
 
     Args:
         params: parameters or parameter groups.
-        mode: what is measured and used again: "nsgd", a distance, or "sgd", a learning rate.
+        mode: whether a measurement determines the distance ("nsgd") or the learning rate ("sgd").
         alpha: update step adaptation, > 0.
         h: distance between the three points, > 0.
-        reuse: steps between measurements.
-        batches: steps of a measurement.
-        average: how many measured values are averaged.
-        untrusted: steps whose measurements are used once but do not enter later means.
-        s_max: the largest distance measured, > 0.
+        reuse: steps per cycle that use the measured values.
+        batches: steps per cycle that measure.
+        average: number of measured values to average.
+        untrusted: number of initial steps whose measurements do not enter later means.
+        s_max: upper bound of s, > 0.
 
-    Source: Mutschler, Laube and Zell, 2021, arXiv:2108.13880. Their growth of the batch over training is left to the
-    caller's batches.
+    Source: Mutschler, Laube and Zell, 2021, arXiv:2108.13880. Increasing the batch size during training, as they do, is
+    left to the caller.
     """
 
     def __init__(
@@ -85,32 +85,32 @@ class LABPAL(LineSearch):
         group = self.param_groups[0]
         return group["steps"] % (group["reuse"] + group["batches"]) < group["batches"]
 
-    def _search(self, descent: Descent) -> Found:
+    def _search(self, descent: Descent) -> SearchResult:
         group = self.param_groups[0]
         measures = self._measures()
         group["steps"] += 1
         if measures:
             return self._measure(descent)
         step = group["value"] * (1.0 if group["mode"] == "nsgd" else descent.norm)
-        return Found(step if descent.norm else 0.0)
+        return SearchResult(step if descent.norm else 0.0)
 
-    def _measure(self, descent: Descent) -> Found:
-        """Add the three losses of this batch; with the last batch, fit."""
+    def _measure(self, descent: Descent) -> SearchResult:
+        """Add the three losses of this batch; after the last batch, fit the parabola."""
         group = self.param_groups[0]
         losses = [descent.loss0, descent(group["h"]), descent(2 * group["h"])]
         group["sums"] = [total + loss for total, loss in zip(group["sums"], losses, strict=True)]
         group["measured"] += 1
         if group["measured"] < group["batches"]:
-            return Found(0.0, loss_mu=losses[1])
+            return SearchResult(0.0, loss_mu=losses[1])
         first, middle, last = (total / group["batches"] for total in group["sums"])
         curvature, step, case = vertex(first, middle, last, group["h"])
         group["measured"], group["sums"] = 0, [0.0, 0.0, 0.0]
         reach = group["alpha"] * step
         self._keep(min(reach, group["s_max"]), descent.norm, case)
-        return Found(0.0, losses[1], curvature, case, clipped=reach > group["s_max"])
+        return SearchResult(0.0, losses[1], curvature, case, clipped=reach > group["s_max"])
 
     def _keep(self, step: float, norm: float, case: Case) -> None:
-        """Average a measured value with those before."""
+        """Average a measured value with the previous ones."""
         group = self.param_groups[0]
         scale = norm if group["mode"] == "sgd" and norm > 0 else 1.0
         if case is not Case.PARABOLA:
@@ -123,7 +123,7 @@ class LABPAL(LineSearch):
 
 
 def vertex(loss0: float, loss1: float, loss2: float, h: float) -> tuple[float, float, Case]:
-    """Curvature l'', minimum and case of the parabola through the losses at 0, h and 2h.
+    """Curvature l'', position of the minimum, and case of the parabola through the losses at 0, h and 2h.
 
     >>> vertex(4.0, 1.0, 0.0, 1.0)
     (2.0, 2.0, <Case.PARABOLA: 0>)

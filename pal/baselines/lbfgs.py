@@ -1,4 +1,4 @@
-"""LBFGS of torch where the loss is random: all evaluations of a step see one function."""
+"""L-BFGS for stochastic losses: all evaluations of a step see the same function."""
 
 from typing import Any, cast
 
@@ -10,14 +10,14 @@ from pal.closure import BatchLoss, Closure
 
 
 class LBFGS(torch.optim.LBFGS):
-    """torch's LBFGS for closures that run the forward pass only.
+    """torch.optim.LBFGS for closures that only run the forward pass.
 
-    Each evaluation of a step draws the same random numbers, and norm statistics count the batch once (see
-    `pal.closure`). With a usual closure every trial would see other dropout masks, and count the batch again.
+    All evaluations of a step use the same random numbers, and batch-norm running statistics count the batch once (see
+    `pal.closure`). Otherwise, each evaluation would use other dropout masks, and count the batch again.
 
     Args:
         params: parameters, in one group.
-        settings: of torch.optim.LBFGS.
+        settings: arguments of torch.optim.LBFGS.
     """
 
     def __init__(self, params: ParamsT, **settings: Any) -> None:
@@ -25,15 +25,15 @@ class LBFGS(torch.optim.LBFGS):
         super().__init__(params, **settings)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Take the state of a checkpoint or a pickle."""
+        """Set the state of a checkpoint or a pickle."""
         super().__setstate__(state)
         self._batch = BatchLoss()
 
     def step(self, closure: Closure) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """One step, of up to `max_iter` iterations on the same batch.
+        """Take one step, of up to `max_iter` iterations on the same batch.
 
         Args:
-            closure: runs the forward pass and returns the loss; the rest is done here.
+            closure: runs the forward pass and returns the loss; it need not call backward.
 
         Returns:
             The loss before the step, detached.
@@ -43,16 +43,16 @@ class LBFGS(torch.optim.LBFGS):
         def evaluate() -> Tensor:
             with torch.enable_grad():
                 loss = closure()
-                if len(batch):  # again: only the first measurement calls backward by itself
+                if len(batch):  # only `measure` calls backward itself
                     torch.autograd.backward(loss)
             return loss
 
         def measure() -> Tensor:
             self.zero_grad()
-            loss = batch.again() if len(batch) else batch.measure(evaluate)
+            loss = batch.reevaluate() if len(batch) else batch.measure(evaluate)
             for param in self.param_groups[0]["params"]:
                 if param.grad is not None:
-                    param.grad = param.grad.contiguous()  # torch flattens it by `view`, which needs rows
+                    param.grad = param.grad.contiguous()  # torch flattens it by `view`
             return loss
 
         try:

@@ -7,12 +7,12 @@ import torch
 from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
-from pal.baselines.base import MOMENTUM, NOT_NEGATIVE, Descent, Found, LineSearch
+from pal.baselines.base import MOMENTUM, NOT_NEGATIVE, Descent, LineSearch, SearchResult
 from pal.parabola import Case
 
 
 class Means(NamedTuple):
-    """Running means of one parameter: of its gradient g, and of g.theta."""
+    """Moving averages of a parameter's gradient g, and of g.theta."""
 
     param: Tensor
     gradient: Tensor
@@ -22,17 +22,17 @@ class Means(NamedTuple):
 class MoMo(LineSearch):
     r"""Momentum with a Polyak step size: theta <- theta - tau d with tau = min(lr, max(f + d.theta - p, 0) / ||d||²).
 
-    f, d and p are running means of l(0), g and g.theta, which start at their first values: f + d.theta - p is what the
-    tangents of all batches so far give at theta, on average. It assumes that the smallest loss is about zero; it looks
-    at the loss of the batch once.
+    f, d and p are moving averages of l(0), g and g.theta, initialised with their first values: f + d.theta - p is the
+    average, at theta, of the linear models of all batches so far. It assumes that the minimal loss is about zero, and
+    evaluates the batch loss once.
 
     Args:
         params: parameters or parameter groups.
-        lr: the largest learning rate, >= 0.
-        beta: weight of the past in the running means, in [0, 1).
+        lr: maximum learning rate, >= 0.
+        beta: decay of the moving averages, in [0, 1).
 
     Source: Schaipp et al., ICML 2024, arXiv:2305.07583, algorithm 1 with lower bound 0 and without bias correction, the
-    defaults of their package `momo-opt`. A batch whose loss or gradient is not finite does not enter the means.
+    defaults of their package `momo-opt`. Batches whose loss or gradient is not finite do not enter the averages.
     """
 
     def __init__(self, params: ParamsT, lr: float = 1.0, beta: float = 0.9) -> None:
@@ -45,7 +45,7 @@ class MoMo(LineSearch):
         return [means.gradient for means in self._means]
 
     def _with(self, param: Tensor, gradient: Tensor) -> Means:
-        """The means with this gradient in them; those before stay until the step is known to be sound."""
+        """The averages including this gradient; the previous ones are kept until the step is known to be finite."""
         state, beta = self.state.get(param), self.param_groups[0]["beta"]
         product = inner(gradient, param)
         if not state:
@@ -53,19 +53,19 @@ class MoMo(LineSearch):
         mean = torch.lerp(gradient, state["gradient"], beta)
         return Means(param, mean, beta * state["product"] + (1 - beta) * product)
 
-    def _search(self, descent: Descent) -> Found:
+    def _search(self, descent: Descent) -> SearchResult:
         group = self.param_groups[0]
-        self._batch.watching = False  # nothing is evaluated again
+        self._batch.watching = False  # the batch loss is evaluated once, so modules need not be found
         before, beta = group["mean_loss"], group["beta"]
         loss = descent.loss0 if before is None else beta * before + (1 - beta) * descent.loss0
         model = loss + sum(float(inner(mean.gradient, mean.param) - mean.product) for mean in self._means)
         if not math.isfinite(model):
-            return Found(0.0, case=Case.NONFINITE)
+            return SearchResult(0.0, case=Case.NONFINITE)
         self._keep(group, loss)
         if descent.norm == 0:
-            return Found(0.0)
+            return SearchResult(0.0)
         polyak = max(model, 0.0) / descent.norm / descent.norm
-        return Found(min(polyak, group["lr"]) * descent.norm, clipped=polyak > group["lr"])
+        return SearchResult(min(polyak, group["lr"]) * descent.norm, clipped=polyak > group["lr"])
 
     def _keep(self, group: dict[str, Any], loss: float) -> None:
         group["mean_loss"] = loss
@@ -75,5 +75,5 @@ class MoMo(LineSearch):
 
 
 def inner(a: Tensor, b: Tensor) -> Tensor:
-    """a.b, 0-dim, in float32 or better."""
+    """Inner product a.b, 0-dim, in float32 or a wider type."""
     return (a * b).sum(dtype=torch.promote_types(a.dtype, torch.float32))

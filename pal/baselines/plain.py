@@ -1,4 +1,4 @@
-"""What baselines that follow torch.optim share: `step(closure=None)` over parameters with gradients."""
+"""The base class of baselines that only use gradients, with the interface of torch.optim."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -11,15 +11,15 @@ from pal.baselines.base import Range, check
 
 
 class Plain(torch.optim.Optimizer):
-    """An optimizer whose step looks at gradients only; subclasses say in `_update` what to do with a group.
+    """An optimizer whose step only uses gradients; subclasses implement `_update` for one parameter group.
 
     Args:
-        params: parameters or parameter groups, which may have settings of their own.
-        settings: defaults of the groups.
-        ranges: what the settings may be.
+        params: parameters or parameter groups, which may have their own hyper-parameters.
+        settings: default hyper-parameters.
+        ranges: their ranges.
 
     Raises:
-        ValueError: if a setting is out of range.
+        ValueError: if a hyper-parameter is out of range.
     """
 
     def __init__(self, params: ParamsT, settings: dict[str, Any], ranges: Mapping[str, Range]) -> None:
@@ -28,13 +28,13 @@ class Plain(torch.optim.Optimizer):
         super().__init__(params, settings)
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
-        """Add a group of parameters."""
+        """Add a parameter group; ValueError if a hyper-parameter is out of range."""
         check({**self.defaults, **param_group}, self._ranges)
         super().add_param_group(param_group)
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """One step; a closure, if given, evaluates the loss and its gradient first, and its loss is returned."""
+        """Take one step; a closure, if given, first computes the loss, which is returned, and its gradient."""
         loss = None
         if closure is not None:
             with torch.enable_grad():
@@ -48,5 +48,5 @@ class Plain(torch.optim.Optimizer):
         return loss
 
     def _update(self, group: dict[str, Any], params: list[Tensor], gradients: list[Tensor]) -> None:
-        """Move the parameters of a group."""
+        """Update the parameters of a group."""
         raise NotImplementedError

@@ -1,4 +1,4 @@
-"""RMSProp as TensorFlow 1 defines it, which the paper's experiments used."""
+"""RMSProp as defined by TensorFlow 1, which the experiments of the paper used."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from pal.baselines.plain import Plain
 
 
 class RMSPropTF(Plain):
-    r"""RMSProp with epsilon inside the root, and with mean squares that start at 1.
+    r"""RMSProp with epsilon inside the square root, and mean squares initialised with 1.
 
     ms <- alpha ms + (1 - alpha) g², v <- rho v + lr g / sqrt(ms + eps), theta <- theta - v.
 
@@ -19,7 +19,7 @@ class RMSPropTF(Plain):
         params: parameters or parameter groups.
         lr: learning rate, >= 0.
         alpha: decay of the mean squares, in [0, 1).
-        eps: inside the root, > 0.
+        eps: added to the mean squares, > 0.
         momentum: rho, in [0, 1).
 
     Source: tf.compat.v1.train.RMSPropOptimizer.

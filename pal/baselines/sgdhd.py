@@ -13,14 +13,14 @@ from pal.baselines.plain import Plain
 class SGDHD(Plain):
     r"""SGD that takes a gradient step on its learning rate before each step on the weights.
 
-    lr <- lr + hypergrad_lr g.u, with u the direction of the step before; then u <- g, and with momentum rho:
+    lr <- lr + hypergrad_lr g.u, with u the previous direction; then u <- g, and with momentum rho:
     v <- rho v + g, u <- v or, for Nesterov, u <- g + rho v; then theta <- theta - lr u. Each group has its own lr.
 
     Args:
         params: parameters or parameter groups.
-        lr: learning rate at the start, >= 0.
+        lr: initial learning rate, >= 0.
         momentum: rho, in [0, 1).
-        nesterov: whether momentum looks ahead.
+        nesterov: whether to use Nesterov momentum, which requires momentum > 0.
         hypergrad_lr: learning rate of the learning rate, >= 0.
 
     Source: Baydin et al., ICLR 2018, arXiv:1703.04782, algorithm 4.

@@ -196,7 +196,7 @@ def test_what_is_no_closure_gets_its_sentence(name):
         (lambda: weight.square(), TypeError, r"shape \(3,\)"),
         (lambda: weight.detach().sum(), RuntimeError, "has no gradient"),
         (lambda: other.sum(), RuntimeError, "no parameter given to .* has a gradient"),
-        (lambda: optimizer.step(lambda: weight.sum()), RuntimeError, "inside of its own closure"),
+        (lambda: optimizer.step(lambda: weight.sum()), RuntimeError, "inside its own closure"),
     ):
         for _ in range(2):
             with pytest.raises(error, match=sentence):

@@ -147,10 +147,10 @@ def test_replays_draw_what_eager_steps_would_draw(monkeypatch):
     generator, graph = Philox(100), Drawing()
     monkeypatch.setattr(randomness, "cuda_generators", lambda: (generator,))
     monkeypatch.setattr(torch, "__version__", TorchVersion("2.13.0"))  # later, graphs are told nothing
-    twins = randomness.Twins(graph)
-    twins.replay(graph)
+    generators = randomness.PairedGenerators(graph)
+    generators.replay(graph)
     assert generator.offset == 104
     generator.offset = 500  # something else was drawn, or a state loaded
-    twins.replay(graph)
+    generators.replay(graph)
     assert generator.offset == 504
     assert graph.seen == [[100, 100], [500, 500]]

@@ -205,14 +205,14 @@ OUTSIDE = [encoder_outside, penalty_outside, weights_computed_outside, whole_los
 
 CAUSES = [
     *(
-        (fault, "not the same function each time.*fetches a new batch.*lambda.*changed in place")
+        (fault, "not the same function each time.*fetches a new batch.*lambda.*changes the batch in place")
         for fault in CHANGING
     ),
     *(
         (fault, "gradient is not that of the closure's loss.*clipped.*scaled.*divided")
         for fault in WRONG_GRADIENT
     ),
-    *((fault, "outside of the closure") for fault in OUTSIDE),
+    *((fault, "outside the closure") for fault in OUTSIDE),
 ]
 
 

@@ -41,7 +41,7 @@ def test_statistics_are_updated_once(name, training, steps):
         batch_loss.reset()
         measured = batch_loss.measure(lambda: ours(x).square().mean())
         theirs(x)
-        again = [batch_loss.again() for _ in range(3)]
+        again = [batch_loss.reevaluate() for _ in range(3)]
         assert again == [measured] * 3, "an evaluation at the same weights must give the same loss"
     assert {name: value.tolist() for name, value in ours.state_dict().items()} == {
         name: value.tolist() for name, value in theirs.state_dict().items()
@@ -63,7 +63,7 @@ def test_everything_is_shown_again_when_the_probe_fails():
     state = {name: value.clone() for name, value in model.state_dict().items()}
     batch_loss.measure(closure)
     with pytest.raises(KeyError):
-        batch_loss.again()
+        batch_loss.reevaluate()
     assert all(layer.track_running_stats for layer in model)
     assert all(torch.equal(value, state[name]) for name, value in model.state_dict().items())
 
@@ -94,7 +94,7 @@ def test_hidden_states_in_buffers_are_replayed(in_place):
         batch_loss.reset()
         measured = batch_loss.measure(lambda: model(x).square().mean())
         after = model.hidden.clone()
-        assert batch_loss.again() == measured
+        assert batch_loss.reevaluate() == measured
         assert torch.equal(model.hidden, after)
     del model.hidden
     model.hidden = torch.zeros(3)
@@ -107,7 +107,7 @@ def test_scripted_batch_norm_is_updated_once():
     for step in range(3):
         batch_loss.reset()
         measured = batch_loss.measure(lambda: model(x).square().mean())
-        assert batch_loss.again() == measured
+        assert batch_loss.reevaluate() == measured
         assert model.state_dict()["1.num_batches_tracked"] == step + 1
 
 
@@ -118,7 +118,7 @@ def test_a_layer_first_used_later_is_found():
         batch_loss.reset()
         batch_loss.watching = True
         batch_loss.measure(lambda model=model: model(x).square().mean())
-        batch_loss.again()
+        batch_loss.reevaluate()
         assert model[1].num_batches_tracked == 1
 
 
@@ -135,8 +135,8 @@ def test_dropout_draws_the_same_mask_and_the_generator_advances_once():
     for _ in range(2):
         batch_loss.reset()
         batch_loss.measure(closure)
-        batch_loss.again()
-        batch_loss.again()
+        batch_loss.reevaluate()
+        batch_loss.reevaluate()
     assert torch.equal(masks[0], masks[1])
     assert torch.equal(masks[1], masks[2])
     assert not torch.equal(masks[2], masks[3])
@@ -151,7 +151,7 @@ def test_terms_add_up_and_replay_their_own_draws():
     batch_loss = BatchLoss()
     values = [batch_loss.measure(lambda: weight * torch.rand(())) for _ in range(4)]
     assert weight.grad == sum(values)
-    assert batch_loss.again() == sum(values)
+    assert batch_loss.reevaluate() == sum(values)
     assert batch_loss.evaluations == 8
 
 
@@ -197,7 +197,7 @@ def test_compiled_models_count_once(way):
         batch_loss.reset()
         measured = batch_loss.measure(lambda: run(x).square().mean())
         theirs(x)
-        assert batch_loss.again() == pytest.approx(measured.item(), rel=1e-6)
+        assert batch_loss.reevaluate() == pytest.approx(measured.item(), rel=1e-6)
     for name, value in theirs.state_dict().items():
         torch.testing.assert_close(model.state_dict()[name], value)
     with torch.no_grad():

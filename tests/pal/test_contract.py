@@ -305,7 +305,7 @@ def test_the_optimizer_is_not_called_from_inside_of_its_closure(call):
         return squares(model)
 
     for _ in range(2):
-        with pytest.raises(RuntimeError, match="inside of its own closure"):
+        with pytest.raises(RuntimeError, match="inside its own closure"):
             optimizer.step(closure)
         assert all(torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))
     right = by_hand(model, squares)

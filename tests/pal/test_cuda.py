@@ -142,7 +142,7 @@ def test_a_captured_step_draws_the_same_masks_twice_and_new_ones_at_each_replay(
     assert not torch.equal(seen[0], seen[1])
 
 
-def test_replays_by_the_twins_draw_what_eager_steps_draw():
+def test_replays_by_paired_generators_draw_what_eager_steps_draw():
     ours, theirs = network(dropout=0.5).cuda(), network(dropout=0.5).cuda()
     one, two = PAL(ours.parameters()), PAL(theirs.parameters())
     loss, expected = loss_of(ours), loss_of(theirs)
@@ -151,12 +151,12 @@ def test_replays_by_the_twins_draw_what_eager_steps_draw():
         for _ in range(3):
             optimizer.step(closure)
     graph = torch.cuda.CUDAGraph()
-    twins = one.register_graph(graph)
+    generators = one.register_graph(graph)
     with torch.cuda.graph(graph):
         value = one.step(loss)
     for _ in range(3):
         moment = torch.cuda.get_rng_state()
-        twins.replay(graph)
+        generators.replay(graph)
         after = torch.cuda.get_rng_state()
         torch.cuda.set_rng_state(moment)
         torch.testing.assert_close(value, two.step(expected), rtol=1e-3, atol=1e-4)

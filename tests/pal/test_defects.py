@@ -138,7 +138,7 @@ def test_defaults_differ_from_the_recommended_ones():
 def test_stale_loss_disables_the_search_silently():
     weights = torch.ones(2, requires_grad=True)
     loss = weights.square().sum()
-    with pytest.warns(ClosureWarning, match="was computed outside of the closure"):
+    with pytest.warns(ClosureWarning, match="was computed outside the closure"):
         PAL([weights]).step(lambda: loss)
 
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pal.kernels import run
-from pal.line import Flat, Line, LineRecord, Origin
+from pal.line import FlatBuffer, Line, LineRecord, Origin
 
 KINDS = [torch.float32, torch.float64, torch.bfloat16]
 
@@ -115,7 +115,7 @@ def test_strides_that_differ_between_weights_and_direction_do_no_harm(foreach, s
     expected = param - 0.5 * d
     origin = Origin([param], foreach)
     origin.save()
-    run(origin.leaving([d], 0.5), None)
+    run(origin.prepare_move([d], 0.5), None)
     torch.testing.assert_close(param, expected)
 
 
@@ -126,7 +126,7 @@ def test_scale_on_the_device_is_scale_on_the_host(foreach):
         origin = Origin(params, foreach)
         with torch.no_grad():
             origin.save()
-            run(origin.leaving(d, scale, decay=0.1), None)
+            run(origin.prepare_move(d, scale, decay=0.1), None)
     torch.testing.assert_close(ours, theirs)
 
 
@@ -139,15 +139,15 @@ def test_scale_that_is_no_number_moves_nothing(scale, foreach):
     with torch.no_grad():
         origin.save()
         for form in (scale, torch.tensor(scale)):
-            run(origin.leaving([torch.full_like(param, math.nan) for param in params], form), None)
+            run(origin.prepare_move([torch.full_like(param, math.nan) for param in params], form), None)
     assert same_bits(bits(params), before)
 
 
 def test_norm_is_exact_to_float32_rounding_for_millions_of_numbers():
     values = torch.randn(3_000_000)
-    room = Flat([values])
-    room.copy([values])
-    assert room.norm() == pytest.approx(values.double().norm().item(), rel=2e-7)
+    flat = FlatBuffer([values])
+    flat.copy([values])
+    assert math.sqrt(flat.dot(flat)) == pytest.approx(values.double().norm().item(), rel=2e-7)
 
 
 def test_learning_rate_is_zero_where_the_weights_stay():

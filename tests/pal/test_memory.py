@@ -24,9 +24,9 @@ def kept_bytes(optimizer: PAL) -> int:
         set(),
         {},
         [
-            vars(optimizer._kept),
-            vars(optimizer._kept.batch),
-            vars(optimizer._kept.direction),
+            vars(optimizer._runtime),
+            vars(optimizer._runtime.batch),
+            vars(optimizer._runtime.direction),
             optimizer.state,
         ],
     )
@@ -63,7 +63,7 @@ def test_a_step_makes_no_other_copy(beta):
     for _ in range(2):
         optimizer.step(lambda: weights.square().mean())
     optimizer.backward(lambda: weights.square().mean())
-    batch = optimizer._kept.batch._open[0]
+    batch = optimizer._runtime.batch._batches[0]
     batch.terms = [term._replace(closure=lambda: torch.ones(())) for term in batch.terms]  # without memory
     with torch.profiler.profile(profile_memory=True) as profile:
         optimizer.step()

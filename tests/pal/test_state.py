@@ -223,7 +223,7 @@ def test_named_modules_travel_with_a_copy():
     model, extra = perceptron(), nn.BatchNorm1d(4).double()
     optimizer = PAL(model.parameters(), modules=extra)
     _, copied, again = copy.deepcopy((model, extra, optimizer))
-    assert again._kept.modules[0] is copied
+    assert again._runtime.modules[0] is copied
 
 
 # -- parameters that change between steps ---------------------------------------------------------------------

@@ -306,7 +306,7 @@ def test_no_number_is_read_or_brought_to_the_device(name, monkeypatch):
 
         def step():
             if name.startswith("pal"):
-                optimizer._kept.looks = ATTEMPTS  # the first steps read, to check the closure
+                optimizer._runtime.attempts = ATTEMPTS  # the first steps read, to check the closure
                 optimizer.backward(lambda: functional.cross_entropy(model(x), y), backward)
             else:
                 backward()
