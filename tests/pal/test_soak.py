@@ -253,7 +253,8 @@ def check_moves(
     seen, line, present = judged.seen, problem.optimizer.line, judged.present
     probe = flat([seen.weights[1][n] for n in present])
     reach = float(judged.lr * judged.settings["mu"])
-    room = 4 * eps * (judged.theta.abs() + reach) + 1e-6 * reach
+    parts = (judged.g.abs() + judged.settings["beta"] * judged.m.abs()) / exact.norm  # which may cancel
+    room = 4 * eps * (judged.theta.abs() + reach * parts) + 1e-6 * reach
     demand(
         bool(((probe - judged.probe(exact)).abs() <= room).all()),
         "the second evaluation was not at mu along the direction",
