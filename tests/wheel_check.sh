@@ -23,5 +23,5 @@ for resolution in lowest-direct highest; do
     uv pip install --quiet --python "$python" --resolution "$resolution" -r "$repository/pyproject.toml" "$folder"/dist/*.whl
     uv pip install --quiet --python "$python" hypothesis numpy pytest
     "$python" -c 'import torch; print("torch", torch.__version__)'
-    "$python" -m pytest -c "$repository/pyproject.toml" --rootdir . -p no:cacheprovider --quiet .
+    "$python" -m pytest -c "$repository/pyproject.toml" --rootdir . -p no:cacheprovider -m "not large" --quiet .
 done
