@@ -1,21 +1,19 @@
 # Every target sets up the environment that it needs; `make help` lists the targets.
 
-PROFILE    ?= quick
-SLOTS      ?=
-SLURM      ?=
-FORCE      ?=
-ONLY       ?=
-TIME_LIMIT ?=
-SAMPLE     ?= 5
-PORT       ?= 9000
+# Passed on unexpanded through the environment, so that neither make nor a shell interprets them.
+VARIABLES := PROFILE ONLY SLOTS SLURM TIME_LIMIT FORCE SAMPLE PORT
+$(foreach name,$(VARIABLES),$(eval override $(name) := $$(value $(name))))
+$(foreach name,$(VARIABLES),$(eval export PAL_$(name) := $$($(name))))
 
 .DEFAULT_GOAL := help
 SHELL := bash
 # If this were set, each of dozens of short processes would recompile torch's modules.
 unexport PYTHONDONTWRITEBYTECODE
-export PAL_SLOTS := $(SLOTS)
-export PAL_SLURM := $(SLURM)
-export PAL_TIME_LIMIT := $(TIME_LIMIT)
+# Only the locked packages, text in UTF-8, and pip installing uv into its own environment.
+unexport PYTHONPATH PYTHONHOME PIP_TARGET PIP_PREFIX
+export PYTHONNOUSERSITE := 1
+export PYTHONUTF8 := 1
+export PIP_USER := 0
 export PAL_STARTED := $(if $(TIME_LIMIT),$(shell date +%s))
 
 # -- environment ---------------------------------------------------------------------------------------------
@@ -49,43 +47,24 @@ into-conda:
 	@$(INSTALL) "$$(command -v python)" || echo 'Without it, pal can only be imported from within the checkout.' >&2
 
 # -- pipeline ------------------------------------------------------------------------------------------------
-# The quick profile uses the pipeline at the root. Its results are never committed, so git ignores the changes that
-# DVC makes to dvc.lock (skip-worktree). Every other profile has a copy of the pipeline next to its results, with its
-# own lock file.
-ifeq ($(PROFILE),quick)
-  PIPELINE := dvc.yaml
-else
-  PIPELINE := results/$(PROFILE)/dvc.yaml
-endif
-
-.PHONY: reproduce dry-run
-ifeq ($(ONLY),)
-reproduce: $(ENVIRONMENT) $(PIPELINE)  ## reproduce the paper: runs, tables, figures, report (PROFILE=quick, SLOTS=n, FORCE=1, TIME_LIMIT=2h)
-	@git update-index --skip-worktree dvc.lock 2> /dev/null || true
-	@$(if $(FORCE),python -m experiments forget --profile $(PROFILE))
-	@python -m experiments study --profile $(PROFILE)  # all studies at once, so that workers start only once
-	@python -m dvc repro --quiet $(if $(FORCE),--force) $(PIPELINE)
-	@python -m experiments claims --profile $(PROFILE) --show
-else
-reproduce: $(ENVIRONMENT)
-	@$(if $(FORCE),python -m experiments forget --profile $(PROFILE) --only '$(ONLY)')
-	@python -m experiments study --profile $(PROFILE) --only '$(ONLY)'
-endif
+.PHONY: reproduce dry-run verify
+reproduce: $(ENVIRONMENT)  ## reproduce the paper: runs, tables, figures, report (PROFILE=quick, SLOTS=n, FORCE=1, TIME_LIMIT=2h)
+	@python -m experiments reproduce
 
 dry-run: $(ENVIRONMENT)  ## count the remaining runs and estimate their time (PROFILE=quick, SLURM=file, ONLY='digits-*,pal,seed=0')
-	@python -m experiments study --profile $(PROFILE) --dry-run $(if $(ONLY),--only '$(ONLY)')
+	@python -m experiments study --dry-run
 
-.PHONY: verify
-verify: $(ENVIRONMENT) $(PIPELINE)  ## after a refactoring: keep cached results if a sample of runs still agrees (PROFILE=quick, SAMPLE=5)
-	@python -m experiments verify --profile $(PROFILE) --sample $(SAMPLE)
+verify: $(ENVIRONMENT)  ## after a refactoring: keep cached results if a sample of runs still agrees (PROFILE=quick, SAMPLE=5)
+	@python -m experiments verify
 
-results/%/dvc.yaml: dvc.yaml profiles/%.yaml
-	@mkdir -p $(@D) && cp dvc.yaml $@
-	@printf 'profile: %s\nroot: ../..\n' $* > $(@D)/params.yaml
+.PHONY: always
+results/%/dvc.yaml: export PAL_PROFILE = $*
+results/%/dvc.yaml: $(ENVIRONMENT) always
+	@python -m experiments pipeline
 
 .PHONY: omniboard
 omniboard: $(ENVIRONMENT)  ## browse all runs (PORT=9000; MONGO_URL=... for your own MongoDB)
-	@python -m experiments omniboard --port $(PORT)
+	@python -m experiments omniboard
 
 # -- checks --------------------------------------------------------------------------------------------------
 .PHONY: test test-all test-lowest test-slurm test-omniboard check format wheel-check bench

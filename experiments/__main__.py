@@ -1,20 +1,16 @@
 """`python -m experiments`."""
 
 import os
-import signal
 import sys
 
-from experiments.cli.main import main
+from experiments.common import surroundings
 
+surroundings.settle()
 
-def stop(*_: object) -> None:
-    """End as Ctrl-C does, with all processes below."""
-    raise KeyboardInterrupt
+from experiments.cli.main import main  # noqa: E402  (what it imports must find the variables)
+from experiments.common import endings  # noqa: E402
 
-
-for number in (signal.SIGTERM, signal.SIGHUP):
-    if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup asks
-        signal.signal(number, stop)
+endings.arrange()
 code = main()
 for stream in (sys.stdout, sys.stderr):
     stream.flush()

@@ -4,6 +4,8 @@ A profile has one section per study. A section may also be a list of sections, s
 belong to the study. Some runs depend on hyper-parameters that others select: they are planned once those are finished.
 """
 
+import hashlib
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -12,9 +14,12 @@ from typing import Any
 
 import pandas as pd
 
+from experiments.common import code_digest
 from experiments.common.errors import UserError, nearest
-from experiments.common.paths import REPOSITORY
+from experiments.common.paths import write_whole
+from experiments.common.profiles import profile_path
 from experiments.common.yaml_files import parse_fields
+from experiments.results import tables
 from experiments.results.tables.common import identity
 from experiments.results.tables.selection import COLUMNS, lowest_loss
 from experiments.runs.finished import FinishedRun, find_finished
@@ -23,7 +28,10 @@ from experiments.studies.base import Choice, get_study
 from experiments.studies.registry import STUDIES
 from experiments.training.config import RunConfig, Strict
 
-FOLDER = REPOSITORY / "profiles"
+TABLES_CODE = tuple(
+    f"experiments.results.tables.{name}" for name in ("common", "files", "fingerprints", "selection")
+)
+"""Modules that all tables depend on."""
 
 Outcomes = Callable[[Sequence[RunConfig]], pd.DataFrame]
 """Results of the finished ones among some runs, one row each, as `results.tables.selection` takes them."""
@@ -42,21 +50,15 @@ class Plan:
     awaited: list[RunConfig]
 
 
-def profile_names() -> list[str]:
-    """Names of all profiles."""
-    return sorted(path.stem for path in FOLDER.glob("*.yaml"))
-
-
 def load_profile(name: str) -> dict[str, list[Strict]]:
     """The sections of a profile: one or more for each study.
 
     Raises:
         UserError: For an unknown profile, study or key, or a value that is not allowed.
     """
-    if name not in profile_names():
-        raise UserError(f"there is no profile {name!r} in {FOLDER.name}/; {nearest(name, profile_names())}")
-    where = f"{FOLDER.name}/{name}.yaml"
-    sections = parse_fields((FOLDER / f"{name}.yaml").read_text(), where)
+    path = profile_path(name)
+    where = f"{path.parent.name}/{path.name}"
+    sections = parse_fields(path.read_text(), where)
     return {study: _sections(where, study, values) for study, values in sections.items()}
 
 
@@ -128,6 +130,23 @@ def _choice(first: Sequence[RunConfig], rows: pd.DataFrame) -> Choice | None:
     }
     chosen = lowest_loss(there)
     return {config.method: settings[config.method, chosen[config.method]] for config in first}
+
+
+def write_digests(profile: str) -> Path:
+    """Write results/<profile>/plan.json: what the tables of each study depend on. DVC compares these numbers.
+
+    Code that no run of the profile uses, such as another optimizer, changes none of them.
+    """
+    digests = {study: digest(profile, study) for study in load_profile(profile)}
+    return write_whole(tables.verdicts(profile).with_name("plan.json"), json.dumps(digests, indent=2) + "\n")
+
+
+def digest(profile: str, study: str) -> str:
+    """Hash of the keys of a study's runs, further ones with any setting, and of the code that makes tables of them."""
+    whole = plan(profile, study, lambda _: outcomes([]))
+    keys = sorted(run_key(config) for config in whole.runs + whole.awaited)
+    code = code_digest.digest(*TABLES_CODE, tables.module_of(study))
+    return hashlib.sha256(" ".join([*keys, code]).encode()).hexdigest()[:16]
 
 
 def select(configs: Sequence[RunConfig], pattern: str) -> list[RunConfig]:

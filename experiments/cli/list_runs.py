@@ -11,6 +11,7 @@ from rich.table import Table
 
 from experiments.common.errors import UserError, nearest
 from experiments.common.paths import runs_root
+from experiments.runs.integrity import damage, run_folders
 
 Row = dict[str, Any]
 
@@ -26,20 +27,23 @@ WHO = ("key", "study", "problem", "method", "seed")
 
 def rows() -> list[Row]:
     """Every finished run, and every run whose last attempt failed: config, result, status, seconds and start, flat."""
-    finished = sorted(runs_root().glob("[0-9a-f]*"))
+    finished = run_folders(runs_root())
     there = {path.name for path in finished}
-    failed = [path for path in sorted((runs_root() / ".failed").glob("[0-9a-f]*")) if path.name not in there]
-    places = [*((path, False) for path in finished), *((path, True) for path in failed)]
-    return [row for path, has_failed in places if (row := _row(path, has_failed)) is not None]
+    failed = [path for path in run_folders(runs_root() / ".failed") if path.name not in there]
+    places = [
+        *((path, damage(path) and "damaged") for path in finished),
+        *((path, "failed") for path in failed),
+    ]
+    return [row for path, wrong in places if (row := _row(path, wrong)) is not None]
 
 
-def _row(folder: Path, failed: bool) -> Row | None:
+def _row(folder: Path, wrong: str | None) -> Row | None:
     config, run = _json(folder / "config.json"), _json(folder / "run.json")
-    if not config or not (run or failed):  # no run, or one deleted just now
+    if not config and not wrong:  # deleted just now
         return None
-    settings = {f"settings.{name}": value for name, value in config.pop("settings", {}).items()}
-    result = run.get("result") or {}
-    outcome = {"status": "failed" if failed else result.get("status", "")}
+    settings = {f"settings.{name}": value for name, value in _fields(config.pop("settings", {})).items()}
+    result = _fields(run.get("result"))
+    outcome = {"key": folder.name, "status": wrong or result.get("status", "")}
     times = {"seconds": _json(folder / "info.json").get("seconds"), "started": run.get("start_time", "")}
     return {name: config.get(name) for name in WHO} | config | settings | result | outcome | times
 
@@ -47,9 +51,13 @@ def _row(folder: Path, failed: bool) -> Row | None:
 def _json(path: Path) -> Row:
     """What a file of a run says; nothing if it is missing, or torn because the attempt died while Sacred wrote it."""
     try:
-        return json.loads(path.read_text())
+        return _fields(json.loads(path.read_bytes()))
     except (OSError, ValueError):
         return {}
+
+
+def _fields(value: Any) -> Row:
+    return value if isinstance(value, dict) else {}
 
 
 def choose(table: Sequence[Row], conditions: Iterable[str]) -> list[Row]:

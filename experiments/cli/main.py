@@ -6,13 +6,14 @@ import os
 import re
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from inspect import cleandoc
 from typing import Any
 
 import click
 
 from experiments.common.errors import UserError
+from experiments.common.profiles import profile_path
 
 UNITS = {"s": 1, "min": 60, "m": 60, "h": 3600, "d": 86400}
 """Seconds of the units of time."""
@@ -57,10 +58,21 @@ def commands() -> None:
 
 
 commands.command_class = Command
-count = click.IntRange(min=1)
-of_profile = click.option("--profile", default="quick", help="File in profiles/ (quick).")
-only = click.option("--only", metavar="PATTERN", help="Some runs, such as cifar10-*,pal,seed=0.")
+count = click.IntRange(min=1, max=10**9)
 FIELDS = "FIELD=VALUE ..."
+
+
+def known(_: click.Context, __: click.Parameter, profile: str) -> str:
+    """The name of a profile; raises UserError if there is none of that name."""
+    return profile_path(profile).stem
+
+
+of_profile = click.option(
+    "--profile", default="quick", envvar="PAL_PROFILE", callback=known, help="File in profiles/ (quick)."
+)
+only = click.option(
+    "--only", metavar="PATTERN", envvar="PAL_ONLY", help="Some runs, such as cifar10-*,pal,seed=0."
+)
 
 
 def duration(word: str) -> float:
@@ -92,23 +104,60 @@ def run(words: Sequence[str], force: bool, threads: int | None) -> int:
 
     from experiments.cli import run
 
-    return run.main(words, force, threads or cpu_count(only_physical_cores=True))
+    return run.main(words, force, threads or _threads() or cpu_count(only_physical_cores=True))
+
+
+def _threads() -> int | None:
+    """What OMP_NUM_THREADS asks for, the first number of a list; None if it says nothing that counts."""
+    first = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
+    return int(first) if re.fullmatch("[1-9][0-9]{0,3}", first) else None
+
+
+def of_runs(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command the options that say which runs are executed, and how."""
+    limit, slots = "End at a checkpoint: 2h, 90min, 30s.", "Runs at a time (one per GPU, else one per core)."
+    slurm = "As SLURM arrays, see docs/cluster.md."
+    for option in (
+        click.option("--threads", type=count, default=1, help="CPU threads of each run (1)."),
+        click.option("--slots", type=count, envvar="PAL_SLOTS", help=slots),
+        click.option("--slurm", metavar="FILE", envvar="PAL_SLURM", help=slurm),
+        click.option("--time-limit", type=duration, envvar="PAL_TIME_LIMIT", help=limit),
+        only,
+        of_profile,
+    ):
+        command = option(command)
+    return command
+
+
+def _request(time_limit: float | None, **given: Any) -> Any:
+    from experiments.cli.study import Request
+
+    return Request(until=math.inf if time_limit is None else _started() + time_limit, **given)
+
+
+@commands.command
+@of_runs
+@click.option("--force", is_flag=True, envvar="PAL_FORCE", help="Delete the finished runs first.")
+def reproduce(force: bool, **given: Any) -> int:
+    """Bring a profile up to date: runs, tables, figures and report.
+
+    Exit codes: 0 done, 1 a run failed (its log is named), 2 invalid input, 75 not finished within the time limit.
+    """
+    from experiments.cli import reproduce
+    from experiments.reports import markdown
+
+    request = _request(**given)
+    code = reproduce.main(request, force)
+    if code == 0 and request.only is None:
+        _show(markdown.for_terminal(request.profile))
+    return code
 
 
 @commands.command
 @click.argument("name", required=False)
-@of_profile
-@only
+@of_runs
 @click.option("--dry-run", is_flag=True, help="Only tell how many runs, and how long they take.")
-@click.option(
-    "--time-limit", type=duration, envvar="PAL_TIME_LIMIT", help="End at a checkpoint: 2h, 90min, 30s."
-)
-@click.option("--slurm", metavar="FILE", envvar="PAL_SLURM", help="As SLURM arrays, see docs/cluster.md.")
-@click.option(
-    "--slots", type=count, envvar="PAL_SLOTS", help="Runs at a time (one per GPU, else one per core)."
-)
-@click.option("--threads", type=count, default=1, help="CPU threads of each run (1).")
-def study(name: str | None, dry_run: bool, time_limit: float | None, **given: Any) -> int | None:
+def study(name: str | None, dry_run: bool, **given: Any) -> int | None:
     """Execute the runs of a study, or of all studies; make tables.
 
     Finished runs are not executed again.
@@ -124,9 +173,26 @@ def study(name: str | None, dry_run: bool, time_limit: float | None, **given: An
     """
     from experiments.cli import study
 
-    until = math.inf if time_limit is None else _started() + time_limit
-    request = study.Request(study=name, until=until, **given)
+    request = _request(studies=[name] if name else [], **given)
     return _show(study.dry_run(request)) if dry_run else study.main(request)
+
+
+@commands.command(hidden=True)
+@of_profile
+def plan(profile: str) -> None:
+    """Write results/<profile>/plan.json, by which DVC knows which studies are out of date."""
+    from experiments import planning
+
+    planning.write_digests(profile)
+
+
+@commands.command(hidden=True)
+@of_profile
+def pipeline(profile: str) -> None:
+    """Write results/<profile>/dvc.yaml for the studies that the profile has sections for."""
+    from experiments import pipeline
+
+    pipeline.write_pipeline(profile)
 
 
 @commands.command
@@ -150,7 +216,7 @@ def notebook(name: str, profile: str) -> None:
     """Execute notebooks/NAME.ipynb: figures and a page of the report."""
     from experiments.reports import execution
 
-    execution.execute(name, profile)
+    execution.execute_some([name], profile)
 
 
 @commands.command
@@ -181,6 +247,7 @@ def forget(profile: str, only: str | None) -> None:
     "--sample",
     type=count,
     default=5,
+    envvar="PAL_SAMPLE",
     help="Runs of each study, at least one of each optimizer and commit (5).",
 )
 def verify(profile: str, sample: int) -> int:
@@ -239,7 +306,13 @@ def sync() -> None:
 
 
 @commands.command
-@click.option("--port", type=count, default=9000, help="Of Omniboard's page on this machine (9000).")
+@click.option(
+    "--port",
+    type=click.IntRange(1, 65535),
+    default=9000,
+    envvar="PAL_PORT",
+    help="Of Omniboard's page on this machine (9000).",
+)
 def omniboard(port: int) -> int:
     """Look at all runs in Omniboard (docs/tracking.md)."""
     from experiments.runs import omniboard

@@ -35,7 +35,7 @@ class Request:
 
     Attributes:
         profile: Its name.
-        study: One study; all of the profile's if None.
+        studies: All of the profile's if none is named.
         only: Pattern as `planning.select` takes it; all runs if None.
         slots: Runs at a time on this machine.
         threads: CPU threads of each.
@@ -44,7 +44,7 @@ class Request:
     """
 
     profile: str
-    study: str | None = None
+    studies: Sequence[str] = ()
     only: str | None = None
     slots: int | None = None
     threads: int = 1
@@ -57,7 +57,7 @@ class Request:
         Raises:
             UserError: For mistakes in the profile, unknown studies, and a pattern that matches nothing.
         """
-        studies = list(planning.load_profile(self.profile)) if self.study is None else [self.study]
+        studies = self.studies or list(planning.load_profile(self.profile))
         plans = {study: planning.plan(self.profile, study) for study in studies}
         if self.only is None:
             return plans
@@ -88,7 +88,13 @@ def main(request: Request) -> int:
         raise UserError(
             "only: these runs follow when the others of their study are finished, which decide them"
         )
+    sections = planning.load_profile(request.profile)
     codes = [_study(request, study, plan) for study, plan in plans.items()]
+    if code_digest.changed() or planning.load_profile(request.profile) != sections:
+        raise UserError(
+            f"the code or profiles/{request.profile}.yaml was changed while runs were under way; what was made is that "
+            "of before, and the same command makes the rest"
+        )
     return next((code for code in (1, NOT_FINISHED) if code in codes), 0)
 
 
@@ -145,7 +151,7 @@ def _runs(request: Request, study: str, configs: Sequence[RunConfig]) -> int:
         )
         return NOT_FINISHED
     if left and code_digest.changed():
-        raise UserError("the code was changed while its runs were under way; the same command completes them")
+        raise UserError("the code was changed while runs were under way; the same command completes them")
     if left:
         raise UserError(
             f"{study}: {left} of {len(configs)} runs are neither finished nor failed (deleted meanwhile?); "
@@ -187,4 +193,5 @@ def _state(board: Board) -> tuple[float, int, str]:
 def _complain(failures: Sequence[Failure]) -> None:
     log.error(f"{len(failures)} runs failed; the same command tries them again:")
     for failure in failures:
-        log.error(f"  {failure.name}\n    {failure.reason}\n    {failure.log}")
+        where = failure.log if failure.log.is_file() else "it left no log"
+        log.error(f"  {failure.name}\n    {failure.reason}\n    {where}")

@@ -10,8 +10,6 @@ than in the first steps stays unseen.
 import json
 import logging
 import random
-import subprocess
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -24,14 +22,16 @@ import torch
 
 from experiments import planning
 from experiments.common.errors import UserError
-from experiments.common.paths import REPOSITORY, runs_root
+from experiments.common.paths import runs_root
 from experiments.common.progress import progress_bar
+from experiments.pipeline import Pipeline
 from experiments.results import tables
 from experiments.results.tables import fingerprints
 from experiments.results.tables.common import identity
 from experiments.results.tables.fingerprints import Head
 from experiments.runs import launcher
 from experiments.runs.finished import FinishedRun, find_finished
+from experiments.runs.integrity import damage, run_folders
 from experiments.runs.key import run_key
 from experiments.runs.provenance import provenance
 from experiments.studies.base import get_study
@@ -130,8 +130,8 @@ def earlier(plan: Sequence[RunConfig]) -> list[FinishedRun]:
     wanted = {run_key(config): config for config in plan}
     keys = {_text(config.model_dump()): key for key, config in wanted.items()}
     found: dict[str, FinishedRun] = {}
-    for folder in sorted(runs_root().glob("[0-9a-f]*")):
-        if folder.name not in wanted:
+    for folder in run_folders(runs_root()):
+        if folder.name not in wanted and damage(folder) is None:
             values = json.loads((folder / "config.json").read_text())
             values.pop("key")
             key = keys.get(_text(values))
@@ -263,9 +263,6 @@ def _tables_are_whole(profile: str, study: str, plan: Sequence[RunConfig]) -> bo
 
 def _commit(profile: str, studies: Sequence[str]) -> None:
     """Tell DVC that the results of studies belong to the files as they are."""
-    pipeline = "dvc.yaml" if profile == "quick" else f"results/{profile}/dvc.yaml"
-    stages = [f"{pipeline}:study@{study}" for study in studies]
-    command = [sys.executable, "-m", "dvc", "commit", "--force", "--quiet", *stages]  # without stages: all
-    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True) if stages else None
-    if done is not None and done.returncode:
-        raise UserError(f"`dvc commit` failed: {done.stderr.strip() or done.stdout.strip()}")
+    if studies:
+        planning.write_digests(profile)
+        Pipeline(profile).keep("plan", *(f"study@{study}" for study in studies))

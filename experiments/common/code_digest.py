@@ -10,13 +10,12 @@ from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 
+from experiments.common import source
 from experiments.common.paths import REPOSITORY
+from experiments.common.source import PACKAGES
 
-PACKAGES = ("pal", "experiments")
-
-
-_read: dict[Path, str] = {}
-"""Every file as it was when it was first read: the keys of a process are those of the code that it began with."""
+_used: set[Path] = set()
+"""Files that digests were made of."""
 
 
 @lru_cache
@@ -46,8 +45,15 @@ def files(*modules: str, without: tuple[str, ...] = ()) -> dict[str, Path]:
 
 
 def changed() -> bool:
-    """Whether a file that has been read for a digest is another one by now."""
-    return any(not path.is_file() or path.read_text() != text for path, text in _read.items())
+    """Whether a file that a digest was made of means something else by now."""
+    return any(not path.is_file() or _means(path.read_bytes()) != _means(source.read(path)) for path in _used)
+
+
+def _means(text: bytes) -> str | None:
+    try:
+        return ast.dump(_parsed(text))
+    except SyntaxError:
+        return None
 
 
 @lru_cache
@@ -67,9 +73,12 @@ def _tree(module: str) -> ast.Module:
     """Syntax tree of a module without docstrings and without what only type checkers read."""
     path = _path(module)
     assert path is not None
-    if path not in _read:
-        _read[path] = path.read_text()
-    tree = ast.parse(_read[path])
+    _used.add(path)
+    return _parsed(source.read(path))
+
+
+def _parsed(text: bytes) -> ast.Module:
+    tree = ast.parse(text)
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             node.body = [part for part in node.body if not (_is_text(part) or _is_for_types(part))]

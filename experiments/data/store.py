@@ -5,7 +5,6 @@ SHA-256. It appears by a rename, so it is either complete or absent. The environ
 the folder.
 """
 
-import fcntl
 import json
 import os
 import shutil
@@ -17,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from experiments.common.errors import UserError
-from experiments.common.paths import REPOSITORY
+from experiments.common.paths import REPOSITORY, lock
 from experiments.data.download import download
 from experiments.data.integrity import check_file, file_sha256, require_space
 from experiments.data.sources import Arrays, Source
@@ -170,8 +169,8 @@ class Store:
         """Admit one process at a time, and delete what an interrupted or failed one left behind."""
         try:
             folder().mkdir(parents=True, exist_ok=True)
-            with (folder() / f".lock-{self.name}").open("w") as lock:
-                fcntl.flock(lock, fcntl.LOCK_EX)
+            with (folder() / f".lock-{self.name}").open("w") as file:
+                lock(file)
                 self._sweep()
                 try:
                     yield

@@ -4,12 +4,14 @@ IPython executes them without kernels: starting one per notebook took longer tha
 """
 
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from importlib import import_module
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+import matplotlib as mpl
 import nbformat
 from IPython.core.displayhook import CapturingDisplayHook
 from IPython.core.interactiveshell import InteractiveShell
@@ -39,16 +41,27 @@ def has_results(name: str, profile: str, root: Path = REPOSITORY) -> bool:
 
 
 def execute_all(profile: str, root: Path = REPOSITORY) -> None:
-    """Execute the notebooks of all studies that have results, one per core at a time.
+    """Execute the notebooks of all studies that have results; raises UserError as `execute_some`."""
+    execute_some([name for name in notebook_names() if has_results(name, profile, root)], profile, root)
+
+
+def execute_some(names: Sequence[str], profile: str, root: Path = REPOSITORY) -> None:
+    """Execute notebooks in processes of their own, one per core at a time.
 
     Raises:
-        UserError: If a cell fails.
+        UserError: If there is no such notebook, a cell fails, or a process is killed.
     """
-    names = [name for name in notebook_names() if has_results(name, profile, root)]
     import_module("experiments.reports.notebook")  # what all notebooks import, before the fork
     with ProcessPoolExecutor(cpu_count(only_physical_cores=True), get_context("fork")) as pool:
-        for done in [pool.submit(execute, name, profile, root) for name in names]:
-            done.result()
+        under_way = {name: pool.submit(execute, name, profile, root) for name in names}
+        wait(under_way.values())
+    lost = [name for name, one in under_way.items() if isinstance(one.exception(), BrokenProcessPool)]
+    if lost:
+        raise UserError(
+            f"a process was killed (out of memory?) while notebooks were executed: {', '.join(lost)}"
+        )
+    for one in under_way.values():
+        one.result()
 
 
 def execute(name: str, profile: str, root: Path = REPOSITORY) -> Path:
@@ -57,6 +70,7 @@ def execute(name: str, profile: str, root: Path = REPOSITORY) -> Path:
     Raises:
         UserError: If there is no such notebook, or a cell fails.
     """
+    mpl.rcdefaults()  # whatever a person has set for figures of their own
     if name not in notebook_names():
         raise UserError(f"there is no notebook {name!r} in notebooks/; {nearest(name, notebook_names())}")
     notebook = nbformat.read(FOLDER / f"{name}.ipynb", as_version=4)

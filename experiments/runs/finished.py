@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from experiments.common.paths import runs_root
+from experiments.runs.integrity import is_whole, run_folders
 from experiments.runs.key import run_key
 from experiments.training.config import RunConfig
 
@@ -81,15 +82,16 @@ class Trace(Mapping[str, np.ndarray]):
 
 
 def find_finished(configs: Iterable[RunConfig]) -> list[FinishedRun]:
-    """Those of the runs that are finished, in the order given."""
+    """Those of the runs that are finished, in the order given; damaged ones are named, and count as unfinished."""
     pairs = [(run_key(config), config) for config in configs]
     there = finished_keys()
-    return [FinishedRun(key, config, runs_root() / key) for key, config in pairs if key in there]
+    found = [FinishedRun(key, config, runs_root() / key) for key, config in pairs if key in there]
+    return [run for run in found if is_whole(run.directory, run.config)]
 
 
 def finished_keys() -> set[str]:
-    """The keys of all finished runs."""
-    return {path.name for path in runs_root().glob("[0-9a-f]*")}
+    """The keys of all runs that have been finished."""
+    return {folder.name for folder in run_folders(runs_root())}
 
 
 def delete_runs(several: Iterable[FinishedRun]) -> None:

@@ -72,7 +72,7 @@ class Board:
 
 
 def prepare(configs: Sequence[RunConfig]) -> None:
-    """Look for the devices and load the data of all runs once, fetching what is missing.
+    """Look for the devices and a place for the runs, and load their data once, fetching what is missing.
 
     Raises:
         UserError: For what cannot be had, before anything has started.
@@ -80,6 +80,7 @@ def prepare(configs: Sequence[RunConfig]) -> None:
     for config in configs:
         device_of(config)
     load_data(configs)
+    run_directory.require_root()
 
 
 def load_data(configs: Sequence[RunConfig]) -> None:

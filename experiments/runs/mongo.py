@@ -28,6 +28,7 @@ from pymongo.errors import ConfigurationError, InvalidURI, OperationFailure, PyM
 
 from experiments.common.errors import UserError
 from experiments.common.paths import runs_root
+from experiments.runs.integrity import damage
 
 log = logging.getLogger(__name__)
 
@@ -48,6 +49,9 @@ TIMEOUT = 2.0
 
 UNWRITABLE = (BSONError, UnicodeEncodeError, OverflowError, OperationFailure, GridFSError)
 """What pymongo raises for a single run that the database does not take, such as one that is too large."""
+
+TORN = (OSError, ValueError, KeyError, TypeError, AttributeError)
+"""What reading a folder raises that holds no run, or half of one."""
 
 FILES = ("trace.npz",)
 """Files of a run that become artifacts."""
@@ -233,13 +237,16 @@ def sync(database: Database[Any]) -> tuple[int, int]:
         try:
             if _same(known.get(number), _json(folder / "run.json")):
                 continue
+            if folder.parent == runs_root() and (wrong := damage(folder)):
+                log.warning(f"run {folder} is left out: {wrong}")
+                continue
             found = documents(folder, _key(folder))
             if number not in known:
                 found.run["omniboard"] = written.get(found.run["config"]["key"], found.run["omniboard"])
             store(database, files, found)
         except UNWRITABLE as error:
             log.warning(_left_out(folder, error))
-        except (OSError, ValueError):  # under way, moved just now, or dead before Sacred wrote anything
+        except TORN:  # under way, moved just now, or dead before Sacred wrote anything
             pass
         else:
             known[number] = found.run

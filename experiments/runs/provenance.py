@@ -1,6 +1,7 @@
 """Everything besides its config that a run's result may depend on."""
 
 import hashlib
+import os
 import platform
 import subprocess
 from dataclasses import replace
@@ -14,8 +15,8 @@ from experiments.common.paths import REPOSITORY
 from experiments.problems import PROBLEMS
 from experiments.training.config import RunConfig, device_of
 
-MADE = (":!results", ":!figures", ":!reports", ":!README.md")
-"""Committed files that the pipeline itself changes while it runs: no code of a run."""
+CODE = ("pal", "experiments", "requirements.lock")
+"""What a commit must hold as it is here, for the runs to be its own; all settings are recorded with the run."""
 
 
 def provenance(config: RunConfig) -> dict[str, Any]:
@@ -43,7 +44,7 @@ def _software() -> dict[str, Any]:
     return {
         "commit": commit,
         "dirty": commit is not None
-        and bool(_git("status", "--porcelain", "--untracked-files=no", "--", ".", *MADE)),
+        and bool(_git("status", "--porcelain", "--untracked-files=all", "--", *CODE)),
         "lock_sha256": hashlib.sha256(lock.read_bytes()).hexdigest() if lock.exists() else None,
         "python": platform.python_version(),
         "torch": str(torch.__version__),
@@ -70,9 +71,19 @@ def _driver() -> str | None:
 
 
 def _git(*words: str) -> str | None:
-    """Output of a git command; None where there is no git or no repository."""
+    """Output of a git command; None where there is no git, or this checkout is no repository.
+
+    A repository around the checkout does not count, nor one that the environment names; one that belongs to somebody
+    else does, as in a container.
+    """
+    ours = {"GIT_CEILING_DIRECTORIES": str(REPOSITORY.parent)}
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")} | ours
+    options = (f"safe.directory={REPOSITORY}", "core.fsmonitor=false", "core.excludesFile=")
+    command = ["git", *(word for option in options for word in ("-c", option)), *words]
     try:
-        done = subprocess.run(["git", *words], cwd=REPOSITORY, capture_output=True, text=True, check=True)
+        done = subprocess.run(
+            command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, check=True
+        )
     except (OSError, subprocess.CalledProcessError):
         return None
     return done.stdout.strip()

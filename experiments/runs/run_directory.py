@@ -1,16 +1,17 @@
 """The run directory: Sacred writes it, a rename finishes it.
 
-runs/<key>/            a finished run: Sacred's config.json, run.json, info.json, metrics.json, cout.txt, and trace.npz
+runs/<key>/            a finished run: config.json, run.json, info.json, metrics.json and cout.txt of Sacred; trace.npz;
+                       the checksums of all these in SHA256SUMS
 runs/.partial/<key>/   an unfinished one: `record/` of the present attempt, and the checkpoint
-runs/.failed/<key>/    the record of the last failed attempt; its cout.txt ends with the reason
+runs/.failed/<key>/    the record of the last failed attempt, or a damaged run; its cout.txt ends with the reason
 runs/.deleted/<key>/   a finished run that is being deleted
 """
 
-import fcntl
 import logging
 import math
 import os
 import shutil
+import tempfile
 import time
 import traceback
 import warnings
@@ -20,10 +21,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
-from experiments.common.paths import runs_root
+from experiments.common.errors import UserError
+from experiments.common.paths import lock, runs_root, to_disk
+from experiments.runs import checkpoint, integrity
 from experiments.runs.key import run_key
+from experiments.runs.observer import RunFiles
 from experiments.runs.provenance import provenance
 from experiments.training.config import RunConfig
 from experiments.training.record import Record, State
@@ -31,7 +34,6 @@ from experiments.training.record import Record, State
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # Sacred 0.8.7 imports pkg_resources
     from sacred import SETTINGS, Experiment
-    from sacred.observers import FileStorageObserver
 
 settings: Any = SETTINGS
 settings.CAPTURE_MODE = "sys"
@@ -95,10 +97,9 @@ class RunRecord(Record):
 
     def load_checkpoint(self) -> State | None:
         """What an interrupted attempt saved last, on the CPU; or None."""
-        if not self._checkpoint.exists():
-            return None
-        state = torch.load(self._checkpoint, map_location="cpu", weights_only=True)
-        self._before = state.pop("seconds", 0.0)
+        state = checkpoint.load(self._checkpoint)
+        if state is not None:
+            self._before = state.pop("seconds")
         return state
 
     def progress(self, step: int, words: str) -> None:
@@ -109,18 +110,23 @@ class RunRecord(Record):
         """Save a checkpoint if one is due, or if the run is to stop; raises Stopped afterwards if it is to stop."""
         stop = self._stop()
         if stop or time.monotonic() - self._saved_at > self._checkpoint_seconds:
-            self._save(state())
+            checkpoint.save(self._checkpoint, state() | {"seconds": self.seconds})
             self._saved_at = time.monotonic()
         if stop:
             raise Stopped
 
-    def _save(self, state: State) -> None:
-        """Replace the checkpoint, whole or not at all."""
-        fresh = self._checkpoint.with_suffix(".new")
-        with fresh.open("wb") as file:
-            torch.save(state | {"seconds": self.seconds}, file)
-        _to_disk(fresh)
-        fresh.replace(self._checkpoint)
+
+def require_root() -> None:
+    """Raises UserError unless runs can be kept where they belong."""
+    try:
+        runs_root().mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile("w", dir=runs_root()) as file:
+            lock(file)
+            file.write("room")
+    except OSError as error:
+        raise UserError(
+            f"runs cannot be kept in {runs_root()}: {error.strerror}; let PAL_RUNS name another folder"
+        ) from None
 
 
 def execute(
@@ -139,6 +145,8 @@ def execute(
     key = run_key(config)
     finished = runs_root() / key
     with _lock(key) as partial:
+        if finished.exists() and not integrity.is_whole(finished, config):
+            _keep_failed(key, finished, "This run was finished, and then damaged.")
         if not finished.exists():
             _attempt(
                 config,
@@ -146,7 +154,6 @@ def execute(
                 body,
                 lambda run: RunRecord(run, partial / "checkpoint.pt", checkpoint_seconds, on_progress, stop),
             )
-            _all_to_disk(partial / "record")
             (partial / "record").replace(finished)
             shutil.rmtree(runs_root() / ".failed" / key, ignore_errors=True)
         # On NFS the lock, still open, stays as another file: no reason to fail, nor is whoever waits for it just now.
@@ -157,24 +164,16 @@ def execute(
 def _all_to_disk(folder: Path) -> None:
     """Have what is in a folder written: after a power loss, files under their final name must not be empty."""
     for path in folder.iterdir():
-        _to_disk(path)
+        to_disk(path)
     with suppress(OSError):  # some network file systems take this for files only
-        _to_disk(folder)
-
-
-def _to_disk(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        to_disk(folder)
 
 
 def failed(config: RunConfig, reason: str) -> Path:
     """Record that the process of a run died without a word; returns the log that says so."""
     key = run_key(config)
     with _lock(key) as partial:
-        return _keep_failed(key, partial, reason)
+        return _keep_failed(key, partial / "record", reason)
 
 
 def log(config: RunConfig) -> Path:
@@ -193,7 +192,7 @@ def _lock(key: str) -> Iterator[Path]:
         except FileNotFoundError:  # whoever finished the run just now has removed the folder
             continue
         with file:
-            fcntl.flock(file, fcntl.LOCK_EX)
+            lock(file)
             if not _is_at(file.fileno(), partial / "lock"):
                 continue
             yield partial
@@ -209,7 +208,7 @@ def _is_at(descriptor: int, path: Path) -> bool:
 
 
 def _attempt(config: RunConfig, partial: Path, body: Body, recorder: Callable[[Any], RunRecord]) -> None:
-    """Fill partial/record, or move what there is of it to the failed runs."""
+    """Fill partial/record wholly, or move what there is of it to the failed runs."""
     shutil.rmtree(partial / "record", ignore_errors=True)
 
     def main(run: Any) -> dict[str, Any]:
@@ -226,8 +225,11 @@ def _attempt(config: RunConfig, partial: Path, body: Body, recorder: Callable[[A
 
     try:
         _observe(config, partial, main)
+        integrity.seal(partial / "record")
+        _all_to_disk(partial / "record")
     except Exception:
-        _keep_failed(run_key(config), partial, traceback.format_exc())
+        with suppress(OSError):  # it may be what went wrong: a full disk holds no log
+            _keep_failed(run_key(config), partial / "record", traceback.format_exc())
         raise
 
 
@@ -236,19 +238,22 @@ def _observe(config: RunConfig, partial: Path, main: Callable[[Any], dict[str, A
     experiment: Any = Experiment(f"{config.study}/{config.problem}/{config.method}", save_git_info=False)
     experiment.logger = _quiet_logger()
     experiment.add_config(config.model_dump() | {"key": run_key(config)})
-    experiment.observers.append(FileStorageObserver(partial, copy_sources=False))
+    files = RunFiles(partial)
+    experiment.observers.append(files)
     experiment.main(lambda _run: main(_run))
-    experiment.run(options={"--id": "record"})
+    run = experiment.run(options={"--id": "record"})
+    run._heartbeat.join()  # Sacred waits two seconds for its last words, whatever a slow disk makes of them
+    files.complete()
 
 
-def _keep_failed(key: str, partial: Path, reason: str) -> Path:
-    """Move the attempt's record to where a person will look for the reason; the checkpoint stays."""
+def _keep_failed(key: str, record: Path, reason: str) -> Path:
+    """Move the record of a run to where a person will look for the reason; the checkpoint stays."""
     place = runs_root() / ".failed" / key
     shutil.rmtree(place, ignore_errors=True)
     place.parent.mkdir(exist_ok=True)
-    (partial / "record").mkdir(exist_ok=True)
-    (partial / "record").replace(place)
-    with (place / "cout.txt").open("a") as file:
+    record.mkdir(exist_ok=True)
+    record.replace(place)
+    with suppress(OSError), (place / "cout.txt").open("a") as file:  # a full disk holds no reason
         file.write(f"\n{reason}\n")
     return place / "cout.txt"
 

@@ -12,7 +12,7 @@ from small_runs import Interrupted
 
 from experiments import planning
 from experiments.cli import main as cli
-from experiments.common import code_digest
+from experiments.common import code_digest, profiles
 from experiments.common.paths import REPOSITORY
 from experiments.common.progress import duration, progress_bar
 from experiments.results import tables
@@ -152,7 +152,7 @@ def test_a_file_and_words_together_make_a_run(tmp_path):
 @pytest.fixture
 def profile(tmp_path, monkeypatch):
     """A profile `tiny` with two runs, executed in this process; the studies whose tables were written."""
-    monkeypatch.setattr(planning, "FOLDER", tmp_path)
+    monkeypatch.setattr(profiles, "FOLDER", tmp_path)
     section = {"problems": ["digits-mlp"], "steps": 2, "seeds": [0, 1], "optimizers": {"pal": {}}}
     (tmp_path / "tiny.yaml").write_text(yaml.safe_dump({"benchmark": section}))
     written = []
@@ -167,9 +167,8 @@ def in_this_process(configs, slots, threads, show, stop):
     failures = []
     for config in configs:
         if config.seed == 1 and in_this_process.failing:
-            failures.append(
-                launcher.Failure(config.name, "MemoryError: [all] gone", run_directory.log(config))
-            )
+            log = run_directory.failed(config, "MemoryError: [all] gone")
+            failures.append(launcher.Failure(config.name, "MemoryError: [all] gone", log))
         else:
             run_directory.execute(config, lambda *_: {"steps": 1})
     return failures
@@ -290,6 +289,25 @@ def test_no_tables_are_made_of_half_the_runs(profile, monkeypatch, capsys, edite
     expected = "the code was changed" if edited else "2 of 2 runs are neither finished nor failed"
     assert expected in said(capsys)
     assert profile == []
+
+
+def test_a_profile_that_is_edited_meanwhile_is_not_called_done_until_its_runs_are(
+    profile, monkeypatch, capsys, tmp_path
+):
+    file = tmp_path / "tiny.yaml"
+
+    def edit(*arguments):
+        file.write_text(file.read_text().replace("- 1", "- 1\n  - 2"))
+        return in_this_process(*arguments)
+
+    in_this_process.failing = False
+    monkeypatch.setattr(launcher, "launch", edit)
+    words = ["study", "benchmark", "--profile", "tiny"]
+    assert cli.main(words) == 2
+    assert "profiles/tiny.yaml was changed while runs were under way" in said(capsys)
+    monkeypatch.setattr(launcher, "launch", in_this_process)
+    assert cli.main(words) == 0
+    assert profile == [("benchmark", "tiny", 2), ("benchmark", "tiny", 3)]
 
 
 def test_ctrl_c_says_that_the_same_command_continues(profile, monkeypatch, capsys):

@@ -9,10 +9,12 @@ import yaml
 
 from experiments import planning
 from experiments.cli import verify
+from experiments.common import profiles
 from experiments.common.paths import runs_root
 from experiments.results import tables
 from experiments.runs import run_directory
 from experiments.runs.finished import find_finished
+from experiments.runs.integrity import seal
 from experiments.runs.key import run_key
 from experiments.studies.base import get_study
 from experiments.training.batch_line import BatchLine
@@ -24,7 +26,7 @@ SECTION = {"problems": ["digits-mlp"], "steps": 2, "seeds": [0, 1, 2], "optimize
 @pytest.fixture
 def plan(tmp_path, monkeypatch):
     """The runs of a profile `tiny`; nothing is written of it, and DVC is told nothing."""
-    monkeypatch.setattr(planning, "FOLDER", tmp_path)
+    monkeypatch.setattr(profiles, "FOLDER", tmp_path)
     (tmp_path / "tiny.yaml").write_text(yaml.safe_dump({"benchmark": SECTION}))
     monkeypatch.setattr(tables, "write", lambda *_: None)
     monkeypatch.setattr(verify, "_commit", lambda *_: None)
@@ -47,8 +49,9 @@ def made(config, commit, key=None, started=""):
     folder = run_directory.execute(config, training)
     change(folder / "info.json", lambda info: info["provenance"].update(commit=commit))
     change(folder / "run.json", lambda run: run.update(start_time=started))
+    seal(folder)
     if key is not None:
-        folder.rename(folder.with_name(f"{key}{next(numbers)}"))
+        folder.rename(folder.with_name(f"{key}{next(numbers):015}"))
 
 
 def training(config, record):

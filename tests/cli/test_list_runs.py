@@ -10,6 +10,7 @@ import pytest
 from experiments.cli import list_runs
 from experiments.cli import main as cli
 from experiments.common.errors import UserError
+from experiments.runs.integrity import seal
 
 
 @pytest.fixture
@@ -18,9 +19,10 @@ def write(tmp_path, monkeypatch):
     monkeypatch.setenv("PAL_RUNS", str(tmp_path))
 
     def write(key, method="pal", accuracy=0.9, failed=False, **config):
-        folder = tmp_path / ".failed" / key if failed else tmp_path / key
+        name = f"{key:0<16}"
+        folder = tmp_path / ".failed" / name if failed else tmp_path / name
         folder.mkdir(parents=True)
-        known = {"study": "benchmark", "problem": "digits-cnn", "method": method, "seed": 0, "key": key}
+        known = {"study": "benchmark", "problem": "digits-cnn", "method": method, "seed": 0}
         settings = {"mu": 0.1} if method == "pal" else {"lr": 0.1}
         result = (
             None
@@ -31,18 +33,21 @@ def write(tmp_path, monkeypatch):
         (folder / "run.json").write_text(json.dumps({"result": result, "start_time": f"2026-01-01T{key}"}))
         if not failed:
             (folder / "info.json").write_text(json.dumps({"seconds": 2.5}))
+            for other in ("cout.txt", "metrics.json", "trace.npz"):
+                (folder / other).touch()
+            seal(folder)
 
     return write
 
 
 def keys(table):
-    return [row["key"] for row in table]
+    return [row["key"][:2] for row in table]
 
 
 def test_finished_and_failed_runs_are_listed(write):
     write("aa")
     write("bb", failed=True)
-    found = {row["key"]: row["status"] for row in list_runs.rows()}
+    found = {row["key"][:2]: row["status"] for row in list_runs.rows()}
     assert found == {"aa": "completed", "bb": "failed"}
 
 
@@ -56,12 +61,32 @@ def test_what_a_dying_attempt_left_half_written_is_listed_as_far_as_it_goes(writ
     for key in ("aa", "bb", "cc"):
         write(key, failed=True)
     write("dd")
-    (tmp_path / ".failed" / "aa" / "config.json").write_text('{"study": "bench')
-    (tmp_path / ".failed" / "bb" / "run.json").write_text("")
-    (tmp_path / ".failed" / "cc" / "info.json").write_text('{"seconds"')
+    aa, bb, cc = sorted((tmp_path / ".failed").iterdir())
+    (aa / "config.json").write_text('{"study": "bench')
+    (bb / "run.json").write_text("")
+    (cc / "info.json").write_text('{"seconds"')
+    found = {row["key"][:2]: (row["study"], row["status"], row["seconds"]) for row in list_runs.rows()}
+    assert found == {
+        "aa": (None, "failed", None),
+        "bb": ("benchmark", "failed", None),
+        "cc": ("benchmark", "failed", None),
+        "dd": ("benchmark", "completed", 2.5),
+    }
+
+
+def test_damaged_runs_are_listed_as_such_and_what_is_no_run_is_passed_over(write, tmp_path):
+    for key in ("aa", "bb", "cc", "dd"):
+        write(key)
+    aa, bb, cc, _ = sorted(tmp_path.iterdir())
+    (aa / "run.json").write_text('["status"]')
+    (bb / "trace.npz").write_text("changed")
+    (cc / "SHA256SUMS").unlink()
     (tmp_path / "benchmark.csv").write_text("no run")
-    found = {row["key"]: (row["status"], row["seconds"]) for row in list_runs.rows()}
-    assert found == {"bb": ("failed", None), "cc": ("failed", None), "dd": ("completed", 2.5)}
+    (tmp_path / "backup").mkdir()
+    (tmp_path / ("e" * 16)).mkdir()
+    (tmp_path / ("f" * 16)).write_text("no folder")
+    found = {row["key"][:2]: row["status"] for row in list_runs.rows()}
+    assert found == {"aa": "damaged", "bb": "damaged", "cc": "damaged", "dd": "completed", "ee": "damaged"}
 
 
 def test_no_run_is_looked_for_among_the_failed_ones(write, monkeypatch):
@@ -136,7 +161,7 @@ def test_csv_has_every_field_of_every_run(write, capsys):
     write("bb", method="sgd")
     assert cli.main(["runs", "--study", "benchmark", "--csv", "--limit", "1"]) == 0
     rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
-    assert [row["key"] for row in rows] == ["aa", "bb"]
+    assert keys(rows) == ["aa", "bb"]
     assert [row["settings.lr"] for row in rows] == ["", "0.1"]
 
 

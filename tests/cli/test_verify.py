@@ -34,9 +34,11 @@ class Copy:
         self.root = repository_copy(root)
         (root / "profiles" / "tiny.yaml").write_text(PROFILE)
         self.execute("git", "init", "--quiet")
-        self.execute("make", PIPELINE)
+        for command in ("pipeline", "plan"):
+            self.execute(sys.executable, "-m", "experiments", command, "--profile", "tiny")
         self.execute(sys.executable, "-m", "experiments", "study", "--profile", "tiny", "--slots", "1")
-        self.dvc("commit", "--force", "--quiet", *(f"{PIPELINE}:study@{study}" for study in STUDIES))
+        stages = ("plan", *(f"study@{study}" for study in STUDIES))
+        self.dvc("commit", "--force", "--quiet", *(f"{PIPELINE}:{stage}" for stage in stages))
         shutil.copytree(root / "runs", root / "kept")
 
     def execute(self, *command, code=0):
@@ -56,6 +58,7 @@ class Copy:
         return self.execute(sys.executable, *command, code=code)
 
     def outdated(self):
+        self.dvc("repro", "--quiet", f"{PIPELINE}:plan")
         status = self.dvc("status", PIPELINE)
         return {study for study in STUDIES if f"study@{study}" in status}
 
@@ -92,7 +95,7 @@ def test_the_traces_beside_the_tables_are_small_and_of_every_setting(copy):
 def test_without_runs_a_comment_is_accepted_and_a_changed_formula_is_refused(copy):
     copy.forget_runs()
     copy.change("pal/parabola.py", STEP, f"# Minimum of the parabola.\n    {STEP}")
-    assert copy.outdated() == set(STUDIES)
+    assert copy.outdated() == set()
     copy.verify()
     assert copy.outdated() == set()
     undo = copy.change("pal/parabola.py", STEP, "vertex = -1.01 * alpha * slope / select")
@@ -109,6 +112,7 @@ def test_runs_of_earlier_code_get_the_keys_of_todays_and_their_tables_do_not_cha
     table, times = folder / "runs.csv", folder / "times.csv"
     before, keys = table.read_bytes(), pd.read_csv(times)
     undo = copy.change("pal/parabola.py", "vertex", "minimum_of_parabola")
+    assert copy.outdated() == set(STUDIES)
     copy.verify()
     assert copy.outdated() == set()
     assert table.read_bytes() == before

@@ -1,10 +1,15 @@
 """Which code a run depends on: everything it imports, and nothing that does not run."""
 
+import os
+import py_compile
+import subprocess
+import sys
 from textwrap import dedent
 
 import pytest
+from copies import repository_copy
 
-from experiments.common import code_digest
+from experiments.common import code_digest, source
 
 FILES = {
     "project/__init__.py": '"""A package."""',
@@ -57,8 +62,9 @@ def write(root, name, text):
 
 
 def forget():
-    code_digest._read.clear()
+    code_digest._used.clear()
     for function in (
+        source.read,
         code_digest.digest,
         code_digest.files,
         code_digest._imports,
@@ -159,4 +165,27 @@ def test_a_change_under_way_is_noticed(project, tmp_path):
     project()
     assert not code_digest.changed()
     write(tmp_path, "project/helper.py", "def double(x):\n    return x + x")
+    assert code_digest.changed()
+
+
+@pytest.mark.parametrize(("first", "mark"), [("import experiments", "2"), ("", "1")])
+def test_old_bytecode_never_runs_under_the_key_of_new_code(tmp_path, first, mark):
+    root = repository_copy(tmp_path)
+    file = root / "pal" / "parabola.py"
+    text = file.read_text()
+    for number in "12":
+        file.write_text(f"{text}MARK = {number}\n")
+        os.utime(file, (1_700_000_000, 1_700_000_000))
+        if number == "1":
+            py_compile.compile(str(file))
+    command = [sys.executable, "-c", f"{first}\nfrom pal.parabola import MARK\nprint(MARK)"]
+    environment = dict(os.environ, PYTHONPATH=str(root))
+    assert subprocess.check_output(command, cwd=root, env=environment, text=True).strip() == mark
+
+
+def test_a_comment_is_no_change(project, tmp_path):
+    project()
+    write(tmp_path, "project/helper.py", dedent(FILES["project/helper.py"]) + "# more to say")
+    assert not code_digest.changed()
+    write(tmp_path, "project/helper.py", "def double(x:")
     assert code_digest.changed()

@@ -11,6 +11,7 @@ import yaml
 from experiments import planning
 from experiments.cli import main as cli
 from experiments.cli import verify
+from experiments.common import profiles
 from experiments.common.errors import UserError
 from experiments.common.paths import runs_root
 from experiments.results import tables
@@ -32,7 +33,7 @@ WORDS = ["study", "benchmark", "--profile", "tiny", "--slots", "1"]
 @pytest.fixture
 def profile(tmp_path, monkeypatch):
     """A profile `tiny` whose four runs of PAL decide one; what was written of it."""
-    monkeypatch.setattr(planning, "FOLDER", tmp_path)
+    monkeypatch.setattr(profiles, "FOLDER", tmp_path)
     (tmp_path / "tiny.yaml").write_text(yaml.safe_dump({"benchmark": SECTION}))
     written = []
     monkeypatch.setattr(tables, "write", lambda study, _, finished: written.append((study, len(finished))))
@@ -133,7 +134,7 @@ def test_verify_knows_further_runs_by_runs_of_earlier_code_and_by_the_tables(pro
 
 
 def test_a_further_run_that_the_grid_has_too_is_a_mistake_from_the_start(tmp_path, monkeypatch):
-    monkeypatch.setattr(planning, "FOLDER", tmp_path)
+    monkeypatch.setattr(profiles, "FOLDER", tmp_path)
     same = {"problems": ["digits-mlp"], "steps": 3, "seeds": [1]}
     (tmp_path / "tiny.yaml").write_text(yaml.safe_dump({"benchmark": SECTION | {"confirmation": same}}))
     with pytest.raises(UserError, match="twice"):

@@ -4,7 +4,7 @@ import pytest
 import yaml
 
 from experiments import planning
-from experiments.common import yaml_files
+from experiments.common import profiles, yaml_files
 from experiments.common.errors import UserError
 from experiments.common.paths import REPOSITORY
 
@@ -19,11 +19,11 @@ LINES = {
 @pytest.fixture
 def write(tmp_path, monkeypatch):
     """Write a profile `mine` and return its plan of the study `lines`."""
-    monkeypatch.setattr(planning, "FOLDER", tmp_path / "profiles")
-    planning.FOLDER.mkdir()
+    monkeypatch.setattr(profiles, "FOLDER", tmp_path / "profiles")
+    profiles.FOLDER.mkdir()
 
     def write(text):
-        (planning.FOLDER / "mine.yaml").write_text(text if isinstance(text, str) else yaml.safe_dump(text))
+        (profiles.FOLDER / "mine.yaml").write_text(text if isinstance(text, str) else yaml.safe_dump(text))
         return planning.plan("mine", "lines").runs
 
     return write
@@ -90,7 +90,7 @@ def test_an_unknown_profile_is_answered_with_the_nearest(write):
 
 
 def test_the_profiles_that_come_with_the_project_are_whole():
-    for name in planning.profile_names():
+    for name in profiles.profile_names():
         for study in planning.load_profile(name):
             assert planning.plan(name, study).runs
 

@@ -1,8 +1,11 @@
 """The report: pages that open from disk, and sentences where something is missing."""
 
 import json
+import os
 import re
+import signal
 
+import matplotlib as mpl
 import nbformat
 import pandas as pd
 import pytest
@@ -70,6 +73,32 @@ def test_a_notebook_becomes_a_page_that_needs_no_network(results):
     assert not re.search(r"""(?:src|href)=["']?(?:https?:)?//""", text)
     assert (figures_folder("quick", "claims", results) / "verdicts.pdf").stat().st_size > 1000
     assert [path.name for path in page.parent.iterdir()] == ["claims.html"]
+
+
+def test_a_person_who_has_set_up_matplotlib_gets_the_same_figures(results):
+    def drawn():
+        execution.execute("claims", "quick", results)
+        folder = figures_folder("quick", "claims", results)
+        return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+    wanted = drawn()
+    with mpl.rc_context(
+        {"savefig.dpi": 300, "font.family": "serif", "savefig.transparent": True, "text.usetex": True}
+    ):
+        assert drawn() == wanted
+
+
+def killed(name, *_):
+    """Stands for the execution of a notebook for which there is not enough memory."""
+    if name == "claims":
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_notebook_whose_process_is_killed_is_named(monkeypatch):
+    monkeypatch.setattr(execution, "execute", killed)
+    execution.execute_some(["lines"], "quick")
+    with pytest.raises(UserError, match="killed .out of memory.* claims"):
+        execution.execute_some(["claims"], "quick")
 
 
 def test_a_cell_that_fails_is_one_sentence_and_leaves_no_page(tmp_path):

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 
 import pytest
 from small_runs import alive, children, record_folder, short, until
@@ -15,6 +16,7 @@ from experiments.common.errors import UserError
 from experiments.common.paths import REPOSITORY
 from experiments.runs import launcher, run_directory
 from experiments.runs.finished import find_finished
+from experiments.runs.integrity import FILES, seal
 from experiments.runs.key import run_key
 from experiments.training.loop import train
 
@@ -33,9 +35,7 @@ def worked_on(config):
 
 def break_checkpoint(config):
     """Make the run fail in the worker, though nothing is wrong with its config."""
-    folder = record_folder(config).parent
-    folder.mkdir(parents=True)
-    (folder / "checkpoint.pt").write_bytes(b"no checkpoint")
+    (record_folder(config).parent / "checkpoint.pt").mkdir(parents=True)
 
 
 def kill_workers(config, times):
@@ -59,7 +59,7 @@ def test_failed_and_killed_runs_are_named_with_their_logs_and_stop_nothing_else(
     failures = launcher.launch(configs, slots=1, show=boards.append)
     killer.join()
     assert [failure.name for failure in failures] == [broken.name, doomed.name]
-    assert "UnpicklingError" in failures[0].reason
+    assert "IsADirectoryError" in failures[0].reason
     assert "Traceback" in failures[0].log.read_text()
     assert "killed" in failures[1].reason
     assert failures[1].reason in failures[1].log.read_text()
@@ -187,5 +187,11 @@ def test_more_examples_than_there_are_are_refused_before_anything_starts(changes
 def test_a_thousand_finished_runs_are_recognised_at_once(runs_root):
     configs = [short(seed=seed) for seed in range(1000)]
     for config in configs:
-        (runs_root / run_key(config)).mkdir()
+        folder = runs_root / run_key(config)
+        folder.mkdir()
+        for name in FILES:
+            (folder / name).write_text(config.model_dump_json())
+        seal(folder)
+    started = time.monotonic()
     assert launcher.launch(configs, slots=1) == []
+    assert time.monotonic() - started < 20

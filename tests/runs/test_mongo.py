@@ -17,6 +17,7 @@ from small_runs import short, until
 from experiments.common.errors import UserError
 from experiments.common.paths import runs_root
 from experiments.runs import mongo, omniboard, run_directory
+from experiments.runs.integrity import seal
 from experiments.runs.key import run_key
 from experiments.training.loop import train
 
@@ -131,6 +132,8 @@ def test_a_run_made_anew_replaces_the_old_one(database):
     (folder / "trace.npz").write_bytes(b"much shorter")
     run = json.loads((folder / "run.json").read_text())
     (folder / "run.json").write_text(json.dumps(run | {"heartbeat": "2030-01-01T00:00:00.123456"}))
+    assert mongo.sync(database) == (0, 1)  # as long as it looks like damage
+    seal(folder)
     assert mongo.sync(database) == (1, 1)
     assert mongo.sync(database) == (0, 1)
     artifact = database.runs.find_one()["artifacts"][0]
@@ -255,7 +258,9 @@ def test_runs_stay_that_are_under_way_or_whose_folder_is_empty(database, runs_ro
 
 
 def test_of_a_long_output_the_end_is_kept_and_what_was_cut_is_said(database, monkeypatch):
-    (quick() / "cout.txt").write_text("x" * 17_000_000 + "the last words")
+    folder = quick()
+    (folder / "cout.txt").write_text("x" * 17_000_000 + "the last words")
+    seal(folder)
     assert mongo.sync(database) == (1, 1)
     output = database.runs.find_one()["captured_out"]
     assert output.startswith("... (16000014 bytes before this are in cout.txt alone)\nxxx")

@@ -1,5 +1,6 @@
 """What is said of the code that made a run."""
 
+import os
 import subprocess
 
 import pytest
@@ -7,27 +8,88 @@ import pytest
 from experiments.runs import provenance
 
 
-@pytest.fixture
-def repository(tmp_path, monkeypatch):
-    """A repository with one file of code and one result, both committed."""
-    monkeypatch.setattr(provenance, "REPOSITORY", tmp_path)
-    for name in ("pal/code.py", "results/small/table.csv"):
-        (tmp_path / name).parent.mkdir(parents=True)
-        (tmp_path / name).write_text("first")
+def git(folder, *words):
     author = ["-c", "user.name=a", "-c", "user.email=a@b"]
-    for words in (["init", "--quiet"], ["add", "."], [*author, "commit", "--quiet", "--message=all"]):
-        subprocess.run(["git", *words], cwd=tmp_path, check=True)
-    return tmp_path
+    return subprocess.check_output(["git", *author, *words], cwd=folder, text=True).strip()
 
 
-@pytest.mark.parametrize(
-    ("changed", "dirty"), [(None, False), ("results/small/table.csv", False), ("pal/code.py", True)]
-)
-def test_results_of_a_run_before_do_not_make_the_code_dirty(repository, changed, dirty):
-    if changed:
-        (repository / changed).write_text("second")
+def commit(folder, **files):
+    """A repository in which some files are committed."""
+    folder.mkdir(exist_ok=True)
+    git(folder, "init", "--quiet")
+    for name, text in files.items():
+        write(folder / name.replace("__", "/"), text)
+    git(folder, "add", ".")
+    git(folder, "commit", "--quiet", "--allow-empty", "--message=all")
+    return git(folder, "rev-parse", "HEAD")
+
+
+def write(path, text):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+
+
+@pytest.fixture
+def checkout(tmp_path, monkeypatch):
+    """A folder with code, inside of a repository that is not its own."""
+    commit(tmp_path, notes="other")
+    folder = tmp_path / "checkout"
+    write(folder / "pal" / "code.py", "first")
+    monkeypatch.setattr(provenance, "REPOSITORY", folder)
+    return folder
+
+
+def recorded():
     provenance._software.cache_clear()
     found = provenance._software()
     provenance._software.cache_clear()
-    assert found["dirty"] is dirty
-    assert len(found["commit"]) == 40
+    return found["commit"], found["dirty"]
+
+
+@pytest.mark.parametrize(
+    ("changed", "dirty"),
+    [
+        (None, False),
+        ("results/small/table.csv", False),
+        ("profiles/mine.yaml", False),
+        ("dvc.lock", False),
+        ("pal/code.py", True),
+        ("experiments/studies/forgotten.py", True),
+    ],
+)
+def test_code_that_the_commit_does_not_have_makes_it_dirty_and_results_do_not(checkout, changed, dirty):
+    ours = commit(
+        checkout, **{"pal__code.py": "first", "dvc.lock": "first", "results__small__table.csv": "first"}
+    )
+    if changed:
+        write(checkout / changed, "second")
+    assert recorded() == (ours, dirty)
+
+
+def test_a_users_ignore_rules_hide_no_code(checkout, tmp_path, monkeypatch):
+    ours = commit(checkout, **{"pal__code.py": "first"})
+    write(tmp_path / "home" / ".config" / "git" / "ignore", "*.py")
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    write(checkout / "pal" / "new.py", "second")
+    assert recorded() == (ours, True)
+
+
+def test_the_commit_of_a_repository_around_the_checkout_is_not_its_own(checkout):
+    assert recorded() == (None, False)
+
+
+def test_the_commit_of_a_repository_that_the_environment_names_is_not_its_own(
+    checkout, tmp_path, monkeypatch
+):
+    ours = commit(checkout, **{"pal__code.py": "first"})
+    monkeypatch.setenv("GIT_DIR", str(tmp_path / ".git"))
+    monkeypatch.setenv("GIT_WORK_TREE", str(tmp_path))
+    assert recorded() == (ours, False)
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can give files away")
+def test_the_commit_is_known_in_a_repository_of_somebody_else(checkout):
+    ours = commit(checkout, **{"pal__code.py": "first"})
+    for path in (checkout, checkout / ".git"):
+        os.chown(path, 1000, 1000)
+    assert recorded() == (ours, False)

@@ -1,0 +1,85 @@
+"""How a command ends: with all that it has started, with what has started it, and not because its terminal has gone."""
+
+import errno
+import os
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+from types import FrameType
+from typing import IO, Any
+
+import psutil
+
+LOOK_SECONDS = 0.5
+"""Time between two looks at what has started this process."""
+
+GRACE_SECONDS = 3.0
+"""Time to tidy up in after a signal."""
+
+
+def arrange() -> None:
+    """End on SIGTERM and SIGHUP unless they are ignored (nohup), and with make or DVC if one of them calls."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, _end)
+    if "MAKELEVEL" in os.environ or "DVC_STAGE" in os.environ:
+        threading.Thread(target=_follow, args=(os.getppid(),), daemon=True).start()
+    for name in ("stdout", "stderr"):
+        if (stream := getattr(sys, name)) is not None:  # else it was closed from the start
+            setattr(sys, name, Lasting(stream))
+
+
+def _end(number: int, _: FrameType | None) -> None:
+    """Kill all processes below this one, then end as Ctrl-C does; if that takes too long, at once."""
+    for child in psutil.Process().children(recursive=True):
+        child.kill()
+    late = threading.Timer(GRACE_SECONDS, os._exit, (128 + number,))
+    late.daemon = True
+    late.start()
+    raise KeyboardInterrupt
+
+
+def _follow(parent: int) -> None:
+    """Wait until the parent ends or is to end, then end as well."""
+    while os.getppid() == parent and not _is_hung_up(parent):
+        time.sleep(LOOK_SECONDS)
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _is_hung_up(process: int) -> bool:
+    """Whether SIGHUP was sent to make: it keeps it from its children, blocks it from then on, and waits for them."""
+    try:
+        lines = Path(f"/proc/{process}/status").read_text().splitlines()
+    except OSError:  # no Linux, or the process has just ended
+        return False
+    blocked = next((line.split()[1] for line in lines if line.startswith("SigBlk:")), "0")
+    return bool(int(blocked, 16) & 1 << (signal.SIGHUP - 1))
+
+
+class Lasting:
+    """A stream that leads nowhere as soon as its terminal, or whoever has read it, is gone."""
+
+    def __init__(self, stream: IO[str]) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """Write, if somebody is there."""
+        return self._attempt(self._stream.write, text) or len(text)
+
+    def flush(self) -> None:
+        """Have it written."""
+        self._attempt(self._stream.flush)
+
+    def _attempt(self, method: Any, *arguments: Any) -> Any:
+        try:
+            return method(*arguments)
+        except OSError as error:
+            if error.errno not in (errno.EIO, errno.EPIPE):
+                raise
+            os.dup2(os.open(os.devnull, os.O_WRONLY), self._stream.fileno())
+            return None
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)

@@ -1,0 +1,163 @@
+"""The pipeline of a profile: its dvc.yaml, and DVC to make what is out of date.
+
+DVC is called as a library, so that whatever it refuses arrives as one sentence. It looks for no git: neither a
+repository around the checkout nor a user's ignore rules have a say in what is made.
+"""
+
+import io
+import json
+import logging
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import chdir, contextmanager
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+
+from experiments.common.errors import UserError
+from experiments.common.paths import REPOSITORY, write_whole
+from experiments.common.profiles import profile_path
+from experiments.common.yaml_files import parse_fields
+
+CACHE = REPOSITORY / ".dvc" / "tmp" / "site"
+"""What DVC would keep in /var/tmp."""
+
+RWLOCK = REPOSITORY / ".dvc" / "tmp" / "rwlock"
+"""Where DVC notes who is at work on what."""
+
+HINTS = {
+    "dvc.lock": "take it from git again or remove it, and the same command makes it anew",
+    "dvc.yaml": "take dvc.yaml from git again; a copy below results/ may be removed",
+}
+"""What to do about a file that DVC cannot read."""
+
+
+def pipeline_file(profile: str) -> str:
+    """The pipeline of a profile, from the root: that of quick stands there, others beside their results."""
+    return "dvc.yaml" if profile == "quick" else f"results/{profile}/dvc.yaml"
+
+
+def write_pipeline(profile: str) -> None:
+    """Write results/<profile>/dvc.yaml: the one at the root, for the studies that the profile has sections of."""
+    path = profile_path(profile)
+    if profile == "quick":
+        return
+    studies = list(parse_fields(path.read_text(), f"profiles/{path.name}"))
+    text = for_studies((REPOSITORY / "dvc.yaml").read_text(), studies)
+    file = REPOSITORY / pipeline_file(profile)
+    for target, content in {
+        file: text,
+        file.with_name("params.yaml"): f"profile: {profile}\nroot: ../..\n",
+    }.items():
+        if not target.is_file() or target.read_text() != content:
+            write_whole(target, content)
+
+
+def for_studies(text: str, studies: Sequence[str]) -> str:
+    """A pipeline with these studies instead of those that it has; the very same text if these are all it has."""
+    yaml, changed = YAML(), io.StringIO()
+    yaml.width, yaml.preserve_quotes = 1000, True
+    pipeline: Any = yaml.load(text)
+    study, claims = pipeline["stages"]["study"], pipeline["stages"]["claims"]
+    known = list(study["foreach"])
+    if set(known) == set(studies):
+        return text
+    study["foreach"] = list(studies)
+    code = [path for path in claims["deps"] if path not in map(_tables, known)]
+    claims["deps"] = code + list(map(_tables, studies))
+    pipeline["plots"] = [plot for plot in pipeline["plots"] if any(_is_of(plot, one) for one in studies)]
+    yaml.dump(pipeline, changed)
+    return changed.getvalue()
+
+
+def _tables(study: str) -> str:
+    return f"results/${{profile}}/{study}"
+
+
+def _is_of(plot: Any, study: str) -> bool:
+    return next(iter(plot)).startswith(f"{_tables(study)}/")
+
+
+class Pipeline:
+    """DVC at the pipeline of a profile, whose file is written first.
+
+    Args:
+        profile: Its name.
+    """
+
+    def __init__(self, profile: str) -> None:
+        write_pipeline(profile)
+        self._file = pipeline_file(profile)
+        if profile == "quick":  # its results are never committed, and so the lock file stays for git as it is
+            command = ["git", "update-index", "--skip-worktree", "dvc.lock"]
+            subprocess.run(command, cwd=REPOSITORY, capture_output=True, check=False)
+
+    def make(self, stage: str | None = None, force: bool = False) -> int:
+        """Make what is out of date, with `force` this stage in any case; 0, or 1 if a command of a stage failed."""
+        from dvc.exceptions import ReproductionError
+        from dvc.stage.exceptions import StageCmdFailedError
+
+        with _dvc() as repo:
+            try:
+                repo.reproduce(self._target(stage), force=force, single_item=force)
+            except ReproductionError as error:
+                if isinstance(error.__cause__, StageCmdFailedError):  # the command itself has said why
+                    return 1
+                raise
+        return 0
+
+    def outdated(self) -> list[str]:
+        """The studies that have other runs by now, or no tables of them."""
+        with _dvc() as repo:
+            stages = [name.rpartition(":")[2] for name in repo.status(self._file)]
+        return [name.removeprefix("study@") for name in stages if name.startswith("study@")]
+
+    def keep(self, *stages: str) -> None:
+        """Have the outputs of stages count as those of their dependencies as they are."""
+        with _dvc() as repo:
+            for stage in stages:
+                repo.commit(self._target(stage), force=True)
+
+    def _target(self, stage: str | None) -> str:
+        return self._file if stage is None else f"{self._file}:{stage}"
+
+
+@contextmanager
+def _dvc() -> Iterator[Any]:
+    """DVC at this checkout; raises UserError for whatever it refuses."""
+    from dvc.exceptions import DvcException
+    from dvc.repo import Repo
+
+    logging.getLogger("dvc").setLevel(logging.CRITICAL)
+    core = {"no_scm": True, "site_cache_dir": str(CACHE)}
+    # Stages call `python`, in the shell that they ask for.
+    os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
+    os.environ["SHELL"] = "/bin/sh"
+    _check_rwlock()
+    try:
+        with chdir(REPOSITORY), Repo(config={"core": core}, _wait_for_lock=True) as repo:
+            yield repo
+    except DvcException as error:
+        raise UserError(_sentence(error)) from None
+
+
+def _check_rwlock() -> None:
+    from dvc.rwlock import SCHEMA
+    from voluptuous import Invalid
+
+    try:
+        SCHEMA(json.loads(RWLOCK.read_bytes()))
+    except FileNotFoundError:
+        pass
+    except (ValueError, Invalid):
+        raise UserError(f"{RWLOCK} is torn; if no other DVC command is at work here, remove it") from None
+
+
+def _sentence(error: BaseException) -> str:
+    """What DVC says, with the reason that it gives and what to do about it."""
+    words = [" ".join(str(one).split()) for one in (error, error.__cause__) if one is not None]
+    hint = next((hint for file, hint in HINTS.items() if f"{file}'" in words[0]), None)
+    return f"DVC: {'; '.join(filter(None, [': '.join(words), hint]))}"

@@ -1,0 +1,175 @@
+"""`make reproduce`: what make passes on, and what DVC refuses."""
+
+import json
+import os
+import re
+import subprocess
+from types import SimpleNamespace
+
+import pytest
+from copies import repository_copy
+
+from experiments import pipeline
+from experiments.cli import main as cli
+from experiments.cli import reproduce
+from experiments.common.errors import UserError
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:(dvc|pygtrie)")
+
+TOY = """\
+stages:
+  plan:
+    cmd: cp profile plan.json
+    deps: [profile]
+    outs: [{plan.json: {cache: false}}]
+  study:
+    foreach: [one, two]
+    do:
+      cmd: test ${item} != broken && cp plan.json ${item}
+      params: [{plan.json: ["${item}"]}]
+      outs: [{"${item}": {cache: false, persist: true}}]
+"""
+
+
+@pytest.fixture
+def toy(tmp_path, monkeypatch):
+    """A pipeline of files that are copied, made once."""
+    monkeypatch.setattr(pipeline, "REPOSITORY", tmp_path)
+    monkeypatch.setattr(pipeline, "RWLOCK", tmp_path / ".dvc" / "tmp" / "rwlock")
+    monkeypatch.setattr(pipeline, "CACHE", tmp_path / ".dvc" / "tmp" / "site")
+    monkeypatch.setattr(pipeline, "write_pipeline", lambda _: None)
+    monkeypatch.setitem(os.environ, "PATH", os.environ["PATH"])
+    monkeypatch.setitem(os.environ, "SHELL", "/bin/false")
+    (tmp_path / ".dvc").mkdir()
+    (tmp_path / "dvc.yaml").write_text(TOY)
+    found = SimpleNamespace(root=tmp_path, dvc=pipeline.Pipeline("quick"))
+    found.change = lambda **values: (tmp_path / "profile").write_text(json.dumps(values))
+    found.change(one=1, two=2)
+    assert found.dvc.make() == 0
+    return found
+
+
+def test_only_studies_whose_plan_changed_are_out_of_date(toy):
+    assert toy.dvc.outdated() == []
+    toy.change(one=5, two=2)
+    assert toy.dvc.make("plan") == 0
+    assert toy.dvc.outdated() == ["one"]
+    toy.dvc.keep("study@one")
+    assert toy.dvc.outdated() == []
+    (toy.root / "two").unlink()
+    assert toy.dvc.outdated() == ["two"]
+
+
+def test_a_command_that_fails_has_said_why(toy):
+    (toy.root / "dvc.yaml").write_text(TOY.replace("cp profile plan.json", "exit 2"))
+    assert toy.dvc.make() == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "sentence"),
+    [
+        ("dvc.lock", b"", "dvc.lock.*remove it, and the same command makes it anew"),
+        ("dvc.lock", bytes(range(256)), "dvc.lock.*remove it, and the same command makes it anew"),
+        ("dvc.lock", b"[1]", "dvc.lock.*remove it, and the same command makes it anew"),
+        ("dvc.yaml", b"stages: [", "dvc.yaml.*take dvc.yaml from git again"),
+        ("profile", None, "profile"),
+        (
+            ".dvc/tmp/rwlock",
+            b'{"write": {"',
+            "rwlock is torn; if no other DVC command is at work here, remove it",
+        ),
+        (
+            ".dvc/tmp/rwlock",
+            b"\xff\xfe",
+            "rwlock is torn; if no other DVC command is at work here, remove it",
+        ),
+        (".dvc/tmp/rwlock", b"[1]", "rwlock is torn; if no other DVC command is at work here, remove it"),
+        (
+            ".dvc/tmp/rwlock",
+            b'{"write": {"PLAN": {"pid": 1, "cmd": "dvc repro"}}}',
+            r"busy.*\(PID 1\).*remove",
+        ),
+    ],
+)
+def test_what_dvc_refuses_is_one_sentence_that_says_what_to_do(toy, name, content, sentence):
+    toy.change(one=3, two=4)
+    path = toy.root / name
+    if content is None:
+        path.unlink()
+    else:
+        path.write_bytes(content.replace(b"PLAN", str(toy.root / "plan.json").encode()))
+    with pytest.raises(UserError, match=sentence) as refused:
+        toy.dvc.make()
+    assert "\n" not in str(refused.value)
+
+
+def test_what_a_killed_process_left_in_the_lock_is_in_nobodys_way(toy):
+    toy.change(one=3, two=4)
+    dead = {"pid": 2**22 + 1, "cmd": "dvc repro"}
+    pipeline.RWLOCK.write_text(json.dumps({"write": {str(toy.root / "plan.json"): dead}}))
+    assert toy.dvc.make() == 0
+
+
+def test_a_second_call_names_the_first(tmp_path, monkeypatch):
+    monkeypatch.setattr(reproduce, "REPOSITORY", tmp_path)
+    with (
+        reproduce._alone("quick"),
+        pytest.raises(UserError, match=f"at work here .process {os.getpid()}."),
+        reproduce._alone("quick"),
+    ):
+        pass
+    with reproduce._alone("quick"), reproduce._alone("small"):
+        pass
+
+
+@pytest.fixture(scope="module")
+def stub(tmp_path_factory):
+    """A copy of the repository, whose Python writes down what make passes on."""
+    root = repository_copy(tmp_path_factory.mktemp("copy"))
+    (root / ".venv" / "bin").mkdir(parents=True)
+    python = root / ".venv" / "bin" / "python"
+    python.write_text('#!/bin/sh\necho "$*" > words\nenv -0 > passed\n')
+    python.chmod(0o755)
+    (root / ".venv" / ".ready").touch()
+    return root
+
+
+HOSTILE = (
+    "$(shell touch executed)",
+    "`touch executed`",
+    "a'; touch executed; '",
+    "${x}*",
+    '"$HOME" b\\',
+    "-n",
+    "*",
+)
+
+
+@pytest.mark.parametrize("target", ["reproduce", "dry-run", "verify", "omniboard"])
+@pytest.mark.parametrize("word", HOSTILE)
+def test_make_passes_its_variables_on_as_they_are(stub, target, word, monkeypatch):
+    monkeypatch.delenv("CONDA_DEFAULT_ENV", raising=False)
+    names = ("PROFILE", "ONLY", "FORCE", "SLOTS", "SLURM", "SAMPLE", "PORT", "TIME_LIMIT")
+    command = ["make", "--no-print-directory", target, *(f"{name}={word}" for name in names)]
+    subprocess.run(command, cwd=stub, check=True, capture_output=True)
+    passed = dict(one.partition("=")[::2] for one in (stub / "passed").read_text().split("\0"))
+    assert {name: passed[f"PAL_{name}"] for name in names} == dict.fromkeys(names, word)
+    assert (stub / "words").read_text().startswith("-m experiments ")
+    assert not (stub / "executed").exists()
+
+
+@pytest.mark.parametrize(
+    ("variable", "word", "sentence"),
+    [
+        ("FORCE", "perhaps", "'perhaps' is not a valid boolean"),
+        ("PROFILE", "smal", "'smal'.*did you mean 'small'"),
+        ("ONLY", "${x}*", "no run has"),
+        ("SLOTS", "0", "slots.*0 is not in the range"),
+    ],
+)
+def test_what_make_passes_on_is_refused_in_one_sentence(variable, word, sentence, monkeypatch, capsys):
+    monkeypatch.setenv("PAL_ONLY", "digits-mlp")
+    monkeypatch.setenv(f"PAL_{variable}", word)
+    assert cli.main(["reproduce", "--force"] if variable == "ONLY" else ["reproduce"]) == 2
+    error = capsys.readouterr().err
+    assert re.search(sentence, error.splitlines()[-1])

@@ -1,0 +1,169 @@
+"""Bits that flip, files that go missing, disks that are full: nothing of it reaches a table."""
+
+import errno
+import itertools
+import os
+import random
+import threading
+
+import numpy as np
+import pytest
+from small_runs import record_folder, same_arrays, short
+
+from experiments.cli import main as cli
+from experiments.cli import verify
+from experiments.common.paths import write_whole
+from experiments.runs import checkpoint, observer, run_directory
+from experiments.runs.finished import find_finished
+from experiments.runs.integrity import FILES, NAME
+from experiments.runs.key import run_key
+from experiments.training.loop import train
+
+
+def quick(config, record):
+    """Stands for a training; what it leaves is another thing for every seed."""
+    print(f"seed {config.seed}")  # noqa: T201
+    record.metric("loss", 0.5, 1)
+    record.array("series", np.arange(3.0) + config.seed)
+    return {"steps": 1, "loss": float(config.seed)}
+
+
+def flip(path, dice):
+    """Change one bit of a file."""
+    content = bytearray(path.read_bytes())
+    place = dice.randrange(len(content))
+    content[place] ^= 1 << dice.randrange(8)
+    path.write_bytes(content)
+
+
+def truncate(path, dice):
+    path.write_bytes(path.read_bytes()[: dice.randrange(path.stat().st_size)])
+
+
+def exchange(path, dice):
+    """Put the same file of another run there."""
+    path.write_bytes((run_directory.execute(short(seed=1), quick) / path.name).read_bytes())
+
+
+DAMAGES = {
+    "flip": flip,
+    "truncate": truncate,
+    "exchange": exchange,
+    "empty": lambda path, _: path.write_bytes(b""),
+    "remove": lambda path, _: path.unlink(),
+    "folder": lambda path, _: path.unlink() or path.mkdir(),
+}
+
+
+@pytest.mark.parametrize("name", [*FILES, NAME])
+@pytest.mark.parametrize("how", DAMAGES)
+def test_a_damaged_run_is_named_and_made_anew_and_never_used(name, how, caplog):
+    config = short()
+    folder = run_directory.execute(config, quick)
+    DAMAGES[how](folder / name, random.Random(f"{name} {how}"))
+    assert find_finished([config]) == []
+    assert str(folder) in caplog.text
+    run_directory.execute(config, quick)
+    (run,) = find_finished([config])
+    assert run.result["loss"] == 0.0
+    assert not run_directory.log(config).exists()
+
+
+def test_a_run_under_the_key_of_another_is_not_taken_for_it(runs_root, caplog):
+    run_directory.execute(short(seed=1), quick).rename(runs_root / run_key(short()))
+    assert find_finished([short()]) == []
+    assert "another run" in caplog.text
+
+
+def continued(config, monkeypatch, root, damage):
+    """The first step of the second half of a run whose checkpoint was damaged in between, and its trace."""
+    monkeypatch.setenv("PAL_RUNS", str(root))
+    asked, steps = itertools.count(), []
+    with pytest.raises(run_directory.Stopped):
+        run_directory.execute(config, train, stop=lambda: next(asked) >= 6)
+    damage(record_folder(config).parent / "checkpoint.pt")
+    run_directory.execute(config, train, on_progress=lambda step, _: steps.append(step))
+    return steps[0], dict(find_finished([config])[0].trace)
+
+
+@pytest.mark.parametrize("how", ["flip", "truncate", "empty"])
+def test_a_run_with_a_damaged_checkpoint_begins_anew(how, tmp_path, monkeypatch, caplog):
+    config, dice = short(steps=10), random.Random(how)
+    first, wanted = continued(config, monkeypatch, tmp_path / "whole", lambda path: None)
+    assert first == 7
+    first, trace = continued(config, monkeypatch, tmp_path / how, lambda path: DAMAGES[how](path, dice))
+    assert first == 0
+    assert same_arrays(trace, wanted)
+    assert "damaged; the run begins anew" in caplog.text
+
+
+FOREIGN = ("backup", "notes.txt", "0123456789abcdef", "deadbeef")
+
+
+def test_foreign_folders_disturb_no_command(runs_root, capsys):
+    for name in FOREIGN:
+        (runs_root / name).mkdir()
+        (runs_root / name / "config.json").write_text("[1, 2]")
+    (runs_root / "feedfeedfeedfeed").mkdir()
+    words = ["run", "problem=digits-mlp", "optimizer=pal", "steps=4", "--threads=1"]
+    assert cli.main(words) == 0
+    assert cli.main(["runs"]) == 0
+    assert cli.main(["forget", "--profile", "quick"]) == 0
+    assert verify.earlier([short()]) == []
+    assert {path.name for path in runs_root.iterdir()} >= set(FOREIGN)
+
+
+def test_a_file_has_the_words_of_one_of_its_writers(tmp_path):
+    path, texts = tmp_path / "file", ["a" * 100_000, "b" * 100_000]
+
+    def write(text):
+        for _ in range(50):
+            write_whole(path, text)
+
+    writers = [threading.Thread(target=write, args=(text,)) for text in texts]
+    seen = set()
+    write(texts[0])
+    for writer in writers:
+        writer.start()
+    while any(writer.is_alive() for writer in writers):
+        seen.add(path.read_text())
+    assert seen <= set(texts)
+    assert [one.name for one in tmp_path.iterdir()] == ["file"]
+
+
+class Disk:
+    """A disk whose room runs out at some writes."""
+
+    def __init__(self, full):
+        self.full, self.writes = full, 0
+
+    def write(self, path, content):
+        self.writes += 1
+        if self.writes in self.full:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return write_whole(path, content)
+
+
+@pytest.mark.parametrize("first", range(1, 13))
+def test_whenever_room_runs_out_a_finished_run_has_all_its_content(first, monkeypatch):
+    config, disk = short(seed=first), Disk(range(first, first + 2))
+    monkeypatch.setattr(observer, "write_whole", disk.write)
+    try:
+        run_directory.execute(config, quick)
+    except OSError:
+        assert not find_finished([config])
+        assert "No space left" in run_directory.log(config).read_text()
+        disk.full = ()
+        run_directory.execute(config, quick)
+    (run,) = find_finished([config])
+    assert run.info["provenance"]
+    assert '"loss"' in (run.directory / "metrics.json").read_text()
+    assert run.result["loss"] == config.seed
+
+
+def test_a_checkpoint_that_finds_no_room_stops_no_run(monkeypatch, caplog):
+    config = short(steps=4)
+    monkeypatch.setattr(checkpoint, "write_whole", Disk(range(1, 3)).write)
+    run_directory.execute(config, train, checkpoint_seconds=0.0)
+    assert find_finished([config])
+    assert "no checkpoint was saved" in caplog.text
