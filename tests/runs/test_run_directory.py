@@ -13,7 +13,7 @@ import torch
 from small_runs import Interrupted, record_folder, short, until
 
 from experiments.common.paths import REPOSITORY
-from experiments.runs import run_directory
+from experiments.runs import checkpoint, run_directory
 from experiments.runs.finished import delete_runs, find_finished
 from experiments.runs.key import run_key
 from experiments.training.loop import train
@@ -173,7 +173,7 @@ def test_a_run_cut_into_five_pieces_is_the_uncut_run_bit_by_bit(tmp_path, monkey
         steps = itertools.count()
         with pytest.raises(run_directory.Stopped):
             run_directory.execute(config, train, stop=lambda steps=steps: next(steps) >= 10)
-    saved = torch.load(record_folder(config).parent / "checkpoint.pt", weights_only=True)["seconds"]
+    saved = checkpoint.load(record_folder(config).parent / "checkpoint.pt")["seconds"]
     cut = run_directory.execute(config, train, on_progress=lambda step, _: heard.append(step))
     assert 40 < heard[0] < 50
     assert 0 < saved < json.loads((cut / "info.json").read_text())["seconds"]
