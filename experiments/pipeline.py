@@ -20,7 +20,7 @@ from ruamel.yaml import YAML
 from experiments.common.errors import UserError
 from experiments.common.paths import REPOSITORY, write_whole
 from experiments.common.profiles import profile_path
-from experiments.common.yaml_files import parse_fields
+from experiments.common.yaml_files import read_fields
 
 CACHE = REPOSITORY / ".dvc" / "tmp" / "site"
 """What DVC would keep in /var/tmp."""
@@ -45,7 +45,7 @@ def write_pipeline(profile: str) -> None:
     path = profile_path(profile)
     if profile == "quick":
         return
-    studies = list(parse_fields(path.read_text(), f"profiles/{path.name}"))
+    studies = list(read_fields(path, f"profiles/{path.name}"))
     text = for_studies((REPOSITORY / "dvc.yaml").read_text(), studies)
     file = REPOSITORY / pipeline_file(profile)
     for target, content in {
@@ -78,7 +78,7 @@ def _tables(study: str) -> str:
 
 
 def _is_of(plot: Any, study: str) -> bool:
-    return next(iter(plot)).startswith(f"{_tables(study)}/")
+    return f"/{_tables(study)}/" in next(iter(plot))
 
 
 class Pipeline:

@@ -18,7 +18,7 @@ from experiments.common import code_digest
 from experiments.common.errors import UserError, nearest
 from experiments.common.paths import write_whole
 from experiments.common.profiles import profile_path
-from experiments.common.yaml_files import parse_fields
+from experiments.common.yaml_files import read_fields
 from experiments.results import tables
 from experiments.results.tables.common import identity
 from experiments.results.tables.selection import COLUMNS, lowest_loss
@@ -58,7 +58,7 @@ def load_profile(name: str) -> dict[str, list[Strict]]:
     """
     path = profile_path(name)
     where = f"{path.parent.name}/{path.name}"
-    sections = parse_fields(path.read_text(), where)
+    sections = read_fields(path, where)
     return {study: _sections(where, study, values) for study, values in sections.items()}
 
 

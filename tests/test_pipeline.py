@@ -1,6 +1,8 @@
 """The pipeline and the environment as files: what a fresh clone relies on."""
 
+import json
 import re
+import shutil
 import subprocess
 import tomllib
 from dataclasses import replace
@@ -90,7 +92,9 @@ def test_a_profile_of_some_studies_and_one_of_its_own_has_a_pipeline_of_just_the
     assert found["stages"]["study"]["foreach"] == ["lines", "twin"]
     claims = [dep for dep in found["stages"]["claims"]["deps"] if dep.startswith("results/")]
     assert claims == ["results/${profile}/lines", "results/${profile}/twin"]
-    assert [path for plot in found["plots"] for path in plot] == ["results/${profile}/lines/lines.csv"]
+    assert [path for plot in found["plots"] for path in plot] == [
+        "${root}/results/${profile}/lines/lines.csv"
+    ]
     assert found["stages"]["study"]["do"] == stages()["study"]["do"]
     assert found["stages"]["report"] == stages()["report"]
 
@@ -140,3 +144,38 @@ def test_help_lists_every_target_a_person_needs():
     )
     for target in ("reproduce", "test", "check", "bench"):
         assert f"make {target} " in done.stdout
+
+
+def test_the_picture_in_the_readme_has_every_stage():
+    picture = (REPOSITORY / "README.md").read_text().partition("```mermaid")[2].partition("```")[0]
+    assert set(stages()) <= set(re.findall(r"\w+", picture))
+
+
+POINTS = """
+const element = {}, document = { querySelector: () => element };
+SCRIPT
+vegaEmbed("#plot", JSON.parse(require("fs").readFileSync(0, "utf8")));
+console.log(element.innerHTML);
+"""
+
+
+@pytest.mark.skipif(shutil.which("node") is None, reason="needs Node.js")
+def test_plots_need_no_internet_and_name_their_points():
+    page = (REPOSITORY / ".dvc" / "page.html").read_text()
+    assert "src=" not in page
+    assert "{plot_divs}" in page
+    rows = [
+        {"method": "pal <1>", "loss": "0.5", "accuracy": "0.9", "rev": "workspace"},
+        {"method": "sgd", "loss": "0.25", "accuracy": "0.8", "rev": "main"},
+        {"method": "none", "loss": "", "accuracy": "0.8", "rev": "main"},
+    ]
+    template = (REPOSITORY / ".dvc" / "plots" / "points.json").read_text()
+    spec = json.loads(template.replace("<DVC_METRIC_X>", "loss").replace("<DVC_METRIC_Y>", "accuracy"))
+    spec["data"]["values"] = rows
+    code = POINTS.replace("SCRIPT", page.partition("<script>")[2].partition("</script>")[0])
+    drawn = subprocess.run(
+        ["node", "--eval", code], input=json.dumps(spec), capture_output=True, text=True, check=True
+    ).stdout
+    assert re.findall(r"<title>method: (.*)", drawn) == ["pal &lt;1&gt;", "sgd"]
+    assert ">pal &lt;1&gt;</text>" in drawn
+    assert "NaN" not in drawn

@@ -4,10 +4,13 @@ import json
 from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
 import pandas as pd
-from rich.table import Table
+from rich.box import SIMPLE_HEAD
+from rich.table import Column, Table
+from rich.text import Text
 
 from experiments.common.errors import UserError, nearest
 from experiments.common.paths import runs_root
@@ -15,13 +18,17 @@ from experiments.runs.integrity import damage, run_folders
 
 Row = dict[str, Any]
 
-RESULTS = ("status", "final_train_loss", "final_val_accuracy", "test_accuracy", "seconds")
+RESULTS = ("final_train_loss", "final_val_accuracy", "test_accuracy", "seconds")
 """Columns that are always shown, after what tells the runs apart."""
+
+KEY_WIDTH = 16
 
 SHORT = {"train_loss": "final_train_loss", "val_accuracy": "final_val_accuracy", "val_loss": "final_val_loss"}
 """Names that people use for results."""
 
-WHO = ("key", "study", "problem", "method", "seed")
+NAMES = {field: name for name, field in SHORT.items()}
+
+WHO = ("key", "study", "problem", "method", "seed", "status")
 """Columns that say which run it is."""
 
 
@@ -109,21 +116,34 @@ def as_csv(table: Sequence[Row]) -> str:
 
 
 def as_table(table: Sequence[Row], limit: int) -> Table:
-    """The first runs, with the fields in which the chosen runs differ."""
+    """The first runs: the key of each, what tells it from the others, and its results."""
     differing = [field for field in _differing(table) if field not in (*WHO, *RESULTS)]
-    settings = [field for field in differing if field.startswith("settings.")]
-    fields = [field for field in differing if field not in settings]
-    fields += [field for field in RESULTS if any(field in row for row in table)]
-    title = f"{min(limit, len(table))} of {len(table)} runs in {runs_root()}"
-    shown = Table(*WHO, "settings", *fields, title=title)
+    results = [field for field in RESULTS if any(field in row for row in table)]
+    shown = Table(
+        Column("run", min_width=KEY_WIDTH, overflow="fold"),
+        *(Column(NAMES.get(field, field), justify="right", no_wrap=True) for field in results),
+        title=Text(f"{min(limit, len(table))} of {len(table)} runs in {runs_root()}"),
+        caption=None if table else WHERE,
+        box=SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+        leading=1,
+    )
     for row in table[:limit]:
-        own = [
-            f"{name.partition('.')[2]}={_text(row[name])}" for name in settings if row.get(name) is not None
-        ]
-        shown.add_row(
-            *(_text(row.get(name)) for name in WHO), " ".join(own), *(_text(row.get(name)) for name in fields)
-        )
+        words = Text(f"{row['key']}\n{_description(row, differing)}")
+        shown.add_row(words, *(Text(_text(row.get(name))) for name in results))
     return shown
+
+
+WHERE = "`make reproduce` executes runs. Results that are committed come without theirs; FORCE=1 executes them again."
+
+
+def _description(row: Row, fields: Sequence[str]) -> str:
+    """Status unless completed, what the run is, and the given fields as the words that select it."""
+    status = [row["status"]] if row["status"] != "completed" else []
+    known = [name for name in ("seed", *fields) if not isinstance(row.get(name), dict | NoneType)]
+    same = "optimizer" if row.get("optimizer") == row.get("method") else None
+    values = [f"{name.removeprefix('settings.')}={_text(row[name])}" for name in known if name != same]
+    return " ".join([*status, *(_text(row.get(name)) for name in ("study", "problem", "method")), *values])
 
 
 NOISE = ("started", "final_val_loss", "min_train_loss", "best_val_accuracy", "test_loss", "lines")

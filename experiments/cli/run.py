@@ -8,8 +8,9 @@ import torch
 from rich.console import Console
 
 from experiments.common.errors import UserError
+from experiments.common.paths import is_file
 from experiments.common.progress import progress_bar
-from experiments.common.yaml_files import parse, parse_fields
+from experiments.common.yaml_files import parse, read_fields
 from experiments.runs import launcher, run_directory
 from experiments.runs.finished import FinishedRun, delete_runs, find_finished
 from experiments.studies import single
@@ -45,6 +46,8 @@ def read(words: Sequence[str]) -> RunConfig:
             _put(fields, name, parse(value, f"the value in {word!r}"))
         else:
             fields |= _file(word)
+    if "study" in fields:
+        raise UserError("there is no field 'study': a single run belongs to no study")
     return resolve("single", **fields)
 
 
@@ -52,17 +55,17 @@ def _put(fields: dict[str, Any], name: str, value: Any) -> None:
     section, dot, rest = name.partition(".")
     if not dot:
         fields[name] = value
-    elif section == "settings":
-        fields.setdefault("settings", {})[rest] = value
+    elif section == "settings" and isinstance(fields.setdefault("settings", {}), dict):
+        fields["settings"][rest] = value
     else:
         raise UserError(f"there is no field {name!r}; only settings have parts, such as settings.mu")
 
 
 def _file(name: str) -> dict[str, Any]:
     path = Path(name)
-    if not path.is_file():
+    if not is_file(path):
         raise UserError(f"{name!r} is neither FIELD=VALUE nor a file")
-    return parse_fields(path.read_text(), name)
+    return read_fields(path, name)
 
 
 def _train(config: RunConfig) -> None:

@@ -11,7 +11,7 @@ class UserError(Exception):
 def nearest(name: str, known: Iterable[str]) -> str:
     """What is known instead of `name`: "did you mean 'a'?" if something is close, else all names."""
     names = list(known)
-    close = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+    close = difflib.get_close_matches(str(name)[:100], names, n=3, cutoff=0.5)
     if close:
         return f"did you mean {' or '.join(repr(match) for match in close)}?"
     return f"known are {', '.join(names)}"

@@ -25,6 +25,14 @@ def runs_root() -> Path:
     return Path(os.environ.get("PAL_RUNS") or REPOSITORY / "runs").absolute()
 
 
+def is_file(path: Path) -> bool:
+    """Whether there is a file; a name that no file can have is no mistake of its own."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
+
+
 def write_whole(path: Path, content: str | bytes) -> Path:
     """Write a file and its folders; whoever reads it meanwhile sees the old one, and of two writers one wins."""
     path.parent.mkdir(parents=True, exist_ok=True)

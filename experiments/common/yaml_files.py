@@ -1,5 +1,6 @@
-"""YAML 1.2, of which JSON is a part: 1e-3 is a number, and a key given twice is a mistake."""
+"""YAML 1.2, which includes JSON: 1e-3 is a number, and a key given twice is a mistake."""
 
+from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
@@ -7,15 +8,33 @@ from ruamel.yaml.error import YAMLError
 
 from experiments.common.errors import UserError
 
+LARGEST = 100_000
+"""Values in a text, at most: with aliases, a few lines can stand for billions of them, or for endlessly many."""
+
 
 def parse(text: str, where: str) -> Any:
-    """What a YAML text says; raises UserError naming `where` if it is none."""
+    """What a YAML text says; raises UserError naming `where` if it is not valid, or endless."""
     try:
-        return YAML(typ="safe", pure=True).load(text)
+        value = YAML(typ="safe", pure=True).load(text)
     except YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         place = f" in line {mark.line + 1}" if mark else ""
         raise UserError(f"{where} is not valid YAML{place}: {getattr(error, 'problem', error)}") from None
+    except (RecursionError, ValueError):  # brackets within brackets, a number of thousands of digits, no date
+        raise UserError(f"{where} is nested too deeply, or holds a number or date that is none") from None
+    if _is_too_large(value):
+        raise UserError(f"{where} holds more than {LARGEST:,} values, or itself")
+    return value
+
+
+def _is_too_large(value: Any) -> bool:
+    waiting, count = [value], 0
+    while waiting and count < LARGEST:
+        one = waiting.pop()
+        count += 1
+        if isinstance(one, dict | list | set | tuple):
+            waiting.extend(one.values() if isinstance(one, dict) else one)
+    return bool(waiting)
 
 
 def parse_fields(text: str, where: str) -> dict[str, Any]:
@@ -24,3 +43,14 @@ def parse_fields(text: str, where: str) -> dict[str, Any]:
     if not isinstance(fields, dict):
         raise UserError(f"{where} must hold lines NAME: VALUE")
     return {str(name): value for name, value in fields.items()}
+
+
+def read_fields(path: Path, where: str) -> dict[str, Any]:
+    """The same for a file; raises UserError if it cannot be read."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"{where} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise UserError(f"{where} is not UTF-8 text") from None
+    return parse_fields(text, where)

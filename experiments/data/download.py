@@ -67,6 +67,6 @@ def _copy(answer: BinaryIO, target: BinaryIO, file: File) -> None:
     columns = TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn()
     with Progress(*columns, console=Console(stderr=True)) as progress:
         task = progress.add_task(file.name, total=file.size, completed=target.tell())
-        while block := answer.read(BLOCK):
+        while target.tell() <= file.size and (block := answer.read(BLOCK)):  # more is not the file
             target.write(block)
             progress.update(task, advance=len(block))

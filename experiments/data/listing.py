@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from experiments.common.errors import UserError
 from experiments.data import get, store
@@ -22,7 +23,7 @@ def fetch(wanted: Sequence[str]) -> None:
 
 def table() -> Table:
     """All data sets: which are here (verified byte by byte), and how to get the others."""
-    listed = Table(title=f"Data sets ({store.folder()})")
+    listed = Table(title=Text(f"Data sets ({store.folder()})"))
     listed.add_column("name", no_wrap=True)
     listed.add_column("train / validation / test", justify="right")
     listed.add_column("state")

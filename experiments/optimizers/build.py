@@ -1,5 +1,6 @@
 """Optimizers by name, with their schedule."""
 
+import reprlib
 from collections.abc import Iterable
 from typing import Any, Literal, get_args
 
@@ -27,7 +28,12 @@ def resolve(name: str, settings: dict[str, Any]) -> dict[str, Any]:
 
 def _like(default: Any, value: Any) -> Any:
     """Make an integer a float unless the default is an integer: 1 and 1.0 are the same value."""
-    return float(value) if type(value) is int and not isinstance(default, int) else value
+    if type(value) is not int or isinstance(default, int):
+        return value
+    try:
+        return float(value)
+    except OverflowError:
+        raise UserError(f"{reprlib.repr(value)} is too large for a setting") from None
 
 
 def check(name: str, settings: dict[str, Any], schedule: Schedule = "none") -> None:

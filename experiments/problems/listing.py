@@ -3,30 +3,41 @@
 from functools import lru_cache
 
 import torch
-from rich.table import Table
+from rich.box import SIMPLE_HEAD
+from rich.table import Column, Table
+from rich.text import Text
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from experiments import models
 from experiments.problems.registry import PROBLEMS
 
-COLUMNS = ("problem", "train / validation / test", "shape", "parameters", "FLOPs", "batch", "steps", "L2")
+WIDEST = max(map(len, PROBLEMS))
+NUMBERS = ("parameters", "FLOPs", "batch", "steps", "L2")
 
 
 def table() -> Table:
     """Every problem; FLOPs are those of the forward pass of one example."""
-    shown = Table(title="Problems", caption="FLOPs: forward pass of one example, two for a multiply-add")
-    for column in COLUMNS:
-        shown.add_column(
-            column, no_wrap=column == "problem", justify="left" if column == "problem" else "right"
-        )
-    shown.add_column("source of each choice", min_width=24)
+    shown = Table(
+        Column("problem: training / validation / test examples, source of each choice", min_width=WIDEST),
+        *(Column(name, justify="right", no_wrap=True) for name in NUMBERS),
+        caption="FLOPs: forward pass of one example, two for a multiply-add",
+        box=SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+        leading=1,
+    )
     for name, problem in PROBLEMS.items():
         parameters, flops = cost(problem.network, problem.data.shape, problem.data.outputs)
         examples = " / ".join(f"{count:,}" for count in problem.examples)
-        shape, numbers = "x".join(map(str, problem.data.shape)), (f"{parameters:,}", f"{flops:.3g}")
-        choices = (str(problem.batch_size), f"{problem.steps:,}", f"{problem.l2:g}", problem.source)
-        shown.add_row(name, examples, shape, *numbers, *choices)
+        shape = "x".join(map(str, problem.data.shape))
+        numbers = (
+            f"{parameters:,}",
+            f"{flops:.3g}",
+            str(problem.batch_size),
+            f"{problem.steps:,}",
+            f"{problem.l2:g}",
+        )
+        shown.add_row(Text(f"{name}\n{examples} of {shape}\n{problem.source}"), *numbers)
     return shown
 
 

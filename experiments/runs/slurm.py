@@ -21,8 +21,8 @@ from pydantic import Field
 from submitit.core.utils import FailedJobError
 
 from experiments.common.errors import UserError
-from experiments.common.paths import REPOSITORY, runs_root
-from experiments.common.yaml_files import parse_fields
+from experiments.common.paths import REPOSITORY, is_file, runs_root
+from experiments.common.yaml_files import read_fields
 from experiments.runs import launcher
 from experiments.runs.finished import finished_keys
 from experiments.runs.key import run_key
@@ -84,9 +84,9 @@ class Cluster(Strict):
 
 def read(path: str) -> Cluster:
     """The settings in a file; raises UserError for a missing file and every mistake in it."""
-    if not Path(path).is_file():
+    if not is_file(Path(path)):
         raise UserError(f"there is no file {path!r}; docs/cluster.md shows what it must hold")
-    return Cluster.read(parse_fields(Path(path).read_text(), path), path)
+    return Cluster.read(read_fields(Path(path), path), path)
 
 
 class Task:

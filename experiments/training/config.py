@@ -14,7 +14,7 @@ from experiments.optimizers import OPTIMIZERS
 from experiments.problems.problem import Problem
 from experiments.problems.registry import PROBLEMS
 
-Count = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=1, le=10**8)]
 
 
 class Strict(BaseModel):
@@ -78,7 +78,7 @@ class RunConfig(Strict):
 
     study: str
     problem: str
-    method: str
+    method: Annotated[str, Field(pattern=r"^[\w.+-]{1,60}$")]
     optimizer: str
     settings: dict[str, Any]
     schedule: Literal["none", "step", "cosine"] = "none"
@@ -87,7 +87,7 @@ class RunConfig(Strict):
     l2: Annotated[float, Field(ge=0)]
     train_size: Count | None
     evaluate_every: Count = 1
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     device: Literal["auto", "cpu", "cuda"] = "auto"
     dtype: Literal["float32", "bfloat16"] = "float32"
     deterministic: bool = True
@@ -124,12 +124,18 @@ def resolve(study: str, **given: Any) -> RunConfig:
     for name in ("problem", "optimizer"):
         if not isinstance(given.get(name), str):
             known = {"problem": PROBLEMS, "optimizer": OPTIMIZERS}[name]
-            raise UserError(f"run: {name} must be one of {', '.join(known)}, not {given.get(name)!r}")
+            raise UserError(
+                f"run: {name} must be one of {', '.join(known)}, not {reprlib.repr(given.get(name))}"
+            )
     problem = PROBLEMS[given["problem"]]
     settings = given.get("settings", {})
     if not isinstance(settings, dict):
-        raise UserError(f"run: settings is {settings!r}; it must hold fields such as settings.mu=0.1")
-    given["settings"] = optimizers.resolve(given["optimizer"], settings)
+        raise UserError(
+            f"run: settings is {reprlib.repr(settings)}; it must hold fields such as settings.mu=0.1"
+        )
+    given["settings"] = optimizers.resolve(
+        given["optimizer"], {str(name): value for name, value in settings.items()}
+    )
     inherited = {name: getattr(problem, name) for name in ("steps", "batch_size", "l2", "train_size")}
     config = RunConfig.read({"study": study, "method": given["optimizer"]} | inherited | given, "run")
     optimizers.check(config.optimizer, config.settings, config.schedule)

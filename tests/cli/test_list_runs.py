@@ -6,6 +6,7 @@ import json
 from pathlib import PurePath
 
 import pytest
+from rich.console import Console
 
 from experiments.cli import list_runs
 from experiments.cli import main as cli
@@ -174,3 +175,20 @@ def test_no_runs_at_all_is_an_empty_table(tmp_path, monkeypatch, capsys):
 def test_an_unknown_field_has_no_nearest_without_runs():
     with pytest.raises(UserError, match="nothing"):
         list_runs.named([{"key": "a"}], "nothing")
+
+
+def test_at_80_columns_keys_can_be_copied_and_columns_are_what_sort_and_conditions_take(write):
+    write("aa", settings={"mu": 0.1, "alpha": 1.0}, seed=3)
+    write("bb", method="sgd", settings={"lr": 0.1, "name": "[/x]"})
+    console = Console(width=80)
+    with console.capture() as printed:
+        console.print(list_runs.as_table(list_runs.rows(), 40))
+    text = printed.get()
+    for row in list_runs.rows():
+        assert row["key"] in text.split()
+    assert "[/x]" in text
+    header = text.splitlines()[2].split()
+    for name in header[1:]:
+        assert list_runs.arrange(list_runs.rows(), name)
+    for word in ("mu=0.1", "lr=0.1", "seed=3"):
+        assert word in text.split()

@@ -82,7 +82,7 @@ def test_wrong_content_is_thrown_away(server, tmp_path):
 
 
 def test_a_longer_answer_is_not_the_file(server, tmp_path):
-    with pytest.raises(UserError, match=r"1,280,000 bytes instead of 1,000"):
+    with pytest.raises(UserError, match=r"262,144 bytes instead of 1,000"):
         download(file_at(server, size=1000), tmp_path)
     assert list(tmp_path.iterdir()) == []
 

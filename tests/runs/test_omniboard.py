@@ -1,10 +1,14 @@
 """How Omniboard is installed, addressed, started again and given up; it itself is replaced by a few words of shell."""
 
+import http.client
 import os
+import shutil
+import subprocess
 
 import pytest
 
 from experiments.common.errors import UserError
+from experiments.common.paths import REPOSITORY
 from experiments.runs import omniboard
 
 SECRET = "mongodb://me:secret@127.0.0.1:1/sacred"
@@ -85,3 +89,52 @@ def test_omniboard_is_installed_once_for_each_state_of_its_lock(program, tmp_pat
     for _ in range(2):
         omniboard._install()
     assert len(installed.read_text()) == 2
+
+
+SERVE = """
+const http = require("http");
+http.createServer((_, answer) => answer.end("runs")).listen(0, function () { console.log(this.address().port); });
+"""
+
+
+@pytest.fixture(scope="module")
+def port():
+    """A server of Node.js that is kept as Omniboard is."""
+    node = shutil.which("node")
+    if node is None:
+        pytest.skip("needs Node.js")
+    command = [node, "--require", str(REPOSITORY / "tools" / "omniboard" / "loopback.cjs"), "--eval", SERVE]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        yield int(process.stdout.readline())
+        process.kill()
+
+
+OURS = "127.0.0.1:{port}"
+
+
+@pytest.mark.parametrize(
+    ("method", "headers", "code"),
+    [
+        ("GET", {}, 200),
+        ("GET", {"Host": "localhost:8080"}, 200),
+        ("GET", {"Origin": f"http://{OURS}", "Sec-Fetch-Site": "same-origin"}, 200),
+        ("DELETE", {"Origin": f"http://{OURS}"}, 200),
+        ("GET", {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate"}, 200),
+        ("GET", {"Host": "rebound.example"}, 403),
+        ("GET", {"Host": "127.0.0.1.example:80"}, 403),
+        ("GET", {"Origin": "http://elsewhere.example"}, 403),
+        ("DELETE", {"Origin": "http://elsewhere.example"}, 403),
+        ("OPTIONS", {"Origin": "http://elsewhere.example", "Access-Control-Request-Method": "DELETE"}, 403),
+        ("DELETE", {"Origin": "http://127.0.0.1:1"}, 403),
+        ("POST", {"Origin": "null"}, 403),
+        ("GET", {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "no-cors"}, 403),
+        ("GET", {"Sec-Fetch-Site": "same-site", "Sec-Fetch-Mode": "cors"}, 403),
+    ],
+)
+def test_a_page_of_another_origin_is_refused(port, method, headers, code):
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    connection.request(
+        method, "/", headers={name: value.format(port=port) for name, value in headers.items()}
+    )
+    assert connection.getresponse().status == code
+    connection.close()
