@@ -107,6 +107,7 @@ class Batch:
     """The batch of one step, and the state to restore.
 
     Attributes:
+        params: the weights that move.
         terms: the closures, one for each micro-batch; their losses add up.
         randomness: states of the random generators before the first evaluation of each closure.
         before: states of modules and tensors before the first evaluation.
@@ -118,6 +119,7 @@ class Batch:
         stashed: gradients put aside during a further evaluation.
     """
 
+    params: Sequence[Tensor] = ()
     terms: list[Term] = field(default_factory=list)
     randomness: list[Randomness] = field(default_factory=list)
     before: list[Snapshot] = field(default_factory=list)
@@ -278,6 +280,7 @@ class BatchLoss:
     def _measure(self, closure: Closure, backward: Backward) -> Tensor:
         params = self._params()
         batch, others_left = self._begin(params)
+        batch.params = params
         gradients = [(param.grad, version(param.grad)) for param in params] if batch.terms else None
         versions = list(map(version_of, params))
         self._save(batch, reach(closure, self._known_modules()), batch.before)
@@ -332,7 +335,7 @@ class BatchLoss:
             for term in batch.terms:
                 batch.reached.extend(reach(term.closure).without(batch.reached))
         randomness = Randomness(batch.reached.generators)
-        after = Snapshot(batch.reached, batch.saved, batch.restore_if_changed, self._params())
+        after = Snapshot(batch.reached, batch.saved, batch.restore_if_changed, batch.params)
         stash_gradients(batch, self._params_with_gradients(batch))
         for before in batch.before:
             before.restore()
@@ -394,12 +397,16 @@ class BatchLoss:
 
     def _save(self, batch: Batch, found: Reached, snapshots: list[Snapshot]) -> None:
         """Add what was found to the batch, and a snapshot of what is new."""
-        new = found.without(batch.reached) if batch.reached.modules else found
+        first = not batch.before
+        new = found if first else found.without(batch.reached)
         saved, restore_if_changed = self._select(batch, new) if new.tensors or new.frozen else ([], [])
-        snapshots.append(Snapshot(new, saved, restore_if_changed, self._params()))
+        snapshots.append(Snapshot(new, saved, restore_if_changed, batch.params))
         batch.saved += saved
         batch.restore_if_changed += restore_if_changed
-        batch.reached.extend(new)
+        if first:
+            batch.reached = new
+        else:
+            batch.reached.extend(new)
         for module in found.parallel:
             self._use_process_group(module, module.require_backward_grad_sync)
         active = DistributedDataParallel._get_active_ddp_module()
@@ -420,7 +427,7 @@ class BatchLoss:
             restore_if_changed = [] if self._writes else held
         else:
             batch.unsaved += [(tensor, tensor._version) for tensor in held]
-        if new.frozen and nbytes(new.frozen) <= max(MAX_COPIED_BYTES, nbytes(self._params())):
+        if new.frozen and nbytes(new.frozen) <= max(MAX_COPIED_BYTES, nbytes(batch.params)):
             saved += new.frozen
         else:
             batch.unsaved += [(tensor, tensor._version) for tensor in new.frozen if not tensor.is_inference()]
@@ -449,14 +456,12 @@ class BatchLoss:
             for each in batch.before:
                 each.discard(owners)
 
-    def _params_with_gradients(self, batch: Batch) -> list[Tensor]:
+    def _params_with_gradients(self, batch: Batch) -> Sequence[Tensor]:
         """Parameters whose gradients a further evaluation may change."""
-        params = list(self._params())
-        if self._calls_backward:
-            params += [
-                param for module in batch.reached.modules for param in module.parameters(recurse=False)
-            ]
-        return params
+        if not self._calls_backward:
+            return batch.params
+        own = [param for module in batch.reached.modules for param in module.parameters(recurse=False)]
+        return [*batch.params, *own]
 
     def _watch_modules(self, evaluation: int) -> None:
         """Detect modules that run in this thread but were not found in the closure."""
@@ -545,9 +550,8 @@ def is_one(factor: float | Tensor) -> bool:
     return not isinstance(factor, Tensor) and factor == 1.0
 
 
-def stash_gradients(batch: Batch, params: Iterable[Tensor]) -> None:
+def stash_gradients(batch: Batch, params: Sequence[Tensor]) -> None:
     """Put gradients aside."""
-    params = list(params)
     batch.stashed += zip(params, map(gradient_of, params), strict=True)
     kernels.clear_gradients(params)
 
@@ -570,7 +574,7 @@ def first_gradient(params: Sequence[Tensor]) -> Tensor | None:
 def gradients_changed(params: Sequence[Tensor], gradients: list[tuple[Tensor | None, int]] | None) -> bool:
     """Whether gradients differ from those before, given with their versions; None means that there were none."""
     if gradients is None:
-        return any(param.grad is not None for param in params)
+        return first_gradient(params) is not None
     return any(
         param.grad is not old or version(old) != at
         for param, (old, at) in zip(params, gradients, strict=True)

@@ -31,19 +31,21 @@ class Randomness:
     """
 
     def __init__(self, generators: Iterable[Any] = ()) -> None:
-        devices = () if accelerator() is None or capturing() else device_generators()
-        self._devices = [(generator, generator.get_state()) for generator in devices]
+        self._devices: list[tuple[torch.Generator, torch.Tensor]] = []
+        if accelerator() is not None and not capturing():
+            self._devices += [(generator, generator.get_state()) for generator in device_generators()]
         self._host = torch.default_generator.get_state()
-        self._twisters = [(twister, twister.save()) for twister in twisters()]
-        self._restores = [prepare_restore(generator) for generator in generators]
+        self._restores: list[Restore] = []
+        for twister in twisters():
+            self._restores.append(partial(twister.restore, twister.save()))
+        for generator in generators:
+            self._restores.append(prepare_restore(generator))
 
     def restore(self) -> None:
         """Restore the state of every generator."""
         for generator, state in self._devices:
             generator.set_state(state)
         torch.default_generator.set_state(self._host)
-        for twister, saved in self._twisters:
-            twister.restore(saved)
         for restore in self._restores:
             restore()
 
