@@ -8,7 +8,6 @@ import io
 import json
 import logging
 import os
-import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import chdir, contextmanager
@@ -18,19 +17,20 @@ from typing import Any
 from ruamel.yaml import YAML
 
 from experiments.common.errors import UserError
+from experiments.common.git import git
 from experiments.common.paths import REPOSITORY, write_whole
 from experiments.common.profiles import profile_path
 from experiments.common.yaml_files import read_fields
 
 CACHE = REPOSITORY / ".dvc" / "tmp" / "site"
-"""What DVC would keep in /var/tmp."""
+"""Used by DVC instead of /var/tmp."""
 
 RWLOCK = REPOSITORY / ".dvc" / "tmp" / "rwlock"
-"""Where DVC notes who is at work on what."""
+"""In which DVC notes the processes that use a file."""
 
 HINTS = {
-    "dvc.lock": "take it from git again or remove it, and the same command makes it anew",
-    "dvc.yaml": "take dvc.yaml from git again; a copy below results/ may be removed",
+    "dvc.lock": "restore it from git or remove it; the same command then makes it again",
+    "dvc.yaml": "restore dvc.yaml from git; copies in results/ may be removed",
 }
 """What to do about a file that DVC cannot read."""
 
@@ -82,7 +82,7 @@ def _is_of(plot: Any, study: str) -> bool:
 
 
 class Pipeline:
-    """DVC at the pipeline of a profile, whose file is written first.
+    """The pipeline of a profile in DVC; its file is written first.
 
     Args:
         profile: Its name.
@@ -92,8 +92,7 @@ class Pipeline:
         write_pipeline(profile)
         self._file = pipeline_file(profile)
         if profile == "quick":  # its results are never committed, and so the lock file stays for git as it is
-            command = ["git", "update-index", "--skip-worktree", "dvc.lock"]
-            subprocess.run(command, cwd=REPOSITORY, capture_output=True, check=False)
+            git("update-index", "--skip-worktree", "dvc.lock")
 
     def make(self, stage: str | None = None, force: bool = False) -> int:
         """Make what is out of date, with `force` this stage in any case; 0, or 1 if a command of a stage failed."""
@@ -153,7 +152,7 @@ def _check_rwlock() -> None:
     except FileNotFoundError:
         pass
     except (ValueError, Invalid):
-        raise UserError(f"{RWLOCK} is torn; if no other DVC command is at work here, remove it") from None
+        raise UserError(f"{RWLOCK} is corrupt; if no other DVC command is running here, remove it") from None
 
 
 def _sentence(error: BaseException) -> str:

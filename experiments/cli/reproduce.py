@@ -60,7 +60,7 @@ def _alone(profile: str) -> Iterator[None]:
         except BlockingIOError:
             file.seek(0)
             raise UserError(
-                f"another `make reproduce PROFILE={profile}` is at work here (process {file.read()}); wait for it"
+                f"another `make reproduce PROFILE={profile}` is running here (process {file.read()}); wait for it"
             ) from None
         file.truncate(0)
         file.write(str(os.getpid()))

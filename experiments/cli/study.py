@@ -92,8 +92,8 @@ def main(request: Request) -> int:
     codes = [_study(request, study, plan) for study, plan in plans.items()]
     if code_digest.changed() or planning.load_profile(request.profile) != sections:
         raise UserError(
-            f"the code or profiles/{request.profile}.yaml was changed while runs were under way; what was made is that "
-            "of before, and the same command makes the rest"
+            f"the code or profiles/{request.profile}.yaml was changed during the runs; the results are those of the "
+            "old version, and the same command executes the remaining runs"
         )
     return next((code for code in (1, NOT_FINISHED) if code in codes), 0)
 
@@ -151,7 +151,7 @@ def _runs(request: Request, study: str, configs: Sequence[RunConfig]) -> int:
         )
         return NOT_FINISHED
     if left and code_digest.changed():
-        raise UserError("the code was changed while runs were under way; the same command completes them")
+        raise UserError("the code was changed during the runs; the same command completes them")
     if left:
         raise UserError(
             f"{study}: {left} of {len(configs)} runs are neither finished nor failed (deleted meanwhile?); "

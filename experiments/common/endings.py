@@ -1,4 +1,4 @@
-"""How a command ends: with all that it has started, with what has started it, and not because its terminal has gone."""
+"""A command ends together with its children and with its parent, but not because its terminal is closed."""
 
 import errno
 import os
@@ -13,14 +13,14 @@ from typing import IO, Any
 import psutil
 
 LOOK_SECONDS = 0.5
-"""Time between two looks at what has started this process."""
+"""Interval at which the parent is checked."""
 
 GRACE_SECONDS = 3.0
-"""Time to tidy up in after a signal."""
+"""Time to clean up after a signal."""
 
 
 def arrange() -> None:
-    """End on SIGTERM and SIGHUP unless they are ignored (nohup), and with make or DVC if one of them calls."""
+    """End on SIGTERM and on SIGHUP (unless ignored, as by nohup), and with make or DVC if called by one of them."""
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is signal.SIG_DFL:
             signal.signal(number, _end)
@@ -32,7 +32,7 @@ def arrange() -> None:
 
 
 def _end(number: int, _: FrameType | None) -> None:
-    """Kill all processes below this one, then end as Ctrl-C does; if that takes too long, at once."""
+    """Kill all descendants, then end as Ctrl-C does, or at once if that takes too long."""
     for child in psutil.Process().children(recursive=True):
         child.kill()
     late = threading.Timer(GRACE_SECONDS, os._exit, (128 + number,))
@@ -42,14 +42,14 @@ def _end(number: int, _: FrameType | None) -> None:
 
 
 def _follow(parent: int) -> None:
-    """Wait until the parent ends or is to end, then end as well."""
+    """Wait until the parent ends or is told to, then end as well."""
     while os.getppid() == parent and not _is_hung_up(parent):
         time.sleep(LOOK_SECONDS)
     os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _is_hung_up(process: int) -> bool:
-    """Whether SIGHUP was sent to make: it keeps it from its children, blocks it from then on, and waits for them."""
+    """Whether make has received SIGHUP: it does not pass it on, but blocks it and waits for its children."""
     try:
         lines = Path(f"/proc/{process}/status").read_text().splitlines()
     except OSError:  # no Linux, or the process has just ended
@@ -59,17 +59,17 @@ def _is_hung_up(process: int) -> bool:
 
 
 class Lasting:
-    """A stream that leads nowhere as soon as its terminal, or whoever has read it, is gone."""
+    """A stream that discards everything once its terminal or reader is gone."""
 
     def __init__(self, stream: IO[str]) -> None:
         self._stream = stream
 
     def write(self, text: str) -> int:
-        """Write, if somebody is there."""
+        """Write, unless nobody can read it."""
         return self._attempt(self._stream.write, text) or len(text)
 
     def flush(self) -> None:
-        """Have it written."""
+        """Flush the stream."""
         self._attempt(self._stream.flush)
 
     def _attempt(self, method: Any, *arguments: Any) -> Any:

@@ -14,10 +14,10 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 log = logging.getLogger(__name__)
 
 NO_LOCKS = {errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK}
-"""What file systems answer that know no locks."""
+"""Errors of file systems without locks."""
 
 NO_FSYNC = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP}
-"""What file systems answer that cannot be asked to write to the disk at once."""
+"""Errors of file systems without fsync."""
 
 
 def runs_root() -> Path:
@@ -26,7 +26,7 @@ def runs_root() -> Path:
 
 
 def is_file(path: Path) -> bool:
-    """Whether there is a file; a name that no file can have is no mistake of its own."""
+    """Whether the file exists; no error for names that no file can have."""
     try:
         return path.is_file()
     except OSError:
@@ -34,7 +34,7 @@ def is_file(path: Path) -> bool:
 
 
 def write_whole(path: Path, content: str | bytes) -> Path:
-    """Write a file and its folders; whoever reads it meanwhile sees the old one, and of two writers one wins."""
+    """Write a file and its folders. Readers see the old or the new content, and of two writers one wins."""
     path.parent.mkdir(parents=True, exist_ok=True)
     fresh = path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}.new")
     try:
@@ -47,7 +47,7 @@ def write_whole(path: Path, content: str | bytes) -> Path:
 
 
 def to_disk(path: Path) -> None:
-    """Have a file or folder written: after a power loss, what stands under a final name must not be empty."""
+    """Flush a file or folder to disk, so that a power loss cannot leave an empty file under its final name."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -59,7 +59,7 @@ def to_disk(path: Path) -> None:
 
 
 def lock(file: IO[str], wait: bool = True) -> None:
-    """Hold the lock of a file until it is closed, or raise BlockingIOError; where there are no locks, go without."""
+    """Lock a file until it is closed, or raise BlockingIOError; on file systems without locks, only warn."""
     try:
         fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
     except OSError as error:
@@ -70,4 +70,4 @@ def lock(file: IO[str], wait: bool = True) -> None:
 
 @cache
 def _warn_of_no_locks() -> None:
-    log.warning("a file system in use here knows no locks: do not start the same thing twice at a time")
+    log.warning("this file system has no locks: do not run the same command twice at the same time")

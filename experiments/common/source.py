@@ -1,7 +1,7 @@
-"""The source of every module of the project, read once, so that the key of a run speaks of the code that runs.
+"""Read each source file of the project once, so that the key of a run describes the code that is executed.
 
-Python itself would run kept bytecode wherever the source has the time and length of the one that it was made of, as
-files out of archives may have.
+Python itself would execute cached bytecode whenever the source has the same time and size as the one it was compiled
+from, as files extracted from archives may have.
 """
 
 import sys
@@ -16,15 +16,15 @@ PACKAGES = ("pal", "experiments")
 
 @cache
 def read(path: Path) -> bytes:
-    """A source file as it was when this process first read it."""
+    """Content of a source file when this process first read it."""
     return path.read_bytes()
 
 
 class FromSource(SourceFileLoader):
-    """Compiles a module from `read` and keeps no bytecode: for the whole project that takes a tenth of a second."""
+    """Compiles a module from `read` without bytecode, which takes a tenth of a second for the whole project."""
 
     def path_stats(self, path: str) -> Any:
-        """Refused, so that bytecode is neither looked for nor written."""
+        """Refuse, so that bytecode is neither read nor written."""
         raise OSError(f"bytecode of {path} is not used")
 
     def get_data(self, path: str) -> bytes:
@@ -33,11 +33,11 @@ class FromSource(SourceFileLoader):
 
 
 class Finder:
-    """Finds the project's modules where Python would, and has them loaded from their source."""
+    """Finds the modules of the project where Python would, and loads them from source."""
 
     @staticmethod
     def find_spec(name: str, path: Sequence[str] | None = None, target: Any = None) -> ModuleSpec | None:
-        """What the import system asks for."""
+        """Called by the import system."""
         if name.partition(".")[0] not in PACKAGES:
             return None
         spec = PathFinder.find_spec(name, path, target)
@@ -47,5 +47,5 @@ class Finder:
 
 
 def install() -> None:
-    """Have all further modules of the project loaded from their source."""
+    """Load all further modules of the project from source."""
     sys.meta_path.insert(0, Finder)

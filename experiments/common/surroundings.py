@@ -1,4 +1,4 @@
-"""What a person's account and machine have set up, as far as it must not decide what comes out."""
+"""Settings of the user's account and machine that must not influence the results."""
 
 import getpass
 import locale
@@ -10,7 +10,7 @@ from pathlib import Path
 from experiments.common.paths import REPOSITORY
 
 CACHE = REPOSITORY / ".cache"
-"""Instead of folders in a home that may be full, read-only or not there, and that holds settings of all kinds."""
+"""Used by libraries instead of folders in the home directory, which may be full, read-only, missing or configured."""
 
 FOLDERS = {
     "MPLCONFIGDIR": "matplotlib",
@@ -19,13 +19,14 @@ FOLDERS = {
     "JUPYTER_DATA_DIR": "jupyter",
 }
 FIXED = {"MPLBACKEND": "agg", "JUPYTER_PREFER_ENV_PATH": "1", "PYTHONUTF8": "1", "PYTHONNOUSERSITE": "1"}
-UNSET = ("JUPYTER_PATH", "MATPLOTLIBRC", "PYTHONIOENCODING")
+UNSET = ("JUPYTER_PATH", "MATPLOTLIBRC", "PYTHONIOENCODING", "PYTHONWARNINGS")
 
 
 def settle() -> None:
-    """Set the variables by which libraries find settings; begin anew if Python itself has read others already."""
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # threads that wait leave the core to others
+    """Set the variables that libraries read; restart Python if it has already read others itself."""
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # waiting threads give up their core
     os.environ.update(FIXED | {name: str(CACHE / folder) for name, folder in FOLDERS.items()})
+    strict = "PYTHONWARNINGS" in os.environ
     for name in UNSET:
         os.environ.pop(name, None)
     home = os.environ.get("HOME")
@@ -33,8 +34,8 @@ def settle() -> None:
         os.environ["HOME"] = str(CACHE)
     try:
         getpass.getuser()
-    except (KeyError, OSError):  # a container, with a number that no user has
+    except (KeyError, OSError):  # in a container, under a number without a user
         os.environ["LOGNAME"] = f"user-{os.getuid()}"
     utf8 = sys.flags.utf8_mode or locale.getencoding().lower() == "utf-8"
-    if site.ENABLE_USER_SITE or not utf8:
+    if site.ENABLE_USER_SITE or strict or not utf8:
         os.execv(sys.executable, [sys.executable, "-s", "-X", "utf8", *sys.orig_argv[1:]])

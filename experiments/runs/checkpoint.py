@@ -1,4 +1,4 @@
-"""The checkpoint of a run: one file, the SHA-256 of a state before the state itself."""
+"""The checkpoint of a run: one file that holds the SHA-256 of a state, then the state."""
 
 import hashlib
 import io
@@ -14,25 +14,25 @@ log = logging.getLogger(__name__)
 
 
 def save(path: Path, state: State) -> None:
-    """Replace the checkpoint; if the disk does not take it, the one before stays."""
+    """Replace the checkpoint; if it cannot be written, the previous one stays."""
     buffer = io.BytesIO()
     torch.save(state, buffer)
     content = buffer.getvalue()
     try:
         write_whole(path, hashlib.sha256(content).digest() + content)
     except OSError as error:
-        log.warning(f"no checkpoint was saved, the run goes on: {error}")
+        log.warning(f"no checkpoint was saved, the run continues: {error}")
 
 
 def load(path: Path) -> State | None:
-    """What was saved last, on the CPU; None if nothing was, or if it is damaged: the run then begins anew."""
+    """The last state, on the CPU; None if there is none or it is damaged, so that the run starts again."""
     if not path.exists():
         return None
     whole = path.read_bytes()
     size = hashlib.sha256().digest_size
     digest, content = whole[:size], whole[size:]
     if hashlib.sha256(content).digest() != digest:
-        log.warning(f"the checkpoint {path} is damaged; the run begins anew")
+        log.warning(f"the checkpoint {path} is damaged; the run starts again")
         path.unlink()
         return None
     return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)

@@ -1,6 +1,6 @@
-"""Which folders are finished runs, and whether their files are as they were written.
+"""Find the directories of finished runs, and check their files.
 
-runs/<key>/SHA256SUMS names the files of the run, so that `sha256sum --check SHA256SUMS` says the same.
+runs/<key>/SHA256SUMS lists the checksums; `sha256sum --check SHA256SUMS` verifies them, too.
 """
 
 import hashlib
@@ -19,40 +19,35 @@ log = logging.getLogger(__name__)
 NAME = "SHA256SUMS"
 
 FILES = ("config.json", "cout.txt", "info.json", "metrics.json", "run.json", "trace.npz")
-"""What a finished run consists of: Sacred's files, and the arrays of its trace."""
+"""Files of a finished run: those of Sacred, and the arrays of its trace."""
 
 
 def run_folders(place: Path) -> list[Path]:
-    """The directories of runs in a folder, sorted by their keys; whatever else lies there is passed over."""
+    """Directories of runs in a folder, sorted by key; everything else there is ignored."""
     return sorted(
         path for path in place.glob("*") if re.fullmatch("[0-9a-f]{16}", path.name) and path.is_dir()
     )
 
 
 def seal(folder: Path) -> None:
-    """Write down the checksums of a run's files; raises FileNotFoundError if any is missing."""
+    """Write the checksums of a run's files; raises FileNotFoundError if one is missing."""
     lines = [f"{_sha256(folder / name)}  {name}\n" for name in FILES]
     (folder / NAME).write_text("".join(lines))
 
 
 def damage(folder: Path) -> str | None:
-    """What is wrong with a finished run's files, in words; None if they are as they were written."""
-    if not (folder / NAME).is_file():
-        return f"it has no {NAME}"
-    lines = (folder / NAME).read_bytes().decode(errors="replace").splitlines()
-    sums = {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
-    for name in FILES:
-        try:
-            found = _sha256(folder / name)
-        except OSError as error:
-            return f"{name} cannot be read: {error.strerror}"
-        if found != sums.get(name):
-            return f"{name} is not as it was written"
-    return None
+    """What is wrong with the files of a finished run, in words; None if all match their checksums."""
+    try:
+        lines = (folder / NAME).read_bytes().decode(errors="replace").splitlines()
+        sums = {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
+        wrong = next((name for name in FILES if _sha256(folder / name) != sums.get(name)), None)
+    except OSError as error:
+        return f"{Path(error.filename or folder).name}: {error.strerror}"
+    return wrong and f"{wrong} does not match its checksum"
 
 
 def is_whole(folder: Path, config: "RunConfig") -> bool:
-    """Whether a finished run is as it was written and of this config; if not, that is said once."""
+    """Whether a finished run is undamaged and has this config; if not, that is logged once."""
     wrong = damage(folder) or _other_config(folder, config)
     if wrong and folder.exists():  # else it was deleted just now
         _tell(folder, wrong)
@@ -62,7 +57,7 @@ def is_whole(folder: Path, config: "RunConfig") -> bool:
 def _other_config(folder: Path, config: "RunConfig") -> str | None:
     recorded = json.loads((folder / "config.json").read_text())
     same = recorded | {"key": ""} == json.loads(config.model_dump_json()) | {"key": ""}
-    return None if same else "it is another run, put under this one's key"
+    return None if same else "it is the directory of another run"
 
 
 @cache

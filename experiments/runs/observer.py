@@ -1,4 +1,4 @@
-"""Sacred's observer of files, for disks that have no room for a while."""
+"""Sacred's file observer, made robust against disks that are full for a while."""
 
 import json
 import warnings
@@ -15,9 +15,9 @@ with warnings.catch_warnings():
 
 
 class RunFiles(FileStorageObserver):
-    """Writes each file whole. What cannot be written while the run goes on is written at its end, or the run fails.
+    """Writes each file atomically. What could not be written during the run is written at its end, or the run fails.
 
-    Sacred itself would go on without an observer that failed once, and call the run completed.
+    Sacred itself drops an observer that failed once, and still calls the run completed.
 
     Args:
         folder: Where Sacred makes the run's folder.

@@ -1,9 +1,7 @@
 """Everything besides its config that a run's result may depend on."""
 
 import hashlib
-import os
 import platform
-import subprocess
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -11,6 +9,7 @@ from typing import Any
 
 import torch
 
+from experiments.common.git import git
 from experiments.common.paths import REPOSITORY
 from experiments.problems import PROBLEMS
 from experiments.training.config import RunConfig, device_of
@@ -39,12 +38,11 @@ def _data_sha256(problem: str, train_size: int | None) -> str:
 @lru_cache
 def _software() -> dict[str, Any]:
     gpu = torch.cuda.is_available()
-    commit = _git("rev-parse", "HEAD")
+    commit = git("rev-parse", "HEAD")
     lock = REPOSITORY / "requirements.lock"
     return {
         "commit": commit,
-        "dirty": commit is not None
-        and bool(_git("status", "--porcelain", "--untracked-files=all", "--", *CODE)),
+        "dirty": commit and bool(git("status", "--porcelain", "--untracked-files=all", "--", *CODE)),
         "lock_sha256": hashlib.sha256(lock.read_bytes()).hexdigest() if lock.exists() else None,
         "python": platform.python_version(),
         "torch": str(torch.__version__),
@@ -68,22 +66,3 @@ def _driver() -> str | None:
     """Version of the NVIDIA driver."""
     file = Path("/proc/driver/nvidia/version")
     return file.read_text().splitlines()[0] if file.exists() else None
-
-
-def _git(*words: str) -> str | None:
-    """Output of a git command; None where there is no git, or this checkout is no repository.
-
-    A repository around the checkout does not count, nor one that the environment names; one that belongs to somebody
-    else does, as in a container.
-    """
-    ours = {"GIT_CEILING_DIRECTORIES": str(REPOSITORY.parent)}
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")} | ours
-    options = (f"safe.directory={REPOSITORY}", "core.fsmonitor=false", "core.excludesFile=")
-    command = ["git", *(word for option in options for word in ("-c", option)), *words]
-    try:
-        done = subprocess.run(
-            command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, check=True
-        )
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return done.stdout.strip()

@@ -247,7 +247,7 @@ def _observe(config: RunConfig, partial: Path, main: Callable[[Any], dict[str, A
 
 
 def _keep_failed(key: str, record: Path, reason: str) -> Path:
-    """Move the record of a run to where a person will look for the reason; the checkpoint stays."""
+    """Move the record of a run to where the user will look for the reason; the checkpoint stays."""
     place = runs_root() / ".failed" / key
     shutil.rmtree(place, ignore_errors=True)
     place.parent.mkdir(exist_ok=True)

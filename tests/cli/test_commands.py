@@ -314,7 +314,7 @@ def test_a_profile_that_is_edited_meanwhile_is_not_called_done_until_its_runs_ar
     monkeypatch.setattr(launcher, "launch", edit)
     words = ["study", "benchmark", "--profile", "tiny"]
     assert cli.main(words) == 2
-    assert "profiles/tiny.yaml was changed while runs were under way" in said(capsys)
+    assert "profiles/tiny.yaml was changed during the runs" in said(capsys)
     monkeypatch.setattr(launcher, "launch", in_this_process)
     assert cli.main(words) == 0
     assert profile == [("benchmark", "tiny", 2), ("benchmark", "tiny", 3)]

@@ -68,22 +68,22 @@ def test_a_command_that_fails_has_said_why(toy):
 @pytest.mark.parametrize(
     ("name", "content", "sentence"),
     [
-        ("dvc.lock", b"", "dvc.lock.*remove it, and the same command makes it anew"),
-        ("dvc.lock", bytes(range(256)), "dvc.lock.*remove it, and the same command makes it anew"),
-        ("dvc.lock", b"[1]", "dvc.lock.*remove it, and the same command makes it anew"),
-        ("dvc.yaml", b"stages: [", "dvc.yaml.*take dvc.yaml from git again"),
+        ("dvc.lock", b"", "dvc.lock.*remove it; the same command then makes it again"),
+        ("dvc.lock", bytes(range(256)), "dvc.lock.*remove it; the same command then makes it again"),
+        ("dvc.lock", b"[1]", "dvc.lock.*remove it; the same command then makes it again"),
+        ("dvc.yaml", b"stages: [", "dvc.yaml.*restore dvc.yaml from git"),
         ("profile", None, "profile"),
         (
             ".dvc/tmp/rwlock",
             b'{"write": {"',
-            "rwlock is torn; if no other DVC command is at work here, remove it",
+            "rwlock is corrupt; if no other DVC command is running here, remove it",
         ),
         (
             ".dvc/tmp/rwlock",
             b"\xff\xfe",
-            "rwlock is torn; if no other DVC command is at work here, remove it",
+            "rwlock is corrupt; if no other DVC command is running here, remove it",
         ),
-        (".dvc/tmp/rwlock", b"[1]", "rwlock is torn; if no other DVC command is at work here, remove it"),
+        (".dvc/tmp/rwlock", b"[1]", "rwlock is corrupt; if no other DVC command is running here, remove it"),
         (
             ".dvc/tmp/rwlock",
             b'{"write": {"PLAN": {"pid": 1, "cmd": "dvc repro"}}}',
@@ -114,7 +114,7 @@ def test_a_second_call_names_the_first(tmp_path, monkeypatch):
     monkeypatch.setattr(reproduce, "REPOSITORY", tmp_path)
     with (
         reproduce._alone("quick"),
-        pytest.raises(UserError, match=f"at work here .process {os.getpid()}."),
+        pytest.raises(UserError, match=f"running here .process {os.getpid()}."),
         reproduce._alone("quick"),
     ):
         pass

@@ -57,7 +57,7 @@ DAMAGES = {
 
 @pytest.mark.parametrize("name", [*FILES, NAME])
 @pytest.mark.parametrize("how", DAMAGES)
-def test_a_damaged_run_is_named_and_made_anew_and_never_used(name, how, caplog):
+def test_a_damaged_run_is_named_and_executed_again_and_never_used(name, how, caplog):
     config = short()
     folder = run_directory.execute(config, quick)
     DAMAGES[how](folder / name, random.Random(f"{name} {how}"))
@@ -72,7 +72,7 @@ def test_a_damaged_run_is_named_and_made_anew_and_never_used(name, how, caplog):
 def test_a_run_under_the_key_of_another_is_not_taken_for_it(runs_root, caplog):
     run_directory.execute(short(seed=1), quick).rename(runs_root / run_key(short()))
     assert find_finished([short()]) == []
-    assert "another run" in caplog.text
+    assert "directory of another run" in caplog.text
 
 
 def continued(config, monkeypatch, root, damage):
@@ -87,14 +87,14 @@ def continued(config, monkeypatch, root, damage):
 
 
 @pytest.mark.parametrize("how", ["flip", "truncate", "empty"])
-def test_a_run_with_a_damaged_checkpoint_begins_anew(how, tmp_path, monkeypatch, caplog):
+def test_a_run_with_a_damaged_checkpoint_starts_again(how, tmp_path, monkeypatch, caplog):
     config, dice = short(steps=10), random.Random(how)
     first, wanted = continued(config, monkeypatch, tmp_path / "whole", lambda path: None)
     assert first == 7
     first, trace = continued(config, monkeypatch, tmp_path / how, lambda path: DAMAGES[how](path, dice))
     assert first == 0
     assert same_arrays(trace, wanted)
-    assert "damaged; the run begins anew" in caplog.text
+    assert "damaged; the run starts again" in caplog.text
 
 
 FOREIGN = ("backup", "notes.txt", "0123456789abcdef", "deadbeef")

@@ -5,6 +5,7 @@ import subprocess
 
 import pytest
 
+from experiments.common import git as git_module
 from experiments.runs import provenance
 
 
@@ -35,7 +36,8 @@ def checkout(tmp_path, monkeypatch):
     commit(tmp_path, notes="other")
     folder = tmp_path / "checkout"
     write(folder / "pal" / "code.py", "first")
-    monkeypatch.setattr(provenance, "REPOSITORY", folder)
+    for module in (git_module, provenance):
+        monkeypatch.setattr(module, "REPOSITORY", folder)
     return folder
 
 
@@ -75,7 +77,7 @@ def test_a_users_ignore_rules_hide_no_code(checkout, tmp_path, monkeypatch):
 
 
 def test_the_commit_of_a_repository_around_the_checkout_is_not_its_own(checkout):
-    assert recorded() == (None, False)
+    assert recorded() == (None, None)
 
 
 def test_the_commit_of_a_repository_that_the_environment_names_is_not_its_own(

@@ -1,0 +1,25 @@
+"""What git knows of this checkout."""
+
+import os
+import subprocess
+
+from experiments.common.paths import REPOSITORY
+
+
+def git(*words: str) -> str | None:
+    """Output of a git command; None without git, and if this checkout is not a repository.
+
+    A repository around the checkout does not count, nor one that the environment names. One that belongs to another
+    user does, as in a container.
+    """
+    ours = {"GIT_CEILING_DIRECTORIES": str(REPOSITORY.parent)}
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")} | ours
+    options = (f"safe.directory={REPOSITORY}", "core.fsmonitor=false", "core.excludesFile=")
+    command = ["git", *(word for option in options for word in ("-c", option)), *words]
+    try:
+        done = subprocess.run(
+            command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, check=True
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return done.stdout.strip()
