@@ -49,19 +49,19 @@ def held(model: nn.Module, step: Callable[[], object], loss: Watched) -> int:
     """Bytes that an optimizer holds in its second and third step."""
     others = set(storages(set()))  # models and optimizers of other rows
     own = {param.untyped_storage().data_ptr() for param in model.parameters()}
+    seen: dict[nn.Parameter, int] = {}  # gradients, also while an optimizer puts them aside
+
+    def note(param: Tensor) -> None:
+        if isinstance(param, nn.Parameter) and param.grad is not None:
+            seen[param] = param.grad.untyped_storage().data_ptr()
+
+    handles = [param.register_post_accumulate_grad_hook(note) for param in model.parameters()]
     step()
-
-    def known() -> set[int]:
-        return others | own | {grad.untyped_storage().data_ptr() for grad in gradients(model)}
-
-    loss.watch(known)
+    loss.watch(lambda: others | own | set(seen.values()))
     step()
     step()
     loss.look()
     loss.watch(None)
+    for handle in handles:
+        handle.remove()
     return loss.held
-
-
-def gradients(model: nn.Module) -> list[Tensor]:
-    """The existing gradients of a model."""
-    return [param.grad for param in model.parameters() if param.grad is not None]
