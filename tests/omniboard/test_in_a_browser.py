@@ -114,3 +114,7 @@ def test_a_click_on_a_header_sorts_by_a_result(seen):
     losses = [float(text) for text in seen["losses"] if text]
     assert losses
     assert losses == sorted(losses, reverse=True)
+
+
+def test_a_page_of_another_origin_can_neither_read_nor_delete_runs(seen):
+    assert seen["attack"] == {"read": "refused", "deleted": "refused", "lost": []}

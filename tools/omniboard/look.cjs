@@ -1,6 +1,7 @@
 // What a person does in Omniboard, in a browser without a window; every look is kept as a picture.
 // node look.cjs ADDRESS FOLDER NAME=VALUE...: opens the first run with these fields of its config; prints as JSON what
 // was seen and how long it took.
+const http = require("http");
 const { chromium } = require("playwright-core");
 
 const [address, folder, ...wanted] = process.argv.slice(2);
@@ -57,6 +58,23 @@ async function filter(page, name, value) {
   await reloaded(page, () => page.locator("#add_filter").click());
 }
 
+// What a page of another origin gets that tries to read all runs and to delete one; and how many there are afterwards.
+async function attack(browser) {
+  const server = http.createServer((_, answer) => answer.setHeader("Content-Type", "text/html").end("<p>elsewhere</p>"));
+  await new Promise((listening) => server.listen(0, "127.0.0.1", listening));
+  const page = await browser.newPage();
+  const runs = `${address}/api/v1/Runs`;
+  const own = async () => (await (await page.request.get(runs)).json()).map((run) => run._id);
+  const [first, ...others] = await own();
+  await page.goto(`http://127.0.0.1:${server.address().port}/`);
+  const ask = (method, url) =>
+    page.evaluate(([method, url]) => fetch(url, { method }).then((answer) => answer.status, () => "refused"), [method, url]);
+  const got = { read: await ask("GET", runs), deleted: await ask("DELETE", `${runs}/${first}`) };
+  const left = await own();
+  server.close();
+  return { ...got, lost: [first, ...others].filter((id) => !left.includes(id)) };
+}
+
 async function look() {
   const browser = await chromium.launch({ executablePath: process.env.CHROMIUM || "/usr/bin/chromium", args: flags });
   const page = await browser.newPage({ viewport: { width: 1500, height: 820 } });
@@ -89,6 +107,7 @@ async function look() {
   await page.reload();
   await page.waitForSelector(row);
   seen.kept = await headers(page);
+  seen.attack = await attack(browser);
   await browser.close();
 }
 
