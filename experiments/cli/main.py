@@ -355,6 +355,6 @@ def _show(table: Any) -> None:
 
 
 def _started() -> float:
-    """Moment of `time.monotonic` at which a time limit begins: make's start, if make calls several studies."""
+    """Moment of `time.monotonic` at which a time limit begins: make's start if make calls, so that set-up counts."""
     started = os.environ.get("PAL_STARTED")
     return time.monotonic() - (time.time() - float(started) if started else 0.0)
