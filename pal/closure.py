@@ -280,7 +280,6 @@ class BatchLoss:
     def _measure(self, closure: Closure, backward: Backward) -> Tensor:
         params = self._params()
         batch, others_left = self._begin(params)
-        batch.params = params
         gradients = [(param.grad, version(param.grad)) for param in params] if batch.terms else None
         versions = list(map(version_of, params))
         self._save(batch, reach(closure, self._known_modules()), batch.before)
@@ -317,7 +316,7 @@ class BatchLoss:
         """Begin a batch, or continue the current one; also return whether someone else has left gradients."""
         if self._batches:
             return self._batches[0], False
-        self._batches.append(Batch())
+        self._batches.append(Batch(params))
         self.evaluations = 0
         self.cleared = False
         gradient, (last, version) = first_gradient(params), self._last_gradient
@@ -327,8 +326,10 @@ class BatchLoss:
 
     def _known_modules(self) -> list[nn.Module]:
         """Modules that belong to every closure: those named by the user, and those detected while they ran."""
+        if not self._detected:
+            return self._named_modules
         detected = [module for each in self._detected if (module := each()) is not None]
-        return self._named_modules + detected if detected else self._named_modules
+        return self._named_modules + detected
 
     def _reevaluate(self, batch: Batch) -> Tensor:
         if self.watching or batch.reached.stateful:  # the first evaluation may have created something

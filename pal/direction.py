@@ -11,14 +11,14 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from itertools import chain
 from operator import attrgetter
-from typing import Any, NamedTuple, TypeGuard
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from pal import kernels
 from pal.kernels import Call
-from pal.line import FlatBuffer, Movable, Origin, as_real, chunks_of, dot, safe_ratio, sqrt, total
+from pal.line import FlatBuffer, Movable, Origin, as_real, chunks_of, dot, is_nonzero, safe_ratio, sqrt, total
 from pal.parabola import Scalar
 from pal.sharding import all_reduce, local, placement, shard_groups, sharded_like
 
@@ -42,8 +42,8 @@ class Slope(NamedTuple):
     value: Scalar
 
 
-class Products(NamedTuple):
-    """Inner products over a part of the weights; zero where not needed.
+class Terms(NamedTuple):
+    """Inner products over a part of the weights before m is updated; zero where not needed.
 
     g is the gradient of the loss with its L2 term, m that of the previous step.
     """
@@ -55,6 +55,16 @@ class Products(NamedTuple):
     theta_g: Scalar = 0.0
     theta_m: Scalar = 0.0
     magnitude: Scalar = 0.0  # sum of the absolute terms of gg, to detect cancellation
+
+
+class Products(NamedTuple):
+    """Inner products over a part of the weights, with m that of this step; zero where not needed."""
+
+    gg: Scalar
+    gm: Scalar
+    mm: Scalar
+    theta_theta: Scalar = 0.0
+    theta_m: Scalar = 0.0
 
 
 class Penalty(NamedTuple):
@@ -94,8 +104,8 @@ class Part:
         self._decoupled = decay.factor if decay.decoupled else 0.0
         self._movable_m = Movable(self.m.views, foreach) if self.m is not None else None
 
-    def start(self, sign: float) -> Products:
-        """Take the gradients, times the sign, and the current weights as the origin; return their inner products."""
+    def start(self, sign: float, beta: float) -> Products:
+        """Take the gradients, times the sign, and the current weights as the origin; return inner products."""
         flat, m = self.origin.flat, self.m
         gradients = list(map(gradient_of, self.params))
         self.gradients[:] = (
@@ -107,15 +117,29 @@ class Part:
             flat.copy(self.gradients)
             g = flat.chunks
         gg = dot(g, g)
+        if m is None and not self.l2 and not self._groups:
+            self.origin.save()
+            return Products(gg, gg, gg)
         gm, mm = (0.0, 0.0) if m is None else (sign * dot(g, m.chunks), m.dot(m))
-        products = Products(gg, gm, mm, magnitude=gg)
+        terms = Terms(gg, gm, mm, magnitude=gg)
         if self.l2:
-            products = self._with_l2(products, g, sign)
+            terms = self._with_l2(terms, g, sign)
         else:
             self.origin.save()
-        return Products(*all_reduce(products, self._groups)) if self._groups else products
+        return self._with_new_m(Terms(*all_reduce(terms, self._groups)), sign, beta)
 
-    def _with_l2(self, products: Products, g: Sequence[Tensor], sign: float) -> Products:
+    def _with_new_m(self, terms: Terms, sign: float, beta: float) -> Products:
+        """Inner products with the new m = g + beta m, from those with the old one."""
+        gg, gm, mm, theta_theta, theta_g, theta_m, magnitude = terms
+        new_gm = gg + beta * gm
+        new_mm = new_gm + beta * (gm + beta * mm)
+        magnitude = magnitude + beta * beta * mm
+        on_host = not (isinstance(new_mm, Tensor) or isinstance(magnitude, Tensor))
+        if on_host and new_mm < CANCELLATION * magnitude < math.inf:
+            new_gm, new_mm = self._exact_products(sign, beta)
+        return Products(gg, new_gm, new_mm, theta_theta, theta_g + beta * theta_m)
+
+    def _with_l2(self, terms: Terms, g: Sequence[Tensor], sign: float) -> Terms:
         """Save the origin, and replace the gradient g in inner products by g + l2 theta."""
         flat, m, l2 = self.origin.flat, self.m, self.l2
         if flat.contiguous:
@@ -126,17 +150,17 @@ class Part:
             self.origin.save()
         theta_theta = flat.dot(flat)
         theta_m = 0.0 if m is None else flat.dot(m)
-        return Products(
-            gg=products.gg + 2 * l2 * theta_g + l2 * l2 * theta_theta,
-            gm=products.gm + l2 * theta_m,
-            mm=products.mm,
+        return Terms(
+            gg=terms.gg + 2 * l2 * theta_g + l2 * l2 * theta_theta,
+            gm=terms.gm + l2 * theta_m,
+            mm=terms.mm,
             theta_theta=theta_theta,
             theta_g=theta_g + l2 * theta_theta,
             theta_m=theta_m,
-            magnitude=products.gg + l2 * l2 * theta_theta,
+            magnitude=terms.gg + l2 * l2 * theta_theta,
         )
 
-    def exact_products(self, sign: float, beta: float) -> tuple[Scalar, Scalar]:
+    def _exact_products(self, sign: float, beta: float) -> tuple[Scalar, Scalar]:
         """g.m and m.m for the new m = g + beta m, from the vectors themselves in float64; on the CPU only."""
         gm = mm = 0.0
         weights = self.origin.flat.views
@@ -167,7 +191,12 @@ class Part:
         origin, m = self.origin, self.m
         if m is None:
             calls = origin.prepare_move(self.gradients, sign * scale, sign * self.l2, share)
-        elif finite is True and is_nonzero(scale) and origin.movable.fuses(self.gradients):
+        elif (
+            finite is True
+            and (self.l2 or share)
+            and is_nonzero(scale)
+            and origin.movable.fuses(self.gradients)
+        ):
             step = kernels.prepare_momentum_descent(
                 origin.params, self.gradients, m.views, scale, beta, self.l2, sign < 0
             )
@@ -211,6 +240,7 @@ class Direction:
         self.on_host = all(part.origin.on_host for part in self._parts)
         self.device = self._parts[0].params[0].device
         self._norm: Scalar = 0.0
+        self._has_l2 = any(part.l2 for part in self._parts)
         self._penalties: list[Penalty] = []
         self._finite: bool | Tensor = False
         self._sign = 1.0
@@ -234,31 +264,21 @@ class Direction:
             ||d|| and l'(0); l'(0) is NaN if the gradient is not finite.
         """
         self._sign, self._beta = (-1.0 if maximize else 1.0), beta
-        products = [part.start(self._sign) for part in self._parts]
-        pairs = [self._products_of_m(part, each) for part, each in zip(self._parts, products, strict=True)]
-        gg = total([each.gg for each in products], self.on_host)
-        gm = total([gm for gm, _ in pairs], self.on_host)
-        mm = total([mm for _, mm in pairs], self.on_host)
+        products = [part.start(self._sign, beta) for part in self._parts]
+        columns = zip(*products, strict=True)
+        gg, gm, mm, *_ = (
+            products[0] if len(products) == 1 else [total(each, self.on_host) for each in columns]
+        )
         both = gg + mm
         self._finite = both.isfinite() if isinstance(both, Tensor) else math.isfinite(both)
         self._norm = sqrt(mm)
-        self._penalties = [
-            Penalty(part.l2, *map(self.scalar, (each.theta_theta, each.theta_g + beta * each.theta_m, dd)))
-            for part, each, (_, dd) in zip(self._parts, products, pairs, strict=True)
-            if part.l2
-        ]
+        if self._has_l2:
+            self._penalties = [
+                Penalty(part.l2, *map(self.scalar, (each.theta_theta, each.theta_m, each.mm)))
+                for part, each in zip(self._parts, products, strict=True)
+                if part.l2
+            ]
         return Slope(self._norm, -safe_ratio(gm, self._norm) + (gg - gg))  # plus NaN if g is not finite
-
-    def _products_of_m(self, part: Part, each: Products) -> tuple[Scalar, Scalar]:
-        """g.m and m.m of a part, for the new m = g + beta m."""
-        beta = self._beta
-        gm = each.gg + beta * each.gm
-        mm = gm + beta * (each.gm + beta * each.mm)
-        magnitude = each.magnitude + beta * beta * each.mm
-        if isinstance(mm, Tensor) or isinstance(magnitude, Tensor):
-            return gm, mm
-        cancelled = mm < CANCELLATION * magnitude < math.inf
-        return part.exact_products(self._sign, beta) if cancelled else (gm, mm)
 
     def loss(self, loss: Tensor, distance: Scalar = 0.0) -> Scalar:
         """The loss of the line from that of the closure: with the sign, and the L2 term at theta + distance d/||d||."""
@@ -313,11 +333,6 @@ class Direction:
                     view.copy_(valid_direction(own["direction"], param))
                 m = torch.view_as_complex(view) if param.is_complex() else view
                 own["direction"] = sharded_like(m, param)
-
-
-def is_nonzero(scale: Scalar) -> TypeGuard[float]:
-    """Whether a scale is a Python number, finite and not zero."""
-    return not isinstance(scale, Tensor) and scale != 0 and math.isfinite(scale)
 
 
 def valid_direction(direction: Tensor, param: Tensor) -> Tensor:

@@ -5,13 +5,14 @@ import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import TypeGuard
 
 import torch
 from torch import Tensor
 
 from pal import kernels
 from pal.kernels import Call
-from pal.parabola import Scalar, select
+from pal.parabola import Scalar
 
 CPU_CHUNK = 2**17
 """Elements per inner product on the CPU: longer float32 sums lose digits, and float64 takes three times as long."""
@@ -196,6 +197,8 @@ class Origin:
         self, direction: list[Tensor], scale: Scalar, decay: float = 0.0, share: Scalar = 0.0
     ) -> list[Call]:
         """Prepare params <- (1 - share) theta - scale (direction + decay theta), with theta the origin."""
+        if self.on_host and not (decay or share) and is_nonzero(scale) and self.movable.fuses(direction):
+            return kernels.prepare_sums(self.params, self.flat.views, direction, -scale)
         return self.prepare_return(share) + self.movable.prepare_descent(direction, scale, decay)
 
     def prepare_return(self, share: Scalar = 0.0) -> list[Call]:
@@ -298,6 +301,11 @@ class Line:
         return torch.stack(values)
 
 
+def is_nonzero(scale: Scalar) -> TypeGuard[float]:
+    """Whether a scale is a Python number, finite and not zero."""
+    return not isinstance(scale, Tensor) and scale != 0 and math.isfinite(scale)
+
+
 def chunks_of(tensors: Sequence[Tensor]) -> list[Tensor]:
     """Split tensors on the CPU into vectors like `FlatBuffer.chunks`; contiguous tensors are not copied."""
     vectors = list(map(Tensor.ravel, tensors))
@@ -360,6 +368,8 @@ def dot(first: Sequence[Tensor], second: Sequence[Tensor]) -> Scalar:
 
 def total(numbers: Sequence[Scalar], on_host: bool) -> Scalar:
     """Sum of numbers that may be on several devices, on the device of the first; a float on the CPU."""
+    if len(numbers) == 1:
+        return numbers[0]
     if on_host:
         return sum(numbers)
     first, *others = [torch.as_tensor(number) for number in numbers]
@@ -375,4 +385,6 @@ def sqrt(number: Scalar) -> Scalar:
 
 def safe_ratio(number: Scalar, norm: Scalar) -> Scalar:
     """number / norm, or 0 if the norm is zero or NaN: then there is no direction."""
-    return select(norm > 0, number / select(norm > 0, norm, 1.0), 0.0)
+    if isinstance(norm, Tensor):
+        return torch.where(norm > 0, number / torch.where(norm > 0, norm, 1.0), 0.0)
+    return number / norm if norm > 0 else 0.0

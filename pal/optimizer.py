@@ -9,7 +9,7 @@ from typing import Any, cast
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.optim.optimizer import ParamsT
+from torch.optim.optimizer import ParamsT, _global_optimizer_post_hooks, _global_optimizer_pre_hooks
 
 from pal import kernels
 from pal.check import ATTEMPTS, check_closure, matches_slope
@@ -124,7 +124,13 @@ class PAL(torch.optim.Optimizer):
         return BatchLoss(self._params, modules, self._runtime.check)
 
     def _params(self) -> list[Tensor]:
-        return [param for group in self.param_groups for param in group["params"]]
+        """All parameters; callers do not modify the list."""
+        groups = self.param_groups
+        return (
+            groups[0]["params"]
+            if len(groups) == 1
+            else [each for group in groups for each in group["params"]]
+        )
 
     def __getstate__(self) -> dict[str, Any]:
         """The state of a copy or a pickle, without what can be derived from it."""
@@ -251,11 +257,14 @@ class PAL(torch.optim.Optimizer):
             RuntimeError: if there is no closure or no gradient, or this is called from inside a closure.
             TypeError: if the closure does not return one number.
         """
-        return (
-            without_compiling(self._guarded_step, closure)
-            if torch.compiler.is_compiling()
-            else self._guarded_step(closure)
-        )
+        step = self._observed_step if is_observed(self) else self._guarded_step
+        return without_compiling(step, closure) if torch.compiler.is_compiling() else step(closure)
+
+    step.hooked = True  # pyright: ignore[reportFunctionMemberAccess] - or torch would wrap every step for observers
+
+    @torch.optim.Optimizer.profile_hook_step
+    def _observed_step(self, closure: Closure | None) -> Tensor:
+        return self._guarded_step(closure)
 
     def _guarded_step(self, closure: Closure | None) -> Tensor:
         """Take one step, or after an error none at all."""
@@ -429,6 +438,17 @@ class PAL(torch.optim.Optimizer):
             conclusive = check_closure(loss_at, loss0, slope, mu, precision)
             runtime.attempts = ATTEMPTS if conclusive else runtime.attempts + 1
             runtime.batch.evaluations = evaluations
+
+
+def is_observed(optimizer: torch.optim.Optimizer) -> bool:
+    """Whether hooks or a profiler observe the steps; the wrapper for these costs a small step several percent."""
+    hooks = (
+        optimizer._optimizer_step_pre_hooks,
+        optimizer._optimizer_step_post_hooks,
+        _global_optimizer_pre_hooks,
+        _global_optimizer_post_hooks,
+    )
+    return any(hooks) or torch.autograd._profiler_enabled()
 
 
 @torch._disable_dynamo

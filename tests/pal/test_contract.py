@@ -7,6 +7,7 @@ import pytest
 import torch
 from by_hand import assert_taken, by_hand, data, perceptron
 from torch import nn
+from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from pal import PAL
 
@@ -477,6 +478,19 @@ def test_learning_rate_schedulers_and_hooks_pass_the_closure_on():
         schedule.step()
         assert_taken(optimizer, model, right)
     assert seen == ["before", "after"] * 4
+
+
+def test_global_hooks_and_profilers_see_the_steps():
+    model, seen = perceptron(), []
+    optimizer = PAL(model.parameters())
+    handle = register_optimizer_step_post_hook(lambda *_: seen.append("after"))
+    optimizer.step(lambda: squares(model))
+    handle.remove()
+    with torch.profiler.profile() as profile:
+        optimizer.step(lambda: squares(model))
+    optimizer.step(lambda: squares(model))
+    assert seen == ["after"]
+    assert [each.count for each in profile.key_averages() if each.key == "Optimizer.step#PAL.step"] == [1]
 
 
 def test_a_wrapper_that_copies_the_attributes_of_the_optimizer():
