@@ -98,7 +98,7 @@ def _minimise_without_branches(
     excess: Tensor, slope: Scalar, mu: Scalar, alpha: float, s_max: Scalar
 ) -> Minimum:
     """`minimise` for numbers that are not read, as every branch would read one."""
-    square = torch.as_tensor(mu * mu)
+    square = torch.as_tensor(mu * mu, dtype=excess.dtype, device=excess.device)
     curvature = 2 * excess / torch.where(square > 0, square, math.nan)
     finite, convex = curvature.isfinite(), curvature > 0
     descending = torch.as_tensor(slope < 0, device=excess.device)
