@@ -21,7 +21,7 @@ UNITS = {"s": 1, "min": 60, "m": 60, "h": 3600, "d": 86400}
 WIDE = 170
 """Columns of a table where no terminal limits them."""
 
-LONGEST = 2000
+LONGEST = 1000
 """Characters of an error message."""
 
 NAME = "python -m experiments"

@@ -72,7 +72,8 @@ class Request:
         Raises:
             UserError: For mistakes in the profile, unknown studies, and a pattern that matches nothing.
         """
-        studies = self.studies or list(self.sections)
+        sections = self.sections  # read now, even if studies are named: what changes later is noticed
+        studies = self.studies or list(sections)
         plans = {study: planning.plan(self.profile, study) for study in studies}
         if self.only is None:
             return plans

@@ -195,8 +195,8 @@ def _lock(key: str) -> Iterator[Path]:
             file = (partial / "lock").open("w")
         except FileNotFoundError:  # whoever finished the run just now has removed the folder
             continue
-        except FileExistsError:  # no folder
-            partial.unlink(missing_ok=True)
+        except (FileExistsError, IsADirectoryError) as error:  # something else is in its place
+            remove(Path(error.filename))
             continue
         with file:
             lock(file)
@@ -264,9 +264,12 @@ def _keep_failed(key: str, record: Path, reason: str) -> Path:
         place.mkdir()
         with suppress(FileNotFoundError):
             record.replace(place / record.name)
-    with suppress(OSError), (place / "cout.txt").open("a") as file:  # a full disk holds no reason
+    said = place / "cout.txt"
+    if not said.is_file():
+        remove(said)
+    with suppress(OSError), said.open("a") as file:  # a full disk holds no reason
         file.write(f"\n{reason}\n")
-    return place / "cout.txt"
+    return said
 
 
 def _quiet_logger() -> logging.Logger:
