@@ -13,7 +13,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from experiments.common.errors import UserError, nearest
-from experiments.common.paths import runs_root
+from experiments.common.paths import regular, runs_root
 from experiments.runs.integrity import damage, run_folders
 
 Row = dict[str, Any]
@@ -58,7 +58,7 @@ def _row(folder: Path, wrong: str | None) -> Row | None:
 def _json(path: Path) -> Row:
     """What a file of a run says; nothing if it is missing, or torn because the attempt died while Sacred wrote it."""
     try:
-        return _fields(json.loads(path.read_bytes()))
+        return _fields(json.loads(regular(path).read_bytes()))
     except (OSError, ValueError):
         return {}
 

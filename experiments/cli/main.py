@@ -21,6 +21,9 @@ UNITS = {"s": 1, "min": 60, "m": 60, "h": 3600, "d": 86400}
 WIDE = 170
 """Columns of a table where no terminal limits them."""
 
+LONGEST = 1000
+"""Characters of an error message."""
+
 NAME = "python -m experiments"
 
 log = logging.getLogger(__name__)
@@ -37,11 +40,17 @@ def main(words: Sequence[str] | None = None) -> int:
         error.show()
         return error.exit_code
     except UserError as error:
-        log.error(f"error: {error}")
+        log.error(f"error: {_one_line(str(error))}")
         return 2
     except click.Abort:
         log.error("stopped; the same command continues where this one ended")
         return 130
+
+
+def _one_line(text: str) -> str:
+    """A sentence on one line, without the middle of what somebody gave at great length."""
+    line = " ".join(text.split())
+    return line if len(line) <= LONGEST else f"{line[: LONGEST // 2]} ... {line[-LONGEST // 2 :]}"
 
 
 class Command(click.Command):
@@ -356,5 +365,5 @@ def _show(table: Any) -> None:
 
 def _started() -> float:
     """Moment of `time.monotonic` at which a time limit begins: make's start if make calls, so that set-up counts."""
-    started = os.environ.get("PAL_STARTED")
-    return time.monotonic() - (time.time() - float(started) if started else 0.0)
+    started = os.environ.get("PAL_STARTED", "")
+    return time.monotonic() - (time.time() - int(started) if re.fullmatch("[0-9]{1,12}", started) else 0.0)

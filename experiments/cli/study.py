@@ -5,6 +5,8 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
 import torch
 from joblib import cpu_count
@@ -51,13 +53,27 @@ class Request:
     until: float = math.inf
     slurm: str | None = None
 
+    @cached_property
+    def sections(self) -> dict[str, Any]:
+        """The profile as it was at first."""
+        return planning.load_profile(self.profile)
+
+    def require_unchanged(self) -> None:
+        """Raises UserError if the code or the profile is another one than at first."""
+        if code_digest.changed() or planning.load_profile(self.profile) != self.sections:
+            raise UserError(
+                f"the code or profiles/{self.profile}.yaml was changed during the runs; finished runs are those of the "
+                "old version, and the same command executes the remaining ones"
+            )
+
     def plans(self) -> dict[str, Plan]:
         """The runs of each study, as far as finished ones decide them.
 
         Raises:
             UserError: For mistakes in the profile, unknown studies, and a pattern that matches nothing.
         """
-        studies = self.studies or list(planning.load_profile(self.profile))
+        sections = self.sections  # read now, even if studies are named: what changes later is noticed
+        studies = self.studies or list(sections)
         plans = {study: planning.plan(self.profile, study) for study in studies}
         if self.only is None:
             return plans
@@ -88,13 +104,8 @@ def main(request: Request) -> int:
         raise UserError(
             "only: these runs follow when the others of their study are finished, which decide them"
         )
-    sections = planning.load_profile(request.profile)
     codes = [_study(request, study, plan) for study, plan in plans.items()]
-    if code_digest.changed() or planning.load_profile(request.profile) != sections:
-        raise UserError(
-            f"the code or profiles/{request.profile}.yaml was changed during the runs; the results are those of the "
-            "old version, and the same command executes the remaining runs"
-        )
+    request.require_unchanged()
     return next((code for code in (1, NOT_FINISHED) if code in codes), 0)
 
 
@@ -150,9 +161,8 @@ def _runs(request: Request, study: str, configs: Sequence[RunConfig]) -> int:
             f"{study}: time limit reached, {left} of {len(configs)} runs left; the same command continues"
         )
         return NOT_FINISHED
-    if left and code_digest.changed():
-        raise UserError("the code was changed during the runs; the same command completes them")
     if left:
+        request.require_unchanged()
         raise UserError(
             f"{study}: {left} of {len(configs)} runs are neither finished nor failed (deleted meanwhile?); "
             "the same command completes them"

@@ -4,6 +4,7 @@ import errno
 import fcntl
 import logging
 import os
+import shutil
 import uuid
 from functools import cache
 from pathlib import Path
@@ -31,6 +32,21 @@ def is_file(path: Path) -> bool:
         return path.is_file()
     except OSError:
         return False
+
+
+def regular(path: Path) -> Path:
+    """The path of a file; raises FileNotFoundError for anything else, such as a pipe, which could be read for ever."""
+    if not is_file(path):
+        raise FileNotFoundError(errno.ENOENT, "there is no such file", str(path))
+    return path
+
+
+def remove(path: Path) -> None:
+    """Delete what is at a path, as far as possible: a folder with its content, a file, a link or nothing."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def write_whole(path: Path, content: str | bytes) -> Path:

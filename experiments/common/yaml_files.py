@@ -7,9 +7,13 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from experiments.common.errors import UserError
+from experiments.common.paths import regular
 
 LARGEST = 100_000
 """Values in a text, at most: with aliases, a few lines can stand for billions of them, or for endlessly many."""
+
+LONGEST = 10_000
+"""Bits of a number, at most: Python shows no number of more than 4300 digits."""
 
 
 def parse(text: str, where: str) -> Any:
@@ -19,11 +23,14 @@ def parse(text: str, where: str) -> Any:
     except YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         place = f" in line {mark.line + 1}" if mark else ""
-        raise UserError(f"{where} is not valid YAML{place}: {getattr(error, 'problem', error)}") from None
+        reason = " ".join(str(getattr(error, "problem", error)).split())
+        raise UserError(f"{where} is not valid YAML{place}: {reason}") from None
     except (RecursionError, ValueError):  # brackets within brackets, a number of thousands of digits, no date
         raise UserError(f"{where} is nested too deeply, or holds a number or date that is none") from None
     if _is_too_large(value):
-        raise UserError(f"{where} holds more than {LARGEST:,} values, or itself")
+        raise UserError(
+            f"{where} holds more than {LARGEST:,} values, or itself, or a number of thousands of digits"
+        )
     return value
 
 
@@ -32,6 +39,8 @@ def _is_too_large(value: Any) -> bool:
     while waiting and count < LARGEST:
         one = waiting.pop()
         count += 1
+        if isinstance(one, int) and one.bit_length() > LONGEST:
+            return True
         if isinstance(one, dict | list | set | tuple):
             waiting.extend(one.values() if isinstance(one, dict) else one)
     return bool(waiting)
@@ -48,7 +57,7 @@ def parse_fields(text: str, where: str) -> dict[str, Any]:
 def read_fields(path: Path, where: str) -> dict[str, Any]:
     """The same for a file; raises UserError if it cannot be read."""
     try:
-        text = path.read_text(encoding="utf-8")
+        text = regular(path).read_text(encoding="utf-8")
     except OSError as error:
         raise UserError(f"{where} cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:

@@ -20,6 +20,7 @@ from joblib import cpu_count
 from nbconvert import HTMLExporter
 from traitlets.config import Config
 
+from experiments.common import endings
 from experiments.common.errors import UserError, nearest
 from experiments.common.paths import REPOSITORY, write_whole
 from experiments.reports.pages import document, page
@@ -52,7 +53,8 @@ def execute_some(names: Sequence[str], profile: str, root: Path = REPOSITORY) ->
         UserError: If there is no such notebook, a cell fails, or a process is killed.
     """
     import_module("experiments.reports.notebook")  # what all notebooks import, before the fork
-    with ProcessPoolExecutor(cpu_count(only_physical_cores=True), get_context("fork")) as pool:
+    cores = cpu_count(only_physical_cores=True)
+    with ProcessPoolExecutor(cores, get_context("fork"), endings.end_silently) as pool:
         under_way = {name: pool.submit(execute, name, profile, root) for name in names}
         wait(under_way.values())
     lost = [name for name, one in under_way.items() if isinstance(one.exception(), BrokenProcessPool)]

@@ -6,14 +6,13 @@ from typing import Any
 import pandas as pd
 from rich.markdown import Markdown
 
-from experiments.common.errors import UserError
 from experiments.common.paths import REPOSITORY, write_whole
 from experiments.results import tables
 
 
 def write(profile: str, root: Path = REPOSITORY) -> Path:
     """Write every claim with its test, measured value, verdict, figure and runs, followed by all figures."""
-    verdicts = pd.read_csv(tables.verdicts(profile, root))
+    verdicts = tables.read_verdicts(profile, root)
     pictures = sorted((root / "figures" / profile).rglob("*.png"))
     parts = [
         f"# PAL: which claims of the paper hold, profile `{profile}`",
@@ -45,7 +44,7 @@ def into_readme(profile: str, root: Path = REPOSITORY) -> None:
     readme = root / "README.md"
     before, mark, rest = readme.read_text().partition(f"<!-- verdicts of {profile} -->\n")
     if mark:
-        verdicts = pd.read_csv(tables.verdicts(profile, root))
+        verdicts = tables.read_verdicts(profile, root)
         _, end, after = rest.partition("<!-- end of verdicts -->\n")
         write_whole(readme, f"{before}{mark}{for_readme(verdicts)}\n{end}{after}")
 
@@ -59,11 +58,8 @@ def for_readme(verdicts: pd.DataFrame) -> str:
 
 def for_terminal(profile: str) -> Markdown:
     """All verdicts, and where to read more; raises UserError if there are none."""
-    path = tables.verdicts(profile)
-    if not path.is_file():
-        raise UserError(f"{path} is not there; `make reproduce PROFILE={profile}` makes it")
     places = f"report: reports/{profile}/index.html; figures: figures/{profile}/; tables: results/{profile}/"
-    verdicts = pd.read_csv(path)
+    verdicts = tables.read_verdicts(profile)
     return Markdown(f"Profile {profile}: {summary(verdicts)}\n\n{short(verdicts)}\n\n{places}")
 
 

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import mistune
-import pandas as pd
 
 from experiments.common.paths import REPOSITORY, write_whole
+from experiments.results import tables
 
 
 def page(profile: str, name: str, root: Path = REPOSITORY) -> Path:
@@ -18,6 +18,7 @@ def page(profile: str, name: str, root: Path = REPOSITORY) -> Path:
 
 def index(profile: str, root: Path = REPOSITORY) -> Path:
     """Write REPORT.md as the front page, with links to all pages and tables, and provenance."""
+    made = root / "results" / profile
     render: Any = mistune.create_markdown(escape=True, plugins=["table"])
     text = render(page(profile, "index", root).with_name("REPORT.md").read_text())
     parts = [
@@ -25,7 +26,7 @@ def index(profile: str, root: Path = REPOSITORY) -> Path:
         "<h2>Pages and tables</h2>",
         _links(profile, root),
         "<h2>Provenance</h2>",
-        *(_provenance(path) for path in sorted((root / "results" / profile).glob("*/provenance.csv"))),
+        *(_provenance(profile, path.parent.name, root) for path in sorted(made.glob("*/provenance.csv"))),
     ]
     return write_whole(page(profile, "index", root), document(f"PAL: {profile}", "\n".join(parts)))
 
@@ -45,9 +46,9 @@ def _links(profile: str, root: Path) -> str:
     return f"<p>{' · '.join(items)}</p>"
 
 
-def _provenance(path: Path) -> str:
-    known = pd.read_csv(path, dtype={"commit": str})
-    return f"<h3>{path.parent.name}</h3>{known.to_html(index=False, border=0, na_rep='')}"
+def _provenance(profile: str, study: str, root: Path) -> str:
+    known = tables.read(profile, study, "provenance", root)
+    return f"<h3>{study}</h3>{known.to_html(index=False, border=0, na_rep='')}"
 
 
 STYLE = """

@@ -3,11 +3,12 @@
 import hashlib
 import io
 import logging
+import os
 from pathlib import Path
 
 import torch
 
-from experiments.common.paths import write_whole
+from experiments.common.paths import regular, remove, write_whole
 from experiments.training.record import State
 
 log = logging.getLogger(__name__)
@@ -26,13 +27,21 @@ def save(path: Path, state: State) -> None:
 
 def load(path: Path) -> State | None:
     """The last state, on the CPU; None if there is none or it is damaged, so that the run starts again."""
-    if not path.exists():
+    if not os.path.lexists(path):
         return None
-    whole = path.read_bytes()
-    size = hashlib.sha256().digest_size
-    digest, content = whole[:size], whole[size:]
-    if hashlib.sha256(content).digest() != digest:
+    content = _verified(path)
+    if content is None:
         log.warning(f"the checkpoint {path} is damaged; the run starts again")
-        path.unlink()
+        remove(path)
         return None
     return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+
+
+def _verified(path: Path) -> bytes | None:
+    """The state as bytes; None if it cannot be read or does not match its checksum."""
+    size = hashlib.sha256().digest_size
+    try:
+        whole = regular(path).read_bytes()
+    except OSError:
+        return None
+    return whole[size:] if hashlib.sha256(whole[size:]).digest() == whole[:size] else None

@@ -11,6 +11,8 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from experiments.common.paths import regular
+
 if TYPE_CHECKING:
     from experiments.training.config import RunConfig
 
@@ -38,7 +40,7 @@ def seal(folder: Path) -> None:
 def damage(folder: Path) -> str | None:
     """What is wrong with the files of a finished run, in words; None if all match their checksums."""
     try:
-        lines = (folder / NAME).read_bytes().decode(errors="replace").splitlines()
+        lines = regular(folder / NAME).read_bytes().decode(errors="replace").splitlines()
         sums = {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
         wrong = next((name for name in FILES if _sha256(folder / name) != sums.get(name)), None)
     except OSError as error:
@@ -66,5 +68,5 @@ def _tell(folder: Path, wrong: str) -> None:
 
 
 def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
+    with regular(path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

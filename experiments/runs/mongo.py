@@ -27,7 +27,7 @@ from pymongo.database import Database
 from pymongo.errors import ConfigurationError, InvalidURI, OperationFailure, PyMongoError
 
 from experiments.common.errors import UserError
-from experiments.common.paths import runs_root
+from experiments.common.paths import regular, runs_root
 from experiments.runs.integrity import damage
 
 log = logging.getLogger(__name__)
@@ -175,7 +175,7 @@ def _moment(text: str | None) -> datetime | None:
 
 
 def _json(path: Path) -> dict[str, Any]:
-    return json.loads(path.read_text())
+    return json.loads(regular(path).read_text())
 
 
 @contextmanager

@@ -7,6 +7,7 @@ runs/.failed/<key>/    the record of the last failed attempt, or a damaged run; 
 runs/.deleted/<key>/   a finished run that is being deleted
 """
 
+import errno
 import logging
 import math
 import os
@@ -23,7 +24,7 @@ from typing import Any
 import numpy as np
 
 from experiments.common.errors import UserError
-from experiments.common.paths import lock, runs_root, to_disk
+from experiments.common.paths import lock, remove, runs_root, to_disk
 from experiments.runs import checkpoint, integrity
 from experiments.runs.key import run_key
 from experiments.runs.observer import RunFiles
@@ -120,6 +121,9 @@ def require_root() -> None:
     """Raises UserError unless runs can be kept where they belong."""
     try:
         runs_root().mkdir(parents=True, exist_ok=True)
+        for place in (runs_root() / name for name in (".partial", ".failed", ".deleted")):
+            if os.path.lexists(place) and not place.is_dir():
+                raise NotADirectoryError(errno.ENOTDIR, f"{place} is no folder")
         with tempfile.TemporaryFile("w", dir=runs_root()) as file:
             lock(file)
             file.write("room")
@@ -145,7 +149,7 @@ def execute(
     key = run_key(config)
     finished = runs_root() / key
     with _lock(key) as partial:
-        if finished.exists() and not integrity.is_whole(finished, config):
+        if os.path.lexists(finished) and not integrity.is_whole(finished, config):
             _keep_failed(key, finished, "This run was finished, and then damaged.")
         if not finished.exists():
             _attempt(
@@ -155,7 +159,7 @@ def execute(
                 lambda run: RunRecord(run, partial / "checkpoint.pt", checkpoint_seconds, on_progress, stop),
             )
             (partial / "record").replace(finished)
-            shutil.rmtree(runs_root() / ".failed" / key, ignore_errors=True)
+            remove(runs_root() / ".failed" / key)
         # On NFS the lock, still open, stays as another file: no reason to fail, nor is whoever waits for it just now.
         shutil.rmtree(partial, ignore_errors=True)
     return finished
@@ -186,10 +190,13 @@ def _lock(key: str) -> Iterator[Path]:
     """The folder of an unfinished run, held by one process at a time; the system frees it when the process ends."""
     partial = runs_root() / ".partial" / key
     while True:
-        partial.mkdir(parents=True, exist_ok=True)
         try:
+            partial.mkdir(parents=True, exist_ok=True)
             file = (partial / "lock").open("w")
         except FileNotFoundError:  # whoever finished the run just now has removed the folder
+            continue
+        except (FileExistsError, IsADirectoryError) as error:  # something else is in its place
+            remove(Path(error.filename))
             continue
         with file:
             lock(file)
@@ -209,7 +216,7 @@ def _is_at(descriptor: int, path: Path) -> bool:
 
 def _attempt(config: RunConfig, partial: Path, body: Body, recorder: Callable[[Any], RunRecord]) -> None:
     """Fill partial/record wholly, or move what there is of it to the failed runs."""
-    shutil.rmtree(partial / "record", ignore_errors=True)
+    remove(partial / "record")
 
     def main(run: Any) -> dict[str, Any]:
         run.info["provenance"] = provenance(config)
@@ -249,13 +256,20 @@ def _observe(config: RunConfig, partial: Path, main: Callable[[Any], dict[str, A
 def _keep_failed(key: str, record: Path, reason: str) -> Path:
     """Move the record of a run to where the user will look for the reason; the checkpoint stays."""
     place = runs_root() / ".failed" / key
-    shutil.rmtree(place, ignore_errors=True)
+    remove(place)
     place.parent.mkdir(exist_ok=True)
-    record.mkdir(exist_ok=True)
-    record.replace(place)
-    with suppress(OSError), (place / "cout.txt").open("a") as file:  # a full disk holds no reason
+    if record.is_dir():
+        record.replace(place)
+    else:
+        place.mkdir()
+        with suppress(FileNotFoundError):
+            record.replace(place / record.name)
+    said = place / "cout.txt"
+    if not said.is_file():
+        remove(said)
+    with suppress(OSError), said.open("a") as file:  # a full disk holds no reason
         file.write(f"\n{reason}\n")
-    return place / "cout.txt"
+    return said
 
 
 def _quiet_logger() -> logging.Logger:

@@ -50,6 +50,9 @@ def said(capsys):
         (["run", "x" * 5000], r"neither FIELD=VALUE nor a file"),
         (["claims", "--profile", "../small"], r"no profile '../small'"),
         (["report", "--profile", "/tmp/small"], r"no profile '/tmp/small'"),
+        (["report", "--profile", "x" * 70_000], r"no profile 'xxx.{400,800}; known are"),
+        (["report", "--profile", "paper"], r"results/paper/claims.csv is not there"),
+        (["claims", "--show", "--profile", "paper"], r"results/paper/claims.csv is not there"),
         (["run", "no-such-file.yaml"], r"'no-such-file.yaml' is neither FIELD=VALUE nor a file"),
         (["study", "benchmark", "--profile", "quik"], r"'quik'.*did you mean 'quick'"),
         (["study", "benchmarks", "--profile", "quick"], r"'benchmarks'; did you mean 'benchmark'"),
@@ -101,6 +104,12 @@ def test_what_make_passes_on_is_checked_too(variable, value, monkeypatch, capsys
     monkeypatch.setenv(f"PAL_{variable}", value)
     assert cli.main(["study", "benchmark"]) == 2
     assert re.search(f"--{variable.lower().replace('_', '-')}'.*'{value}'", said(capsys))
+
+
+@pytest.mark.parametrize("started", ["", "now", "nan", "1e400", "-1"])
+def test_a_time_limit_counts_from_now_where_make_has_not_said_when_it_started(started, monkeypatch):
+    monkeypatch.setenv("PAL_STARTED", started)
+    assert cli._started() == pytest.approx(time.monotonic(), abs=10)
 
 
 def test_one_training_is_shown_kept_shown_again_and_done_anew_when_forced(capsys, runs_root):
@@ -296,7 +305,11 @@ def test_no_tables_are_made_of_half_the_runs(profile, monkeypatch, capsys, edite
     monkeypatch.setattr(launcher, "launch", lambda *_: [])
     monkeypatch.setattr(code_digest, "changed", lambda: edited)
     assert cli.main(["study", "benchmark", "--profile", "tiny"]) == 2
-    expected = "the code was changed" if edited else "2 of 2 runs are neither finished nor failed"
+    expected = (
+        "the code or profiles/tiny.yaml was changed"
+        if edited
+        else "2 of 2 runs are neither finished nor failed"
+    )
     assert expected in said(capsys)
     assert profile == []
 

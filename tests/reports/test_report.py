@@ -12,6 +12,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from experiments.cli import main as cli
+from experiments.common import endings
 from experiments.common.errors import UserError
 from experiments.common.paths import REPOSITORY
 from experiments.reports import execution, markdown, pages
@@ -94,15 +95,28 @@ def killed(name, *_):
         os.kill(os.getpid(), signal.SIGKILL)
 
 
-def test_a_notebook_whose_process_is_killed_is_named(monkeypatch):
+@pytest.fixture
+def signals():
+    """Handles signals as a command does."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
+    for number in before:
+        signal.signal(number, endings._end)
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+def test_a_notebook_whose_process_is_killed_is_named_and_the_others_end_silently(monkeypatch, signals, capfd):
     monkeypatch.setattr(execution, "execute", killed)
+    monkeypatch.setattr(execution, "cpu_count", lambda **_: 4)
     execution.execute_some(["lines"], "quick")
     with pytest.raises(UserError, match="killed .out of memory.* claims"):
         execution.execute_some(["claims"], "quick")
+    assert capfd.readouterr().err == ""
 
 
 def test_a_cell_that_fails_is_one_sentence_and_leaves_no_page(tmp_path):
-    with pytest.raises(UserError, match=r"notebooks/claims\.ipynb: FileNotFoundError"):
+    with pytest.raises(UserError, match=r"notebooks/claims\.ipynb: .*claims.csv is not there"):
         execution.execute("claims", "quick", tmp_path)
     assert not (tmp_path / "reports").exists()
 

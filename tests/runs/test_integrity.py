@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from small_runs import record_folder, same_arrays, short
 
+from experiments.cli import list_runs, verify
 from experiments.cli import main as cli
-from experiments.cli import verify
+from experiments.common.errors import UserError
 from experiments.common.paths import write_whole
 from experiments.runs import checkpoint, observer, run_directory
 from experiments.runs.finished import find_finished
@@ -52,6 +53,8 @@ DAMAGES = {
     "empty": lambda path, _: path.write_bytes(b""),
     "remove": lambda path, _: path.unlink(),
     "folder": lambda path, _: path.unlink() or path.mkdir(),
+    "pipe": lambda path, _: path.unlink() or os.mkfifo(path),
+    "link to nowhere": lambda path, _: path.unlink() or path.symlink_to("nowhere"),
 }
 
 
@@ -63,6 +66,7 @@ def test_a_damaged_run_is_named_and_executed_again_and_never_used(name, how, cap
     DAMAGES[how](folder / name, random.Random(f"{name} {how}"))
     assert find_finished([config]) == []
     assert str(folder) in caplog.text
+    assert "damaged" in [row["status"] for row in list_runs.rows()]
     run_directory.execute(config, quick)
     (run,) = find_finished([config])
     assert run.result["loss"] == 0.0
@@ -86,7 +90,38 @@ def continued(config, monkeypatch, root, damage):
     return steps[0], dict(find_finished([config])[0].trace)
 
 
-@pytest.mark.parametrize("how", ["flip", "truncate", "empty"])
+PUT = {
+    "file": lambda path: path.write_text("content"),
+    "folder": lambda path: (path / "run.json").mkdir(parents=True),
+    "pipe": os.mkfifo,
+    "link to nowhere": lambda path: path.symlink_to("nowhere"),
+    "link to itself": lambda path: path.symlink_to(path.name),
+}
+
+
+@pytest.mark.parametrize(
+    "place", ["KEY", ".failed/KEY", ".partial/KEY", ".partial/KEY/record", ".partial/KEY/checkpoint.pt"]
+)
+@pytest.mark.parametrize("what", PUT)
+def test_whatever_lies_at_the_place_of_a_run_is_put_aside(place, what, runs_root):
+    config = short()
+    where = runs_root / place.replace("KEY", run_key(config))
+    where.parent.mkdir(parents=True, exist_ok=True)
+    PUT[what](where)
+    assert find_finished([config]) == []
+    run_directory.failed(config, "killed")
+    run_directory.execute(config, quick)
+    assert find_finished([config])
+
+
+@pytest.mark.parametrize("name", [".partial", ".failed", ".deleted"])
+def test_a_folder_that_is_none_is_named_before_anything_starts(name, runs_root):
+    (runs_root / name).touch()
+    with pytest.raises(UserError, match=f"{name} is no folder"):
+        run_directory.require_root()
+
+
+@pytest.mark.parametrize("how", ["flip", "truncate", "empty", "folder", "link to nowhere"])
 def test_a_run_with_a_damaged_checkpoint_starts_again(how, tmp_path, monkeypatch, caplog):
     config, dice = short(steps=10), random.Random(how)
     first, wanted = continued(config, monkeypatch, tmp_path / "whole", lambda path: None)

@@ -18,16 +18,30 @@ def folder(profile: str, study: str, root: Path = REPOSITORY) -> Path:
 
 
 def read(profile: str, study: str, name: str, root: Path = REPOSITORY) -> pd.DataFrame:
-    """One table; raises UserError if it has not been made."""
-    path = folder(profile, study, root) / f"{name}.csv"
-    if not path.is_file():
-        raise UserError(f"{path} is not there; `make reproduce PROFILE={profile}` makes it")
-    return pd.read_csv(path, dtype={"key": str, "setting": str, "commit": str}, keep_default_na=True)
+    """One table; raises UserError if it has not been made or is no table."""
+    return _read(folder(profile, study, root) / f"{name}.csv", profile)
 
 
 def verdicts(profile: str, root: Path = REPOSITORY) -> Path:
     """The file of the verdicts of a profile."""
     return root / "results" / profile / "claims.csv"
+
+
+def read_verdicts(profile: str, root: Path = REPOSITORY) -> pd.DataFrame:
+    """The verdicts of a profile; raises UserError if they have not been made or are no table."""
+    return _read(verdicts(profile, root), profile)
+
+
+def _read(path: Path, profile: str) -> pd.DataFrame:
+    makes_it = f"`make reproduce PROFILE={profile}` makes it"
+    if not path.is_file():
+        raise UserError(f"{path} is not there; {makes_it}")
+    try:
+        return pd.read_csv(path, dtype={"key": str, "setting": str, "commit": str}, keep_default_na=True)
+    except (
+        ValueError
+    ) as error:  # empty, not UTF-8, or rows of different lengths, as a merge conflict leaves them
+        raise UserError(f"{path} is no table ({error}); restore or remove it, {makes_it}") from None
 
 
 def replace(table: pd.DataFrame, path: Path) -> Path:
