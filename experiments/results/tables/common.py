@@ -14,20 +14,12 @@ else:
 Tables = dict[str, pd.DataFrame]
 
 
-def setting(run: Run) -> str:
-    """The hyper-parameters of a run as text, such as "mu=0.1 alpha=1"."""
-    return " ".join(
-        f"{name}={value:g}" if isinstance(value, float) else f"{name}={value}"
-        for name, value in run.config.settings.items()
-    )
-
-
 def identity(run: Run) -> dict[str, Any]:
     """The columns that identify the run of a row."""
     return {
         "problem": run.config.problem,
         "method": run.config.method,
-        "setting": setting(run),
+        "setting": run.config.setting,
         "seed": run.config.seed,
     }
 
