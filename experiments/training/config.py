@@ -26,6 +26,10 @@ from experiments.problems.registry import PROBLEMS
 Count = Annotated[int, Field(ge=1, le=10**8)]
 
 
+RARE = ("reference", "extensions")
+"""Fields of a run that are written only if they say something."""
+
+
 class Strict(BaseModel):
     """A section of a configuration; unknown keys and wrong types are reported in one sentence."""
 
@@ -83,6 +87,7 @@ class RunConfig(Strict):
         dtype: Dtype of the forward pass; bfloat16 by autocast.
         deterministic: Whether repeated runs on the same machine are bitwise identical.
         measure: What the study measures during training, if anything.
+        reference: Method and hyper-parameters of the run that it is compared with, in the study `ablation`.
         extensions: Modules of one's own that its things come from, relative to the repository.
     """
 
@@ -102,6 +107,7 @@ class RunConfig(Strict):
     dtype: Literal["float32", "bfloat16"] = "float32"
     deterministic: bool = True
     measure: dict[str, Any] | None = None
+    reference: str | None = None
     extensions: list[str] = Field(default_factory=list)
 
     @model_validator(mode="after")
@@ -112,7 +118,7 @@ class RunConfig(Strict):
 
     @model_serializer(mode="wrap")
     def _without_what_is_empty(self, fields: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        return {name: value for name, value in fields(self).items() if name != "extensions" or value}
+        return {name: value for name, value in fields(self).items() if value or name not in RARE}
 
     @property
     def things(self) -> dict[str, str]:
