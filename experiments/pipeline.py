@@ -19,8 +19,7 @@ from ruamel.yaml import YAML
 from experiments.common.errors import UserError
 from experiments.common.git import git
 from experiments.common.paths import REPOSITORY, write_whole
-from experiments.common.profiles import profile_path
-from experiments.common.yaml_files import read_fields
+from experiments.common.profiles import extensions_of, profile_path, sections
 
 CACHE = REPOSITORY / ".dvc" / "tmp" / "site"
 """Used by DVC instead of /var/tmp."""
@@ -42,11 +41,11 @@ def pipeline_file(profile: str) -> str:
 
 def write_pipeline(profile: str) -> None:
     """Write results/<profile>/dvc.yaml: the one at the root, for the studies that the profile has sections of."""
-    path = profile_path(profile)
+    profile_path(profile)
     if profile == "quick":
         return
-    studies = list(read_fields(path, f"profiles/{path.name}"))
-    text = for_studies((REPOSITORY / "dvc.yaml").read_text(), studies)
+    studies = list(sections(profile))
+    text = for_studies((REPOSITORY / "dvc.yaml").read_text(), studies, extensions_of(profile))
     file = REPOSITORY / pipeline_file(profile)
     for target, content in {
         file: text,
@@ -56,15 +55,20 @@ def write_pipeline(profile: str) -> None:
             write_whole(target, content)
 
 
-def for_studies(text: str, studies: Sequence[str]) -> str:
-    """A pipeline with these studies instead of those that it has; the very same text if these are all it has."""
+def for_studies(text: str, studies: Sequence[str], extensions: Sequence[str] = ()) -> str:
+    """A pipeline with these studies instead of those that it has; the very same text if these are all it has.
+
+    Its stages depend on the extensions, too.
+    """
     yaml, changed = YAML(), io.StringIO()
     yaml.width, yaml.preserve_quotes = 1000, True
     pipeline: Any = yaml.load(text)
     study, claims = pipeline["stages"]["study"], pipeline["stages"]["claims"]
     known = list(study["foreach"])
-    if set(known) == set(studies):
+    if set(known) == set(studies) and not extensions:
         return text
+    for stage in ("plan", "claims", "report"):
+        pipeline["stages"][stage]["deps"] += extensions
     study["foreach"] = list(studies)
     code = [path for path in claims["deps"] if path not in map(_tables, known)]
     claims["deps"] = code + list(map(_tables, studies))

@@ -14,11 +14,10 @@ from typing import Any
 
 import pandas as pd
 
-from experiments.common import code_digest
+from experiments.common import code_digest, extensions
 from experiments.common.errors import UserError, nearest
 from experiments.common.paths import write_whole
-from experiments.common.profiles import profile_path
-from experiments.common.yaml_files import read_fields
+from experiments.common.profiles import load_extensions, profile_path, sections
 from experiments.results import tables
 from experiments.results.tables.common import identity
 from experiments.results.tables.selection import COLUMNS, lowest_loss
@@ -58,8 +57,8 @@ def load_profile(name: str) -> dict[str, list[Strict]]:
     """
     path = profile_path(name)
     where = f"{path.parent.name}/{path.name}"
-    sections = read_fields(path, where)
-    return {study: _sections(where, study, values) for study, values in sections.items()}
+    load_extensions(name)
+    return {study: _sections(where, study, values) for study, values in sections(name).items()}
 
 
 def _sections(where: str, study: str, values: Any) -> list[Strict]:
@@ -92,10 +91,10 @@ def plan(profile: str, study: str, known: Outcomes = _finished_today) -> Plan:
     Raises:
         UserError: As `load_profile`; if the profile lacks the study; and if the same run is planned twice.
     """
-    sections = load_profile(profile)
-    if study not in sections:
-        raise UserError(f"profile {profile!r} has no section {study!r}; {nearest(study, sections)}")
-    parts = [_plan_section(study, section, known) for section in sections[study]]
+    profile_sections = load_profile(profile)
+    if study not in profile_sections:
+        raise UserError(f"profile {profile!r} has no section {study!r}; {nearest(study, profile_sections)}")
+    parts = [_plan_section(study, section, known) for section in profile_sections[study]]
     whole = Plan(
         [config for part in parts for config in part.runs],
         [config for part in parts for config in part.awaited],
@@ -146,7 +145,8 @@ def digest(profile: str, study: str) -> str:
     whole = plan(profile, study, lambda _: outcomes([]))
     keys = sorted(run_key(config) for config in whole.runs + whole.awaited)
     code = code_digest.digest(*TABLES_CODE, tables.module_of(study))
-    return hashlib.sha256(" ".join([*keys, code]).encode()).hexdigest()[:16]
+    own = extensions.digest({"TABLES": study})
+    return hashlib.sha256(" ".join([*keys, code, *own]).encode()).hexdigest()[:16]
 
 
 def select(configs: Sequence[RunConfig], pattern: str) -> list[RunConfig]:

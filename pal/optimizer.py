@@ -14,7 +14,7 @@ from torch.optim.optimizer import ParamsT, _global_optimizer_post_hooks, _global
 from pal import kernels
 from pal.check import ATTEMPTS, check_closure, matches_slope
 from pal.closure import Backward, BatchLoss, Closure, plain_backward
-from pal.direction import Direction
+from pal.direction import Direction, Slope
 from pal.line import LineRecord
 from pal.parabola import Case, Minimum, Scalar, minimise
 from pal.randomness import PairedGenerators, capturing
@@ -307,7 +307,7 @@ class PAL(torch.optim.Optimizer):
         runtime, group = self._runtime, self.param_groups[0]
         factor = direction.scalar(group["lr"])
         mu, s_max = factor * group["mu"], factor * group["s_max"]
-        norm, own_slope = direction.start(group["beta"], group["maximize"])
+        norm, own_slope = self._start(direction)
         loss = runtime.batch.loss()
         own_loss0 = direction.loss(loss)
         own_loss_mu = self._loss_at(direction, mu)
@@ -326,6 +326,11 @@ class PAL(torch.optim.Optimizer):
             runtime.batch.prepare_reset(),
         ]
         return kernels.run(commit, as_tensor(-loss0 if group["maximize"] else loss0, loss))
+
+    def _start(self, direction: Direction) -> Slope:
+        """Start the line at the current weights; subclasses may choose its direction."""
+        group = self.param_groups[0]
+        return direction.start(group["beta"], group["maximize"])
 
     def _minimum(
         self,

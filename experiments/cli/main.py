@@ -13,7 +13,7 @@ from typing import Any
 import click
 
 from experiments.common.errors import UserError
-from experiments.common.profiles import profile_path
+from experiments.common.profiles import load_extensions, profile_path
 
 UNITS = {"s": 1, "min": 60, "m": 60, "h": 3600, "d": 86400}
 """Seconds of the units of time."""
@@ -72,7 +72,8 @@ FIELDS = "FIELD=VALUE ..."
 
 
 def known(_: click.Context, __: click.Parameter, profile: str) -> str:
-    """The name of a profile; raises UserError if there is none of that name."""
+    """The name of a profile, whose extensions are known from now on; raises UserError if there is none."""
+    load_extensions(profile)
     return profile_path(profile).stem
 
 
@@ -94,9 +95,10 @@ def duration(word: str) -> float:
 
 @commands.command
 @click.argument("words", nargs=-1, required=True, metavar=FIELDS)
+@of_profile
 @click.option("--force", is_flag=True, help="Run it again even if it is finished.")
 @click.option("--threads", type=count, help="CPU threads (one per core).")
-def run(words: Sequence[str], force: bool, threads: int | None) -> int:
+def run(words: Sequence[str], profile: str, force: bool, threads: int | None) -> int:  # noqa: ARG001
     """Train one network.
 
     Its fields are given as words or as a file with the same fields (YAML or JSON):
@@ -107,7 +109,8 @@ def run(words: Sequence[str], force: bool, threads: int | None) -> int:
 
     Fields: problem, optimizer, settings.NAME, schedule (none, step, cosine), steps, batch_size, l2, train_size,
     evaluate_every, seed, device (auto, cpu, cuda), dtype (float32, bfloat16), deterministic. What is missing is taken
-    from the problem and the optimizer. The same run again shows its result; --force runs it again.
+    from the problem and the optimizer. The same run again shows its result; --force runs it again. Of a profile, only
+    the extensions count.
     """
     from joblib import cpu_count
 
@@ -330,7 +333,8 @@ def omniboard(port: int) -> int:
 
 
 @commands.command
-def problems() -> None:
+@of_profile
+def problems(profile: str) -> None:  # noqa: ARG001
     """List data sets and networks."""
     from experiments.problems import listing
 
@@ -339,7 +343,8 @@ def problems() -> None:
 
 @commands.command
 @click.argument("names", nargs=-1)
-def data(names: Sequence[str]) -> None:
+@of_profile
+def data(names: Sequence[str], profile: str) -> None:  # noqa: ARG001
     """Fetch and check the data sets NAMES, or list what is there."""
     from experiments.data import listing
 

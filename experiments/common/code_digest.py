@@ -51,7 +51,7 @@ def changed() -> bool:
 
 def _means(text: bytes) -> str | None:
     try:
-        return ast.dump(_parsed(text))
+        return ast.dump(parsed(text))
     except SyntaxError:
         return None
 
@@ -70,14 +70,19 @@ def _imports(module: str) -> tuple[str, ...]:
 
 
 def _tree(module: str) -> ast.Module:
-    """Syntax tree of a module without docstrings and without what only type checkers read."""
     path = _path(module)
     assert path is not None
+    return read(path)
+
+
+def read(path: Path) -> ast.Module:
+    """Syntax tree of a file on which a digest depends, as `parsed`; `changed` looks at the file from now on."""
     _used.add(path)
-    return _parsed(source.read(path))
+    return parsed(source.read(path))
 
 
-def _parsed(text: bytes) -> ast.Module:
+def parsed(text: bytes) -> ast.Module:
+    """Syntax tree of a module without docstrings and without what only type checkers read."""
     tree = ast.parse(text)
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):

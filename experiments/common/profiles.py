@@ -1,9 +1,12 @@
-"""Which profiles there are."""
+"""Profiles: which there are, their sections, and the extensions that they name."""
 
 from pathlib import Path
+from typing import Any
 
+from experiments.common import extensions
 from experiments.common.errors import UserError, nearest
 from experiments.common.paths import REPOSITORY
+from experiments.common.yaml_files import read_fields
 
 FOLDER = REPOSITORY / "profiles"
 
@@ -18,3 +21,31 @@ def profile_path(name: str) -> Path:
     if name not in profile_names():
         raise UserError(f"there is no profile {name!r} in {FOLDER.name}/; {nearest(name, profile_names())}")
     return FOLDER / f"{name}.yaml"
+
+
+EXTENSIONS = "extensions"
+"""The key of a profile that names modules of one's own; all other keys are studies."""
+
+
+def load_extensions(name: str) -> None:
+    """Import the extensions of a profile; raises UserError if that is not possible."""
+    extensions.load(extensions_of(name))
+
+
+def extensions_of(name: str) -> list[str]:
+    """The extensions of a profile as `extensions.load` takes them; in the profile, paths are relative to its folder."""
+    path = profile_path(name)
+    paths = read_fields(path, _where(path)).get(EXTENSIONS, [])
+    if not isinstance(paths, list) or not all(isinstance(one, str) for one in paths):
+        raise UserError(f"{_where(path)}: {EXTENSIONS} is {paths!r:.80}; it must be a list of paths")
+    return [extensions.recorded(one, path.parent) for one in paths]
+
+
+def sections(name: str) -> dict[str, Any]:
+    """What a profile says of each study, as it stands there."""
+    path = profile_path(name)
+    return {key: value for key, value in read_fields(path, _where(path)).items() if key != EXTENSIONS}
+
+
+def _where(path: Path) -> str:
+    return f"{path.parent.name}/{path.name}"

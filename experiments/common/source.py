@@ -8,10 +8,14 @@ import sys
 from collections.abc import Sequence
 from functools import cache
 from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
+from importlib.util import spec_from_file_location
 from pathlib import Path
 from typing import Any
 
 PACKAGES = ("pal", "experiments")
+
+own: dict[str, Path] = {}
+"""Modules and packages of one's own, by name: their files (see `extensions`)."""
 
 
 @cache
@@ -38,12 +42,23 @@ class Finder:
     @staticmethod
     def find_spec(name: str, path: Sequence[str] | None = None, target: Any = None) -> ModuleSpec | None:
         """Called by the import system."""
-        if name.partition(".")[0] not in PACKAGES:
+        if name in own:
+            return spec_of(name)
+        if name.partition(".")[0] not in (*PACKAGES, *own):
             return None
         spec = PathFinder.find_spec(name, path, target)
         if spec is not None and type(spec.loader) is SourceFileLoader and spec.origin:
             spec.loader = FromSource(name, spec.origin)
         return spec
+
+
+def spec_of(name: str) -> ModuleSpec | None:
+    """How a module of one's own is loaded from its file."""
+    file, folder = str(own[name]), str(own[name].parent)
+    inside = [folder] if own[name].name == "__init__.py" else None
+    return spec_from_file_location(
+        name, file, loader=FromSource(name, file), submodule_search_locations=inside
+    )
 
 
 def install() -> None:

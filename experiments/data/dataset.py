@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Literal
 
+from experiments.common.errors import UserError
 from experiments.common.registry import load
 from experiments.data.registry import DATASETS
 from experiments.data.splits import Splits
@@ -22,7 +23,8 @@ class Dataset:
 
     Attributes:
         title: Name for messages.
-        task: What is predicted: one of several classes, the next character, a binary label, or real values.
+        task: What is predicted: one of several classes, the next character, a binary label, real values, or targets
+            of another kind, by the name of their objective (`problems.objectives`).
         shape: Shape of one example as the network sees it.
         outputs: Number of classes, characters or values per example.
         sizes: Numbers of training, validation and test examples.
@@ -35,7 +37,7 @@ class Dataset:
     """
 
     title: str
-    task: Task
+    task: Task | str
     shape: tuple[int, ...]
     outputs: int
     sizes: tuple[int, int, int]
@@ -49,4 +51,12 @@ class Dataset:
 @lru_cache
 def get(name: str) -> Dataset:
     """The data set `name`; raises UserError with the nearest names if there is none."""
-    return load(f"{DATASETS[name]}:DATASETS")[name]
+    entry = DATASETS[name]
+    if isinstance(entry, str):
+        return load(f"{entry}:DATASETS")[name]
+    found = entry() if callable(entry) else entry
+    if not isinstance(found, Dataset):
+        raise UserError(
+            f"DATASETS: {name!r} is {found!r:.60}; it must be a Dataset or a function that returns one"
+        )
+    return found

@@ -1,8 +1,13 @@
-"""All data sets, each with the module that defines it; no run depends on this file."""
+"""All data sets, each with the module that defines it; no run depends on this file.
+
+An extension has the `Dataset` itself, or a function that returns it.
+"""
+
+from typing import Any
 
 from experiments.common.registry import Registry
 
-DATASETS = Registry(
+DATASETS: Registry[Any] = Registry(
     "data set",
     {
         "digits": "experiments.data.digits",
@@ -18,4 +23,5 @@ DATASETS = Registry(
         "mushrooms": "experiments.data.mushrooms",
         "factorisation": "experiments.data.factorisation",
     },
+    "DATASETS",
 )

@@ -1,5 +1,6 @@
 """Ablations, one change at a time."""
 
+import itertools
 from typing import Any
 
 import matplotlib as mpl
@@ -7,17 +8,25 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from experiments.figures.measures import quality, scale
 from experiments.figures.style import OTHERS, PAPER, STYLE, legend, measures, new_figure, plain_log
 
 LOOKS: dict[str, dict[str, Any]] = {
     "float32": {"color": PAPER["pal"], "ls": "-", "marker": "o"},
     "bfloat16": {"color": PAPER["cocob"], "ls": "--", "marker": "s"},
 }
-ROWS = (
-    ("final_train_loss", "final training loss\n(with L2 term)", "log"),
-    ("final_val_accuracy", "final validation\naccuracy", "linear"),
-    ("parabola_share", "fraction of steps in\nthe normal case", "linear"),
-)
+
+
+def _rows(runs: pd.DataFrame) -> tuple[tuple[str, str, str], ...]:
+    """Column, label and scale of each row."""
+    measure = quality(runs)
+    return (
+        ("final_train_loss", "final training loss\n(with L2 term)", scale(runs["final_train_loss"])),
+        (measure.final, f"final validation\n{measure.name}", "log" if measure.low else "linear"),
+        ("parabola_share", "fraction of steps in\nthe normal case", "linear"),
+    )
+
+
 DIVERGED: dict[str, Any] = {"color": "#d62728", "marker": "x", "ls": "", "ms": 6, "mew": 1.5}
 
 
@@ -30,14 +39,15 @@ def measuring_step(runs: pd.DataFrame) -> Figure:
     runs = runs[runs["part"] == "mu"]
     counts = runs.groupby("problem")["mu"].nunique()
     problems = sorted(counts.index[counts > 1])
-    words, width = [row[1] for row in ROWS], max(3.6, 2.9 * len(problems) + 0.7)
+    rows = _rows(runs)
+    words, width = [row[1] for row in rows], max(3.6, 2.9 * len(problems) + 0.7)
     x = "mu (distance in weight space)"
     figure, grid = measures(problems, words, x, 1.6, width, sharex="col")
     for column, problem in enumerate(problems):
-        for axes, (name, _, scale) in zip(grid[:, column], ROWS, strict=True):
+        for axes, (name, _, row_scale) in zip(grid[:, column], rows, strict=True):
             _sweeps(axes, runs[runs["problem"] == problem], name)
-            axes.set(xscale="log", yscale=scale)
-            if scale == "log":
+            axes.set(xscale="log", yscale=row_scale)
+            if row_scale == "log":
                 plain_log(axes.yaxis)
         grid[-1, column].set_ylim(-0.05, 1.05)
     looks = {name: LOOKS[name] | {"ms": 3} for name in LOOKS if name in set(runs["dtype"])}
@@ -64,23 +74,28 @@ VARIANTS = {
     "pal-unshuffled": "same data order\nin every epoch",
     "alig-numerator": "ALI-G with 1 in\nplace of the loss",
 }
+"""Labels of the variants in the repository; others have their names."""
+
 QUANTITIES = {
     "log10_train_loss": "log10 final training loss (with L2 term)",
     "val_accuracy": "final validation accuracy",
+    "val_loss": "final validation loss",
     "parabola_share": "fraction of steps in the normal case",
 }
+"""What is compared; the validation loss only where accuracy is not defined."""
 
 
 @mpl.rc_context(STYLE)
 def variant_effects(differences: pd.DataFrame, effects: pd.DataFrame) -> Figure:
     """Each variant minus its reference: pairs as points, their mean with its 95 % interval above."""
-    variants = [name for name in VARIANTS if name in set(differences["variant"])]
-    problems = sorted(differences["problem"].unique())
-    colours = dict(zip(problems, (PAPER["pal"], *OTHERS), strict=False))
-    figure, grid = new_figure(
-        3.6, len(QUANTITIES) * (0.42 * len(variants) + 0.6) + 0.7, nrows=len(QUANTITIES), squeeze=False
-    )
-    for axes, (quantity, words) in zip(grid[:, 0], QUANTITIES.items(), strict=True):
+    labels = _labels(differences)
+    differences, effects = (table.assign(variant=_names(table)) for table in (differences, effects))
+    variants, problems = list(labels), sorted(differences["problem"].unique())
+    colours = dict(zip(problems, itertools.cycle((PAPER["pal"], *OTHERS)), strict=False))
+    quantities = _measured(differences)
+    height = len(quantities) * (0.42 * len(variants) + 0.6) + 0.7
+    figure, grid = new_figure(3.6, height, nrows=max(1, len(quantities)), squeeze=False)
+    for axes, (quantity, words) in zip(grid[:, 0], quantities.items(), strict=False):
         axes.axvline(0, color="#444444", ls="--", lw=1)
         for place, variant in enumerate(variants):
             for rank, problem in enumerate(problems):
@@ -94,7 +109,7 @@ def variant_effects(differences: pd.DataFrame, effects: pd.DataFrame) -> Figure:
                     for table in (differences, effects)
                 )
                 _effect(axes, height, colours[problem], *chosen)
-        axes.set_yticks(range(len(variants)), [VARIANTS[name] for name in variants], fontsize=7)
+        axes.set_yticks(range(len(variants)), labels.values(), fontsize=7)
         axes.set_ylim(len(variants) - 0.5, -0.5)
         axes.set_xlabel(f"{words},\nvariant minus reference")
         axes.grid(visible=False, axis="y")
@@ -105,6 +120,30 @@ def variant_effects(differences: pd.DataFrame, effects: pd.DataFrame) -> Figure:
         looks |= {name: {"color": colour, "lw": 3} for name, colour in colours.items()}
     legend(figure, looks, columns=1)
     return figure
+
+
+def _names(table: pd.DataFrame) -> pd.Series:
+    """Variant and reference as one name, which pairs of different references do not share."""
+    return table["variant"] + " " + table["reference"]
+
+
+def _labels(differences: pd.DataFrame) -> dict[str, str]:
+    """The label of each variant: the known ones in their order, then the others with their references."""
+    pairs = differences[["variant", "reference"]].drop_duplicates().sort_values(["reference", "variant"])
+    known = {name: place for place, name in enumerate(VARIANTS)}
+    places = pairs["variant"].map(known).fillna(len(known))
+    pairs = pairs.assign(place=places).sort_values("place", kind="stable")
+    return {
+        f"{variant} {reference}": VARIANTS.get(variant, f"{variant}\n(against {reference})")
+        for variant, reference in zip(pairs["variant"], pairs["reference"], strict=True)
+    }
+
+
+def _measured(differences: pd.DataFrame) -> dict[str, str]:
+    """The quantities that have differences."""
+    known = set(differences.dropna(subset=["difference"])["quantity"])
+    left_out = {"val_loss"} if "val_accuracy" in known else {"val_accuracy"}
+    return {name: words for name, words in QUANTITIES.items() if name in known - left_out}
 
 
 def _effect(axes: Axes, height: float, colour: str, pairs: pd.DataFrame, mean: pd.DataFrame) -> None:

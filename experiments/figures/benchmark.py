@@ -10,6 +10,7 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from experiments.figures.measures import ACCURACY, Quality, quality, scale
 from experiments.figures.style import (
     PAGE,
     PAPER,
@@ -22,12 +23,14 @@ from experiments.figures.style import (
     plain_log,
 )
 
-CURVES = (
-    ("train_loss", "training loss", "training loss\n(with L2 term)", True),
-    ("val_accuracy", "validation accuracy", "validation\naccuracy", False),
-    ("learning_rate", "training loss", "learning rate\n(step / ||d||)", True),
-)
-"""Column, criterion by which the configuration is selected, label, logarithmic."""
+TRAINING = ("train_loss", "training loss", "training loss\n(with L2 term)")
+RATE = ("learning_rate", "training loss", "learning rate\n(step / ||d||)")
+"""Column, criterion by which the configuration is selected, label."""
+
+
+def validation(measure: Quality) -> tuple[str, str, str]:
+    """The same for the validation data."""
+    return measure.curve, measure.criterion, f"validation\n{measure.name}"
 
 
 @mpl.rc_context(STYLE)
@@ -36,20 +39,25 @@ def comparison(runs: pd.DataFrame, curves: pd.DataFrame, best: pd.DataFrame, pro
 
     Left: training loss, validation accuracy and learning rate of each method's best configuration, mean over seeds (the
     one with the lowest training loss; in the second row, the one with the highest validation accuracy).
-    Right: every run of every configuration, as boxes.
+    Right: every run of every configuration, as boxes. Where accuracy is not defined, it is the loss instead.
     """
     runs, curves, best = (table[table["problem"] == problem] for table in (runs, curves, best))
     methods = in_order(runs["method"])
     colour = colours(methods)
     figure, axes = new_figure(PAGE, 2.5 + 0.34 * 2 * len(methods), nrows=3, ncols=2, width_ratios=(1.25, 1))
-    for row, (column, criterion, words, log) in enumerate(CURVES):
+    measure = quality(runs)
+    for row, (column, criterion, words) in enumerate((TRAINING, validation(measure), RATE)):
         _curves(axes[row, 0], curves, best[best["criterion"] == criterion], methods, colour, column)
-        axes[row, 0].set(xlabel="step", ylabel=words, yscale="log" if log else "linear")
-    plain_log(axes[0, 0].yaxis)
-    without_the_lowest(axes[1, 0], curves, "val_accuracy")
+        axes[row, 0].set(xlabel="step", ylabel=words)
+        if column != ACCURACY.curve:
+            log_if_possible(axes[row, 0], curves[column])
+    if measure is ACCURACY:
+        without_the_lowest(axes[1, 0], curves, measure.curve)
     _boxes(axes[0, 1], runs, methods, colour, "min_train_loss", "lowest training loss, all runs", log=True)
-    _boxes(axes[1, 1], runs, methods, colour, "best_val_accuracy", "highest validation accuracy, all runs")
-    _boxes(axes[2, 1], runs, methods, colour, "test_accuracy", "test accuracy, all runs", numbers=True)
+    words = "final validation loss" if measure.low else "highest validation accuracy"
+    _boxes(axes[1, 1], runs, methods, colour, measure.best, f"{words}, all runs", log=measure.low)
+    words = f"test {measure.name}, all runs"
+    _boxes(axes[2, 1], runs, methods, colour, measure.test, words, log=measure.low, numbers=True)
     figure.suptitle(f"{problem}: best configuration of each optimizer (left), all runs (right)", fontsize=10)
     method_legend(figure, methods, colour)
     return figure
@@ -91,6 +99,13 @@ def _curves(
             )
 
 
+def log_if_possible(axes: Axes, values: pd.Series) -> None:
+    """Make the vertical axis logarithmic, with plain numbers, if the values are positive."""
+    axes.set_yscale(scale(values))
+    if axes.get_yscale() == "log":
+        plain_log(axes.yaxis)
+
+
 def without_the_lowest(axes: Axes, curves: pd.DataFrame, column: str) -> None:
     """Hide the lowest accuracies: the first evaluations would compress the rest."""
     values = curves[column].dropna()
@@ -110,6 +125,7 @@ def _boxes(
     numbers: bool = False,
 ) -> None:
     """Draw one horizontal box per method over all its runs, with each run as a point."""
+    log = log and scale(runs[column]) == "log"
     sns.boxplot(
         runs, y="method", x=column, order=methods, hue="method", palette=colour, legend=False, ax=axes, width=0.62,
         fliersize=0, linewidth=0.8, linecolor="#333333", boxprops={"alpha": 0.55}, log_scale=log,

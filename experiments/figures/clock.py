@@ -4,14 +4,16 @@ import matplotlib as mpl
 import pandas as pd
 from matplotlib.figure import Figure
 
-from experiments.figures.benchmark import line_style, method_legend, without_the_lowest
-from experiments.figures.style import PAGE, STYLE, colours, in_order, new_figure, plain_log
-
-ROWS = (
-    ("train_loss", "training loss", "training loss\n(with L2 term)", "log"),
-    ("val_accuracy", "validation accuracy", "validation\naccuracy", "linear"),
+from experiments.figures.benchmark import (
+    TRAINING,
+    line_style,
+    log_if_possible,
+    method_legend,
+    validation,
+    without_the_lowest,
 )
-"""Column, criterion by which the configuration is selected, label, scale."""
+from experiments.figures.measures import ACCURACY, quality
+from experiments.figures.style import PAGE, STYLE, colours, in_order, new_figure, plain_log
 
 
 @mpl.rc_context(STYLE)
@@ -24,8 +26,9 @@ def wall_clock(curves: pd.DataFrame, best: pd.DataFrame, times: pd.DataFrame, pr
     methods = in_order(curves["method"])
     colour = colours(methods)
     seconds = times.groupby("method")["ms_per_step"].median() / 1000
-    figure, grid = new_figure(PAGE, 5.6, nrows=len(ROWS), ncols=2, sharey="row")
-    for row, (column, criterion, words, scale) in enumerate(ROWS):
+    measure = quality(curves)
+    figure, grid = new_figure(PAGE, 5.6, nrows=2, ncols=2, sharey="row")
+    for row, (column, criterion, words) in enumerate((TRAINING, validation(measure))):
         chosen = curves.merge(
             best.loc[best["criterion"] == criterion, ["method", "setting"]], on=["method", "setting"]
         )
@@ -35,11 +38,13 @@ def wall_clock(curves: pd.DataFrame, best: pd.DataFrame, times: pd.DataFrame, pr
             grid[row, 1].plot(
                 values.index * seconds[method], values, color=colour[method], **line_style(method)
             )
-        grid[row, 0].set(ylabel=words, yscale=scale)
+        grid[row, 0].set_ylabel(words)
+        if column != ACCURACY.curve:
+            log_if_possible(grid[row, 0], curves[column])
         grid[row, 1].set_xscale("log")
         plain_log(grid[row, 1].xaxis)
-    plain_log(grid[0, 0].yaxis)
-    without_the_lowest(grid[1, 0], curves, "val_accuracy")
+    if measure is ACCURACY:
+        without_the_lowest(grid[1, 0], curves, measure.curve)
     grid[1, 0].set_xlabel("step")
     grid[1, 1].set_xlabel("time (s, logarithmic)")
     figure.suptitle(f"{problem}: the same runs over steps and over time", fontsize=10)

@@ -4,6 +4,7 @@ import matplotlib as mpl
 import pandas as pd
 from matplotlib.figure import Figure
 
+from experiments.figures.measures import quality, scale
 from experiments.figures.style import OTHERS, PAPER, STYLE, legend, measures, plain_log
 
 LOOKS = {
@@ -22,12 +23,17 @@ WORDS = {
     "exact-adapted": "exact search, direction adaptation",
     "sgd": "SGD",
 }
-ROWS = (
-    ("train_loss", "training loss\n(with L2 term)", "log"),
-    ("val_accuracy", "validation\naccuracy", "linear"),
-    ("step_size", "step (distance\nin weight space)", "log"),
-    ("learning_rate", "learning rate\n(step / ||d||)", "log"),
-)
+
+
+def _rows(curves: pd.DataFrame) -> tuple[tuple[str, str, str], ...]:
+    """Column, label and scale of each row."""
+    measure = quality(curves)
+    return (
+        ("train_loss", "training loss\n(with L2 term)", scale(curves["train_loss"])),
+        (measure.curve, f"validation\n{measure.name}", "log" if measure.low else "linear"),
+        ("step_size", "step (distance\nin weight space)", "log"),
+        ("learning_rate", "learning rate\n(step / ||d||)", "log"),
+    )
 
 
 @mpl.rc_context(STYLE)
@@ -37,14 +43,15 @@ def exact_training(curves: pd.DataFrame) -> Figure:
     SGD's steps are not drawn, since it does not record their length.
     """
     problems = sorted(curves["problem"].unique())
-    figure, grid = measures(problems, [row[1] for row in ROWS], "step", 1.6, sharex="col")
+    rows = _rows(curves)
+    figure, grid = measures(problems, [row[1] for row in rows], "step", 1.6, sharex="col")
     methods = [*(name for name in LOOKS if name in set(curves["method"])), *_others(curves)]
     looks = {
         name: LOOKS.get(name, {"color": OTHERS[place % len(OTHERS)]}) for place, name in enumerate(methods)
     }
     for column, problem in enumerate(problems):
         of_problem = curves[curves["problem"] == problem]
-        for axes, (name, _, scale) in zip(grid[:, column], ROWS, strict=True):
+        for axes, (name, _, row_scale) in zip(grid[:, column], rows, strict=True):
             for method in methods:
                 values = (
                     of_problem[of_problem["method"] == method]
@@ -55,8 +62,8 @@ def exact_training(curves: pd.DataFrame) -> Figure:
                 axes.fill_between(
                     values.index, values["min"], values["max"], color=looks[method]["color"], alpha=0.12, lw=0
                 )
-            axes.set_yscale(scale)
-            if scale == "log":
+            axes.set_yscale(row_scale)
+            if row_scale == "log":
                 plain_log(axes.yaxis)
     legend(figure, {WORDS.get(method, method): looks[method] for method in methods})
     return figure

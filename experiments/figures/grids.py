@@ -8,10 +8,11 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from experiments.figures.measures import quality
 from experiments.figures.style import STYLE, colours, in_order, label, panels, plain_log
 
-ADAPTIVE = ("pal", "sls", "alig", "sgdhd", "cocob")
-"""Methods that determine their learning rates themselves."""
+CHANGE = 1e-6
+"""Relative change of a learning rate from which on it is no rounding error."""
 
 
 def swept(runs: pd.DataFrame) -> list[str]:
@@ -22,32 +23,36 @@ def swept(runs: pd.DataFrame) -> list[str]:
 
 @mpl.rc_context(STYLE)
 def sensitivity(runs: pd.DataFrame, problem: str) -> Figure:
-    """Final validation accuracy over each hyper-parameter for which the grid has several values.
+    """Final validation accuracy, or loss, over each hyper-parameter for which the grid has several values.
 
-    Each run is a point (0 if it diverged); the line is the mean over seeds and all other hyper-parameters. Runs far
-    below the others are triangles at the lower end.
+    Each run is a point (0, or the highest loss, if it diverged); the line is the mean over seeds and all other
+    hyper-parameters. Runs that are far worse than the others are triangles at the end of the axis.
     """
-    runs = runs[runs["problem"] == problem].assign(
-        value=lambda table: table["final_val_accuracy"].mask(table["status"] == "diverged", 0.0)
-    )
+    runs = runs[runs["problem"] == problem]
+    measure = quality(runs)
+    diverged, values = runs["status"] == "diverged", runs[measure.final].astype(float)
+    runs = runs.assign(value=values.mask(diverged, values.max() if measure.low else 0.0))
     sweeps = [
         (method, name, values)
         for method in in_order(runs["method"])
         for name, values in _sweeps(runs[runs["method"] == method])
     ]
     colour = colours(runs["method"])
-    low, high = runs["value"].quantile(0.05), runs["value"].max()
+    ends = (0.0, 0.95) if measure.low else (0.05, 1.0)
+    low, high = (float(runs["value"].quantile(end)) for end in ends)
     margin = 0.1 * (high - low)
-    figure, grid = panels(len(sweeps), 4, 1.7, "validation\naccuracy", sharey=True)
+    figure, grid = panels(len(sweeps), 4, 1.7, f"validation\n{measure.name}", sharey=True)
     for axes, (method, name, values) in zip(grid, sweeps, strict=True):
-        accuracies = runs.loc[values.index, "value"]
-        _sweep(axes, accuracies, values, colour[method])
-        _mark_below(axes, values[accuracies < low - margin], colour[method])
+        reached = runs.loc[values.index, "value"]
+        _sweep(axes, reached, values, colour[method])
+        _mark(axes, values[reached < low - margin], colour[method], "v", 0.04)
+        _mark(axes, values[reached > high + margin], colour[method], "^", 0.96)
         axes.set_title(label(method), pad=3)
         axes.set_xlabel(name)
-    grid[0].set_ylim(low - margin, high + margin)
+    if margin > 0:
+        grid[0].set_ylim(low - margin, high + margin)
     figure.suptitle(
-        f"{problem}: effect of single hyper-parameters (mean over the others; triangles: below)",
+        f"{problem}: effect of single hyper-parameters (mean over the others; triangles: outside)",
         fontsize=10,
     )
     return figure
@@ -65,10 +70,10 @@ def _sweeps(runs: pd.DataFrame) -> Iterator[tuple[str, pd.Series]]:
             yield str(name), numbers
 
 
-def _sweep(axes: Axes, accuracies: pd.Series, values: pd.Series, colour: str) -> None:
+def _sweep(axes: Axes, reached: pd.Series, values: pd.Series, colour: str) -> None:
     """Draw one panel, with a logarithmic axis if the values span a factor of ten."""
-    axes.plot(values, accuracies, "o", color=colour, ms=3, alpha=0.5, mew=0)
-    means = accuracies.groupby(values).mean()
+    axes.plot(values, reached, "o", color=colour, ms=3, alpha=0.5, mew=0)
+    means = reached.groupby(values).mean()
     axes.plot(means.index, means, "-", color=colour)
     if values.min() > 0 and values.max() >= 10 * values.min():
         axes.set_xscale("log")
@@ -77,17 +82,22 @@ def _sweep(axes: Axes, accuracies: pd.Series, values: pd.Series, colour: str) ->
     axes.margins(x=0.2)
 
 
-def _mark_below(axes: Axes, values: pd.Series, colour: str) -> None:
-    """Mark accuracies below the visible range by triangles."""
+def _mark(axes: Axes, values: pd.Series, colour: str, marker: str, height: float) -> None:
+    """Mark results outside of the visible range at an end of the axis."""
     at_the_end = axes.get_xaxis_transform()
-    axes.plot(values, [0.04] * len(values), "v", color=colour, ms=5, alpha=0.7, mew=0, transform=at_the_end)
+    axes.plot(
+        values, [height] * len(values), marker, color=colour, ms=5, alpha=0.7, mew=0, transform=at_the_end
+    )
 
 
 @mpl.rc_context(STYLE)
 def schedules(curves: pd.DataFrame, problem: str) -> Figure:
-    """Learning rates (step / ||d||) of methods that determine them: one line per run, means between evaluations."""
+    """Learning rates (step / ||d||) of methods that determine them: one line per run, means between evaluations.
+
+    These are the methods without schedule in which the learning rate of a run changes.
+    """
     curves = curves[curves["problem"] == problem]
-    methods = [method for method in ADAPTIVE if _found(curves, method)]
+    methods = [method for method in in_order(curves["method"]) if _adapts(curves[curves["method"] == method])]
     colour = colours(curves["method"])
     figure, grid = panels(max(1, len(methods)), 3, 2.2, "learning rate\n(step / ||d||)", "step")
     for axes, method in zip(grid, methods, strict=False):
@@ -100,5 +110,8 @@ def schedules(curves: pd.DataFrame, problem: str) -> Figure:
     return figure
 
 
-def _found(curves: pd.DataFrame, method: str) -> bool:
-    return bool((curves.loc[curves["method"] == method, "learning_rate"] > 0).any())
+def _adapts(curves: pd.DataFrame) -> bool:
+    rates = curves["learning_rate"].where(np.isfinite(curves["learning_rate"]))
+    runs = rates.groupby([curves["setting"], curves["seed"]])
+    changed = runs.max() - runs.min() > CHANGE * runs.max().abs()
+    return bool(changed.any()) and bool((curves["schedule"] == "none").all())

@@ -1,5 +1,6 @@
 """All networks; no run depends on this file, since a run's key includes the entry of its network."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -8,10 +9,18 @@ from experiments.common.registry import Registry
 
 @dataclass(frozen=True)
 class Network:
-    """The function that builds a network, "module:function", and its further arguments."""
+    """The function (shape, outputs) -> nn.Module that builds a network, or "module:function", and further arguments."""
 
-    target: str
+    target: str | Callable[..., Any]
     options: dict[str, Any] = field(default_factory=dict)
+
+
+def _accept(thing: Any) -> Network:
+    if isinstance(thing, Network):
+        return thing
+    if not callable(thing):
+        raise TypeError(f"is {thing!r:.60}; it must be a function (shape, outputs) -> nn.Module")
+    return Network(thing)
 
 
 SHORT = {"memory": 0.9}
@@ -49,4 +58,6 @@ NETWORKS = Registry(
         "resnet50": Network("experiments.models.imagenet:resnet50"),
         "densenet121": Network("experiments.models.imagenet:densenet121"),
     },
+    "NETWORKS",
+    _accept,
 )

@@ -1,11 +1,12 @@
 """Optimizers by name, with their schedule."""
 
+import inspect
 import reprlib
 from collections.abc import Iterable
 from typing import Any, Literal, get_args
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from experiments.common.errors import UserError, nearest
 from experiments.common.registry import load
@@ -18,16 +19,23 @@ DROP = 0.1
 
 
 def resolve(name: str, settings: dict[str, Any]) -> dict[str, Any]:
-    """All hyper-parameters of an optimizer: the given ones, defaults for the others, in the types of the defaults."""
+    """All hyper-parameters of an optimizer: the given ones, defaults for the others, in the types of the defaults.
+
+    Tuples are lists here, as in YAML and JSON.
+    """
     known = OPTIMIZERS[name].settings
     for setting in settings:
         if setting not in known:
             raise UserError(f"optimizer {name!r} has no setting {setting!r}; {nearest(setting, known)}")
-    return {key: _like(default, settings.get(key, default)) for key, default in known.items()}
+    return {key: _like(default, settings.get(key, default), key) for key, default in known.items()}
 
 
-def _like(default: Any, value: Any) -> Any:
+def _like(default: Any, value: Any, name: str) -> Any:
     """Make an integer a float unless the default is an integer: 1 and 1.0 are the same value."""
+    if isinstance(default, tuple | list):
+        if not isinstance(value, tuple | list) or len(value) != len(default):
+            raise UserError(f"{name} is {reprlib.repr(value)}; it must be a list like {list(default)}")
+        return [_like(each, one, name) for each, one in zip(default, value, strict=True)]
     if type(value) is not int or isinstance(default, int):
         return value
     try:
@@ -37,13 +45,17 @@ def _like(default: Any, value: Any) -> Any:
 
 
 def check(name: str, settings: dict[str, Any], schedule: Schedule = "none") -> None:
-    """Build the optimizer for a dummy parameter; raises UserError with its own message if it rejects a value."""
-    build(name, [torch.zeros(1, requires_grad=True)], settings, schedule, steps=1)
+    """Build the optimizer for a dummy parameter; raises UserError with its own message if it rejects a value.
+
+    One that takes more than parameters is built only if there is a network (see `checks`).
+    """
+    if OPTIMIZERS[name].params is None:
+        build(name, [torch.zeros(1, requires_grad=True)], settings, schedule, steps=1)
 
 
 def build(
     name: str,
-    params: Iterable[Tensor],
+    params: Iterable[Tensor] | nn.Module,
     settings: dict[str, Any],
     schedule: Schedule = "none",
     steps: int = 1,
@@ -53,7 +65,7 @@ def build(
 
     Args:
         name: A key of `OPTIMIZERS`.
-        params: The parameters to train.
+        params: The parameters to train, or the network that has them.
         settings: Hyper-parameters that differ from the defaults.
         schedule: "none", "step" (times 0.1 at each milestone) or "cosine" (to zero over the steps).
         steps: Length of the training.
@@ -63,20 +75,24 @@ def build(
         UserError: For an unknown name, hyper-parameter or schedule, or a value that the optimizer rejects.
     """
     spec = OPTIMIZERS[name]
-    arguments = _constructor_arguments(resolve(name, settings)) | spec.fixed
+    if isinstance(params, nn.Module):
+        params = params.parameters() if spec.params is None else spec.params(params)
     try:
-        optimizer = load(spec.target)(params, **arguments)
-    except (ValueError, TypeError) as error:
+        constructor = load(spec.target)
+        arguments = _arguments(spec, constructor, resolve(name, settings), steps)
+        optimizer = constructor(params, **arguments)
+    except (ValueError, TypeError, ImportError, AttributeError) as error:
         raise UserError(f"optimizer {name!r}: {error}") from error
     return ScheduledOptimizer(spec, optimizer, _scheduler(name, spec, optimizer, schedule, steps, milestones))
 
 
-def _constructor_arguments(settings: dict[str, Any]) -> dict[str, Any]:
-    """Join beta1 and beta2 into torch's argument `betas`; all other names stay."""
-    if "beta1" not in settings:
-        return settings
-    rest = {key: value for key, value in settings.items() if key not in ("beta1", "beta2")}
-    return rest | {"betas": (settings["beta1"], settings["beta2"])}
+def _arguments(spec: OptimizerSpec, constructor: Any, settings: dict[str, Any], steps: int) -> dict[str, Any]:
+    """What the constructor takes: tuples where the defaults are tuples, and the length of the training."""
+    tuples = {name for name, default in spec.settings.items() if isinstance(default, tuple)}
+    known = {name: tuple(value) if name in tuples else value for name, value in settings.items()}
+    if "beta1" in known and "betas" in inspect.signature(constructor).parameters:  # as torch takes them
+        known["betas"] = (known.pop("beta1"), known.pop("beta2"))
+    return known | spec.fixed | ({} if spec.steps is None else {spec.steps: steps})
 
 
 def _scheduler(

@@ -1,11 +1,14 @@
 """All optimizers with their defaults, which a profile or `settings.NAME=VALUE` overrides."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from experiments.common.registry import Registry
+from torch import nn
 
-Closure = Literal["forward", "none"]
+from experiments.common.registry import Registry, instance_of
+
+Closure = Literal["forward", "backward", "none"]
 
 
 @dataclass(frozen=True)
@@ -13,21 +16,27 @@ class OptimizerSpec:
     """One optimizer.
 
     Attributes:
-        target: "module:class", imported on demand, so that a run depends on its own optimizer only.
-        closure: What a step takes: a closure that runs the forward pass, or none.
-        settings: All hyper-parameters with their defaults.
+        target: "module:class", imported on demand, so that a run depends on its own optimizer only; or the class.
+        closure: What a step takes: a closure that runs the forward pass, one that also clears the gradients and calls
+            backward, as for torch.optim.LBFGS, or none.
+        settings: All hyper-parameters with their defaults. Where the default is a tuple, profiles have a list.
         fixed: Further arguments of the constructor, the same in every run.
         rate: The hyper-parameter that a schedule multiplies; None for optimizers without a learning rate.
         captured: Flags of its constructor to set where a CUDA graph captures its steps; None if its steps cannot be
             captured, because they wait for the device or compute on the host.
+        params: What the constructor takes first, made of the network: named parameters, or groups; by default its
+            parameters.
+        steps: The argument of its constructor that takes the length of the training in steps, if there is one.
     """
 
-    target: str
-    closure: Closure
-    settings: dict[str, Any]
+    target: str | Callable[..., Any]
+    closure: Closure = "none"
+    settings: dict[str, Any] = field(default_factory=dict)
     fixed: dict[str, Any] = field(default_factory=dict)
     rate: str | None = None
     captured: tuple[str, ...] | None = None
+    params: Callable[[nn.Module], Any] | None = None
+    steps: str | None = None
 
 
 PAL = {"mu": 0.1, "alpha": 1.0, "beta": 0.0, "s_max": 3.16}
@@ -99,4 +108,4 @@ VARIANTS = {
 }
 """PAL with one thing changed, for the study `ablation` only."""
 
-OPTIMIZERS = Registry("optimizer", PAPER | BEYOND | VARIANTS)
+OPTIMIZERS = Registry("optimizer", PAPER | BEYOND | VARIANTS, "OPTIMIZERS", instance_of(OptimizerSpec))

@@ -8,7 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from experiments.optimizers import attributes
 from experiments.optimizers.registry import OptimizerSpec
+from pal.closure import BatchLoss
 
 
 def on_accelerator(param: Tensor) -> bool:
@@ -40,9 +42,11 @@ class ScheduledOptimizer:
         self.optimizer: Any = optimizer  # some take a closure of another kind than torch's
         self.scheduler = scheduler
         self.learning_rate: Tensor | float = math.nan
+        self._batch = BatchLoss()
         self.train()
         self.update: Callable[[Callable[[], Tensor]], Tensor] = {
             "forward": self._forward,
+            "backward": self._backward,
             "none": self._none,
         }[spec.closure]
         self._flags = dict.fromkeys(
@@ -80,13 +84,18 @@ class ScheduledOptimizer:
     def state_dict(self) -> dict[str, Any]:
         """The state on which the next step depends."""
         scheduler = None if self.scheduler is None else self.scheduler.state_dict()
-        return {"optimizer": self.optimizer.state_dict(), "scheduler": scheduler}
+        return {
+            "optimizer": self.optimizer.state_dict(),
+            "scheduler": scheduler,
+            "attributes": attributes.saved(self.optimizer),
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from `state_dict`."""
         saved = state["optimizer"]
         groups = [group | self._flags for group in saved["param_groups"]]  # as this device needs them
         self.optimizer.load_state_dict(saved | {"param_groups": groups})
+        attributes.restore(self.optimizer, state["attributes"])
         if self.scheduler is not None:
             self.scheduler.load_state_dict(state["scheduler"])
 
@@ -124,6 +133,29 @@ class ScheduledOptimizer:
 
     def _forward(self, loss_fn: Callable[[], Tensor]) -> Tensor:
         return self.optimizer.step(loss_fn)
+
+    def _backward(self, loss_fn: Callable[[], Tensor]) -> Tensor:
+        """All evaluations of the step see the same function (see `pal.closure`)."""
+        batch, first = self._batch, list[Tensor]()
+
+        def evaluate() -> Tensor:
+            with torch.enable_grad():
+                loss = loss_fn()
+                if len(batch):  # only `measure` calls backward itself
+                    loss.backward()
+            return loss
+
+        def closure() -> Tensor:
+            self.optimizer.zero_grad()
+            loss = batch.reevaluate() if len(batch) else batch.measure(evaluate)
+            first.append(loss.detach())
+            return loss
+
+        try:
+            self.optimizer.step(closure)
+            return first[0].clone()
+        finally:
+            batch.reset()
 
     def _none(self, loss_fn: Callable[[], Tensor]) -> Tensor:
         self.optimizer.zero_grad()

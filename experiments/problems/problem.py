@@ -1,6 +1,7 @@
 """A problem: a data set and a network, with everything else that all optimizers share."""
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
@@ -10,19 +11,21 @@ from torch import Tensor, nn
 
 from experiments.common.errors import UserError
 from experiments.data import dataset
+from experiments.data.checks import check_splits
 from experiments.data.dataset import Dataset
 from experiments.data.integrity import splits_sha256
 from experiments.data.loader import Loader, ReadAhead
 from experiments.data.splits import Split, Splits
 from experiments.models.build import build as build_network
-from experiments.problems.objectives import OBJECTIVES, as_input_of
+from experiments.problems.objectives import OBJECTIVES, Objective, as_input_of
 
 
 class Score(NamedTuple):
-    """Mean loss (without L2 term) and accuracy; None if accuracy is not defined."""
+    """Mean loss (without L2 term), accuracy (None if it is not defined), and further metrics by name."""
 
     loss: float
     accuracy: float | None
+    metrics: Mapping[str, float]
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,7 @@ class Problem:
         validation: Whether to hold out a validation set; if not, all training examples are for training, and the
             test set is also used for validation.
         shuffle: Whether each epoch has its own order.
+        objective: Name in `objectives` of what is minimised; None: the usual one for the targets of the data set.
     """
 
     name: str
@@ -57,11 +61,17 @@ class Problem:
     train_size: int | None = None
     validation: bool = True
     shuffle: bool = True
+    objective: str | None = None
 
     @property
     def data(self) -> Dataset:
         """The data set."""
         return dataset.get(self.dataset)
+
+    @property
+    def objective_name(self) -> str:
+        """The name of what is minimised."""
+        return self.objective or self.data.task
 
     @property
     def examples(self) -> tuple[int, int, int]:
@@ -108,7 +118,7 @@ class Problem:
 
     def loss(self, model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
         """Mean loss of the batch, without the L2 term."""
-        return OBJECTIVES[self.data.task].loss(model(as_input_of(model, inputs)), targets)
+        return OBJECTIVES[self.objective_name].checked_loss(model(as_input_of(model, inputs)), targets)
 
     @torch.no_grad()
     def evaluate(self, model: nn.Module, split: Split) -> Score:
@@ -121,20 +131,31 @@ class Problem:
             model.train(training)
 
     def _score(self, model: nn.Module, split: Split) -> Score:
-        objective = OBJECTIVES[self.data.task]
+        objective = OBJECTIVES[self.objective_name]
+        kept: list[tuple[Tensor, Tensor]] = []
         sums = torch.zeros(2, dtype=torch.float64, device=split.device)
         for indices in torch.arange(len(split), device=split.device).split(self._evaluation_batch()):
             inputs = self.data.transform.plain(split.take(indices))
             outputs, targets = model(as_input_of(model, inputs)), split.targets[indices]
-            sums[0] += objective.loss(outputs, targets).double() * len(indices)
+            sums[0] += objective.checked_loss(outputs, targets).double() * len(indices)
             if objective.accuracy is not None:
                 sums[1] += objective.accuracy(outputs, targets) * len(indices)
+            if objective.metrics:
+                kept.append((outputs, targets))
         loss, accuracy = (sums / len(split)).tolist()
-        return Score(loss, None if objective.accuracy is None else accuracy)
+        return Score(loss, None if objective.accuracy is None else accuracy, _measured(objective, kept))
 
     def _evaluation_batch(self) -> int:
         """Batch size for evaluation: about three million input values, which takes less memory than training."""
         return max(16, min(1024, 3_145_728 // math.prod(self.data.shape)))
+
+
+def _measured(objective: Objective, batches: Sequence[tuple[Tensor, Tensor]]) -> dict[str, float]:
+    """The metrics of an objective over all batches."""
+    if not batches:
+        return {}
+    outputs, targets = map(torch.cat, zip(*batches, strict=True))
+    return {name: float(metric(outputs, targets)) for name, metric in objective.metrics.items()}
 
 
 @lru_cache(maxsize=4)
@@ -144,7 +165,10 @@ def _resident(name: str, validation: bool, device: torch.device) -> Splits:
         return _resident(name, validation, cpu).to(device)
     if not validation:
         return _resident(name, True, cpu).without_validation()
-    return dataset.get(name).load()
+    data = dataset.get(name)
+    splits = data.load()
+    check_splits(name, data, splits)
+    return splits
 
 
 @lru_cache

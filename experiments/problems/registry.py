@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from experiments.common.registry import Registry
+from experiments.common.registry import Registry, instance_of
 from experiments.problems.problem import Problem
 
 PAPER_STEPS = 150_000
@@ -144,4 +144,4 @@ UNSHUFFLED = [
 
 ALL = [*QUICK, *SMALL_CIFAR, *INTERPOLATING, *PAPER_CIFAR, *map(_published, PAPER_CIFAR), *IMAGENET]
 ALL += [*TINY_IMAGENET, *TOLSTOI, *SLS, *UNSHUFFLED]
-PROBLEMS = Registry("problem", {problem.name: problem for problem in ALL})
+PROBLEMS = Registry("problem", {problem.name: problem for problem in ALL}, "PROBLEMS", instance_of(Problem))

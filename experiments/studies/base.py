@@ -7,6 +7,7 @@ from typing import Annotated, Any, Generic, TypeVar
 
 from pydantic import Field
 
+from experiments.common.errors import UserError
 from experiments.common.registry import load
 from experiments.studies.registry import STUDIES
 from experiments.training.config import RunConfig, Strict, resolve
@@ -42,7 +43,11 @@ class Study(Generic[SettingsT]):
 
 def get_study(name: str) -> Study[Any]:
     """The study `name`; raises UserError with similar names if there is none."""
-    return load(f"{STUDIES[name]}:STUDY")
+    entry = STUDIES[name]
+    found = load(f"{entry}:STUDY") if isinstance(entry, str) else entry
+    if not isinstance(found, Study):
+        raise UserError(f"STUDIES: {name!r} is {found!r:.60}; it must be a Study")
+    return found
 
 
 class Trainings(Strict):

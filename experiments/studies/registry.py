@@ -1,8 +1,10 @@
-"""All studies, imported on demand, so that a run depends on its own study only."""
+"""All studies, imported on demand, so that a run depends on its own study only. An extension has the `Study` itself."""
+
+from typing import Any
 
 from experiments.common.registry import Registry
 
-STUDIES = Registry(
+STUDIES: Registry[Any] = Registry(
     "study",
     {
         "ablation": "experiments.studies.ablation",
@@ -16,4 +18,5 @@ STUDIES = Registry(
         "lines": "experiments.studies.lines",
         "single": "experiments.studies.single",
     },
+    "STUDIES",
 )

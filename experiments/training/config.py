@@ -6,15 +6,28 @@ from dataclasses import replace
 from typing import Annotated, Any, Literal, Self
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
 
 from experiments import optimizers
+from experiments.common import extensions
 from experiments.common.errors import UserError, nearest
 from experiments.optimizers import OPTIMIZERS
 from experiments.problems.problem import Problem
 from experiments.problems.registry import PROBLEMS
 
 Count = Annotated[int, Field(ge=1, le=10**8)]
+
+
+RARE = ("reference", "extensions")
+"""Fields of a run that are written only if they say something."""
 
 
 class Strict(BaseModel):
@@ -74,6 +87,8 @@ class RunConfig(Strict):
         dtype: Dtype of the forward pass; bfloat16 by autocast.
         deterministic: Whether repeated runs on the same machine are bitwise identical.
         measure: What the study measures during training, if anything.
+        reference: Method and hyper-parameters of the run that it is compared with, in the study `ablation`.
+        extensions: Modules of one's own that its things come from, relative to the repository.
     """
 
     study: str
@@ -92,6 +107,31 @@ class RunConfig(Strict):
     dtype: Literal["float32", "bfloat16"] = "float32"
     deterministic: bool = True
     measure: dict[str, Any] | None = None
+    reference: str | None = None
+    extensions: list[str] = Field(default_factory=list)
+
+    @model_validator(mode="after")
+    def _has_its_things(self) -> Self:
+        """Whoever reads the configuration of a run, such as a worker, knows the things it is made of."""
+        extensions.load(self.extensions)
+        return self
+
+    @model_serializer(mode="wrap")
+    def _without_what_is_empty(self, fields: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return {name: value for name, value in fields(self).items() if value or name not in RARE}
+
+    @property
+    def things(self) -> dict[str, str]:
+        """What the run is made of: names, by the variables of their registries."""
+        problem = PROBLEMS[self.problem]
+        return {
+            "STUDIES": self.study,
+            "PROBLEMS": self.problem,
+            "DATASETS": problem.dataset,
+            "NETWORKS": problem.network,
+            "OBJECTIVES": problem.objective_name,
+            "OPTIMIZERS": self.optimizer,
+        }
 
     @property
     def resolved_problem(self) -> Problem:
@@ -105,10 +145,21 @@ class RunConfig(Strict):
         )
 
     @property
+    def setting(self) -> str:
+        """The hyper-parameters as text without spaces inside values, such as "mu=0.1 alpha=1"."""
+        return " ".join(f"{name}={_text(value)}" for name, value in self.settings.items())
+
+    @property
     def name(self) -> str:
         """A readable name: problem, method, hyper-parameters and seed."""
         settings = " ".join(f"{key}={value:g}" for key, value in self.settings.items() if _is_number(value))
         return f"{self.problem} {self.method} {settings} seed={self.seed}"
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, list):
+        return ",".join(map(_text, value))
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _is_number(value: Any) -> bool:
@@ -139,10 +190,11 @@ def resolve(study: str, **given: Any) -> RunConfig:
     inherited = {name: getattr(problem, name) for name in ("steps", "batch_size", "l2", "train_size")}
     config = RunConfig.read({"study": study, "method": given["optimizer"]} | inherited | given, "run")
     optimizers.check(config.optimizer, config.settings, config.schedule)
-    if "evaluate_every" in given:
-        return config
-    epoch = math.ceil(config.resolved_problem.examples[0] / config.batch_size)
-    return config.model_copy(update={"evaluate_every": epoch})
+    further: dict[str, Any] = {"extensions": extensions.of(config.things)}
+    if "evaluate_every" not in given:
+        epoch = math.ceil(config.resolved_problem.examples[0] / config.batch_size)
+        further["evaluate_every"] = epoch
+    return config.model_copy(update=further)
 
 
 def device_of(config: RunConfig) -> torch.device:

@@ -28,7 +28,8 @@ def train(
     Returns:
         final_train_loss (mean l(0) since the last evaluation but one), min_train_loss, best_val_accuracy,
         final_val_accuracy, final_val_loss, test_loss, test_accuracy, steps, and status: "completed", or "diverged"
-        if the mean training loss between two evaluations was not finite. Values that do not exist are None.
+        if the mean training loss between two evaluations was not finite; final_val_<name> and test_<name> for each
+        further metric of the problem. Values that do not exist are None.
     """
     trainer = Trainer(config)
     saved = record.load_checkpoint()
@@ -81,7 +82,8 @@ def _log(record: Record, values: dict[str, float], step: int) -> None:
 def _result(trainer: Trainer, diverged: bool) -> dict[str, Any]:
     history = trainer.history
     accuracies = [value for value in history["val_accuracy"] if math.isfinite(value)]
-    test_loss, test_accuracy = (None, None) if diverged else trainer.test_score()
+    test_loss, test_accuracy, metrics = (None, None, {}) if diverged else trainer.test_score()
+    measured = {name: values[-1] for name, values in history.items() if name.removeprefix("val_") in metrics}
     return {
         "status": "diverged" if diverged else "completed",
         "steps": trainer.step,
@@ -92,6 +94,8 @@ def _result(trainer: Trainer, diverged: bool) -> dict[str, Any]:
         "best_val_accuracy": max(accuracies, default=None),
         "test_loss": None if test_loss is None else _finite(test_loss),
         "test_accuracy": test_accuracy,
+        **{f"final_{name}": _finite(value) for name, value in measured.items()},
+        **{f"test_{name}": _finite(value) for name, value in metrics.items()},
     }
 
 

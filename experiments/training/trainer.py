@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from experiments import optimizers
+from experiments.problems.problem import Score
 from experiments.training.config import RunConfig, device_of
 from experiments.training.cuda_graphs import Captured, graphs_of
 from experiments.training.seeds import split
@@ -47,7 +48,7 @@ class Trainer:
         self.model = self.problem.build(seeds.initialisation).to(self.device)
         self.optimizer = optimizers.build(
             config.optimizer,
-            self.model.parameters(),
+            self.model,
             config.settings,
             config.schedule,
             config.steps,
@@ -122,13 +123,14 @@ class Trainer:
             "learning_rate": _mean(self.trace["learning_rate"][since : self.step]),
             "val_loss": score.loss,
             "val_accuracy": math.nan if score.accuracy is None else score.accuracy,
+            **{f"val_{name}": value for name, value in score.metrics.items()},
         }
         for name, value in values.items():
             self.history.setdefault(name, []).append(value)
         return values
 
-    def test_score(self) -> tuple[float, float | None]:
-        """Loss and accuracy on the test data; called once, after the last step."""
+    def test_score(self) -> Score:
+        """Loss, accuracy and metrics on the test data; called once, after the last step."""
         self.optimizer.eval()
         with self._precision():
             return self.problem.evaluate(self.model, self.splits.test)

@@ -114,7 +114,7 @@ def test_score_of_real_values_has_no_accuracy():
     problem = PROBLEMS["sls-factorisation-linear"]
     splits = problem.load()
     model = problem.build(0)
-    loss, accuracy = problem.evaluate(model, splits.validation)
+    loss, accuracy, _ = problem.evaluate(model, splits.validation)
     predicted = splits.validation.inputs.float() @ model.weight.T
     assert loss == pytest.approx(((predicted - splits.validation.targets) ** 2).mean().item(), rel=1e-5)
     assert accuracy is None

@@ -7,7 +7,9 @@ from made import evidence, judged, trained
 from made import finished as finished_run
 
 from experiments import figures
+from experiments.common.errors import UserError
 from experiments.results.claims import ablation as claims
+from experiments.results.claims.margins import not_worse
 from experiments.results.claims.verdict import judge
 from experiments.results.tables.ablation import ablation
 from experiments.runs.key import run_key
@@ -37,20 +39,26 @@ def test_errors_of_the_published_code_differ_in_one_thing_from_their_reference()
     alig = {"max_lr": 1.0, "momentum": 0.9}
     part = Part(**PART | {"seeds": [0], "variants": ["pal-unshuffled", "alig-numerator"]}, alig=alig)
     plain, unshuffled, reference, numerator = plan(Settings(parts=[part]))
+    compared = {"reference": f"pal {plain.setting}"}
     assert unshuffled == plain.model_copy(
-        update={"method": "pal-unshuffled", "problem": "digits-cnn-unshuffled"}
+        update=compared | {"method": "pal-unshuffled", "problem": "digits-cnn-unshuffled"}
     )
     assert (plain.resolved_problem.shuffle, unshuffled.resolved_problem.shuffle) == (True, False)
     assert reference.settings | {"numerator": 1.0} == numerator.settings
     assert reference.settings.items() >= alig.items()
+    compared = {"reference": f"alig {reference.setting}"}
     assert numerator == reference.model_copy(
-        update={"method": "alig-numerator", "settings": numerator.settings}
+        update=compared | {"method": "alig-numerator", "settings": numerator.settings}
     )
 
 
 def finished(folder, result, optimizer="pal", seed=0, *, changes=None, **arrays):
     """A finished run of five steps."""
     fields = {"problem": "digits-cnn", "optimizer": optimizer, "seed": seed, "steps": 5} | (changes or {})
+    name = fields.get("method", optimizer)
+    if "-" in name:
+        plain = resolve("ablation", problem="digits-cnn", optimizer=name.partition("-")[0])
+        fields["reference"] = f"{plain.method} {plain.setting}"
     names = ("final_train_loss", "final_val_loss", "final_val_accuracy", "test_accuracy")
     whole = dict(zip(names, result, strict=True)) | {"status": "completed" if result[0] else "diverged"}
     whole |= {"min_train_loss": result[0], "best_val_accuracy": result[2]}
@@ -90,10 +98,10 @@ def test_errors_are_compared_with_what_has_them_not(tmp_path):
         finished(tmp_path / "c", (0.1, 0.2, 0.8, 0.8), "alig"),
         finished(tmp_path / "d", (0.1, 0.2, 0.5, 0.9), "alig", changes=numerator),
     ]
-    means = ablation(runs)["effects"].set_index(["quantity", "problem", "variant"])["mean"]
+    means = ablation(runs)["effects"].set_index(["quantity", "problem", "reference", "variant"])["mean"]
     assert means.loc["val_accuracy"].to_dict() == {
-        ("digits-cnn", "pal-unshuffled"): pytest.approx(-0.2),
-        ("digits-cnn", "alig-numerator"): pytest.approx(-0.3),
+        ("digits-cnn", "pal", "pal-unshuffled"): pytest.approx(-0.2),
+        ("digits-cnn", "alig", "alig-numerator"): pytest.approx(-0.3),
     }
 
 
@@ -116,7 +124,8 @@ def swept(accuracies, dtype="float32", shares=(1.0, 1.0, 1.0), **columns):
 def compared(differences, quantity="val_accuracy", variant="pal-safeguard"):
     """One difference per seed."""
     return [
-        {"problem": "p", "variant": variant, "quantity": quantity, "seed": seed, "difference": difference}
+        {"problem": "p", "reference": variant.partition("-")[0], "variant": variant, "quantity": quantity}
+        | {"seed": seed, "difference": difference}
         for seed, difference in enumerate(differences)
     ]
 
@@ -187,9 +196,68 @@ def test_figures_show_every_variant_and_what_diverged_and_name_every_axis():
         for row in compared([0.1, 0.2], quantity, variant)
     ]
     differences = pd.DataFrame(rows)
-    keys = ["quantity", "problem", "variant"]
+    keys = ["quantity", "problem", "reference", "variant"]
     means = differences.groupby(keys)["difference"].agg(mean="mean", low="min", high="max").reset_index()
     effects = figures.variant_effects(differences, means)
     for axes in effects.axes:
         assert axes.get_xlabel()
         assert len(axes.get_yticklabels()) == len(VARIANTS)
+
+
+OWN = {
+    "reference": {"name": "adapted", "optimizer": "pal", "settings": {"beta": 0.4}},
+    "variants": {"gentle": {"optimizer": "pal", "settings": {"beta": 0.2}}, "smoothed": {"optimizer": "sgd"}},
+}
+
+
+def test_a_comparison_takes_any_reference_and_variants_by_any_names(tmp_path):
+    part = Part(problems=["digits-cnn"], seeds=[0, 1], steps=5, comparisons=[OWN])
+    configs = plan(Settings(parts=[part]))
+    assert len(configs) == 6
+    results = {
+        "adapted": (0.2, 0.2, 0.8, 0.8),
+        "gentle": (0.1, 0.2, 0.9, 0.9),
+        "smoothed": (2.0, 0.2, 0.8, 0.8),
+    }
+    runs = []
+    for place, config in enumerate(configs):
+        changes = config.model_dump(include={"method", "settings", "reference", "seed"})
+        result = results[config.method]
+        runs.append(finished(tmp_path / str(place), result, config.optimizer, changes=changes))
+    made = ablation(runs)
+    effects = made["effects"].set_index(["quantity", "variant"])
+    assert effects.loc[("val_accuracy", "gentle"), ["mean", "n"]].tolist() == pytest.approx([0.1, 2])
+    assert effects.loc[("log10_train_loss", "smoothed"), "mean"] == pytest.approx(1.0)
+    drawn = figures.variant_effects(made["differences"], made["effects"])
+    words = {label.get_text() for label in drawn.axes[0].get_yticklabels()}
+    assert words == {"gentle\n(against adapted)", "smoothed\n(against adapted)"}
+
+
+def test_a_variant_cannot_be_called_like_its_reference():
+    with pytest.raises(UserError, match="a variant is called 'adapted' like its reference"):
+        Part.read(
+            {
+                "problems": ["p"],
+                "seeds": [0],
+                "comparisons": [OWN | {"variants": {"adapted": {"optimizer": "sgd"}}}],
+            },
+            "profile",
+        )
+
+
+@pytest.mark.parametrize(
+    ("differences", "quantity", "verdict"),
+    [
+        ((0.0, -0.005, 0.001), "val_accuracy", "supported"),
+        ((-0.1, -0.11, -0.1), "val_accuracy", "contradicted"),
+        ((0.0, -0.005, 0.001), "val_loss", "supported"),
+        ((0.1, 0.11, 0.1), "val_loss", "contradicted"),
+        ((-0.1, -0.11, None), "val_loss", "undecided"),
+    ],
+)
+def test_a_declared_margin_becomes_a_claim(tmp_path, differences, quantity, verdict):
+    rows = compared(differences, quantity, "pal-safeguard")
+    known = evidence(tmp_path, "ablation", swept((0.9, 0.9, 0.9)), differences=rows)
+    row = judge(not_worse("pal-safeguard", "pal", 0.02, quantity), known)
+    assert (row["verdict"], row["n"]) == (verdict, sum(each is not None for each in differences))
+    assert judge(not_worse("pal-safeguard", "alig", 0.02, quantity), known)["verdict"] == "not measured"

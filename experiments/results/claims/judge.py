@@ -8,6 +8,7 @@ import pandas as pd
 
 from experiments.common.paths import REPOSITORY, write_whole
 from experiments.results import tables
+from experiments.results.claims import margins
 from experiments.results.claims.registry import all_claims
 from experiments.results.claims.verdict import Evidence, judge
 
@@ -15,7 +16,8 @@ from experiments.results.claims.verdict import Evidence, judge
 def judged(profile: str, root: Path = REPOSITORY) -> pd.DataFrame:
     """Every claim with what was measured and the verdict."""
     evidence = Evidence(profile, root)
-    return pd.DataFrame([judge(claim, evidence) for claim in all_claims()])
+    claims = [*all_claims(), *margins.declared(profile)]
+    return pd.DataFrame([judge(claim, evidence) for claim in claims])
 
 
 def write(profile: str) -> None:

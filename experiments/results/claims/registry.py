@@ -1,6 +1,6 @@
 """All claims, in the order of the report."""
 
-from experiments.common.registry import load
+from experiments.common.registry import Registry, instance_of, load
 from experiments.results.claims.verdict import Claim
 
 CLAIMS = [
@@ -16,7 +16,10 @@ CLAIMS = [
 ]
 """Lists of claims, one per study."""
 
+OWN = Registry("claim", {}, "CLAIMS", instance_of(Claim))
+"""Claims of extensions, by their ids."""
+
 
 def all_claims() -> list[Claim]:
     """All claims of all lists."""
-    return [claim for target in CLAIMS for claim in load(target)]
+    return [claim for target in CLAIMS for claim in load(target)] + list(OWN.values())

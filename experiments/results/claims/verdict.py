@@ -14,7 +14,7 @@ import pandas as pd
 
 from experiments.common.paths import REPOSITORY
 from experiments.results import tables
-from experiments.results.tables.common import accuracy, final_loss
+from experiments.results.tables.common import accuracy, final_loss, log_losses
 from experiments.results.tables.intervals import mean_interval
 
 FLOOR = 1e-12
@@ -78,15 +78,14 @@ class Evidence:
         return tables.read(self.profile, study, name, self.root)
 
     def reached(self, study: str, column: str) -> pd.DataFrame:
-        """Runs of a study with a column `value`: an accuracy, or log10 of the training loss.
+        """Runs of a study with a column `value`: an accuracy, or log10 of the training loss (see `log_losses`).
 
         A training that diverged has the worst value (see `tables.common`), so that it counts against its method.
         """
         runs = self.table(study, "runs")
         if column != "final_train_loss":
             return runs.assign(value=accuracy(runs, column))
-        losses = final_loss(runs, self.table(study, "curves")).clip(lower=FLOOR)
-        return runs.assign(value=np.log10(losses))
+        return runs.assign(value=log_losses(final_loss(runs, self.table(study, "curves")), FLOOR))
 
     def scope(self, study: str) -> str:
         """The problems and numbers of runs behind a verdict; empty if the study has not been run in this profile."""

@@ -6,20 +6,20 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from experiments.results.tables.common import Run, Tables, accuracy, in_rows, measured_lines
+from experiments.results.tables.common import Run, Tables, accuracy, in_rows, log_losses, measured_lines
 from experiments.results.tables.intervals import mean_interval
 from experiments.results.tables.trainings import run_row
 
 REFUSED = 4
 """Cases from this number on are steps that a safeguard undid (`experiments.optimizers.variants.Refusal`)."""
 
-PAIRED = ["problem", "reference", "steps", "mu", "seed"]
-"""The columns in which a variant and its reference agree."""
+PAIRED = ["problem", "steps", "seed"]
+"""The columns in which a variant and its reference agree, besides the name and setting of the reference."""
 
 
 def ablation(finished: Sequence[Run]) -> Tables:
     """runs: one row per run; differences: each variant minus its reference with the same weights; effects: means."""
-    order = ["part", "problem", "variant", "dtype", "mu", "seed"]
+    order = ["part", "problem", "variant", "dtype", "mu", "setting", "seed"]
     runs = in_rows(pd.DataFrame([_row(run) for run in finished]), order)
     differences = _differences(runs)
     return {"runs": runs, "differences": differences, "effects": _effects(differences)}
@@ -29,7 +29,7 @@ def _row(run: Run) -> dict[str, Any]:
     """The results of a run.
 
     part: mu (plain PAL) or variants. problem: without the suffix of problems that are never shuffled, which makes the
-    run a variant. reference: the method after which a variant is named. final_train_loss: mean l(0) since the last
+    run a variant. reference: the method that it is compared with, or itself. final_train_loss: mean l(0) since the last
     evaluation but one, including the L2 term even if the searched loss lacks it. parabola_share: fraction of steps in
     the normal case; refused_share: fraction of steps that a safeguard undid. median_step: distance in weight space;
     median_learning_rate: step / ||d||.
@@ -40,7 +40,9 @@ def _row(run: Run) -> dict[str, Any]:
         "part": "mu" if variant == "pal" else "variants",
         "problem": run.config.problem.removesuffix("-unshuffled"),
         "variant": variant,
-        "reference": variant.partition("-")[0],
+        "setting": run.config.setting,
+        "reference": (run.config.reference or variant).partition(" ")[0],
+        "reference_setting": (run.config.reference or "").partition(" ")[2],
         "dtype": run.config.dtype,
         "mu": run.config.settings.get("mu"),
         "seed": run.config.seed,
@@ -69,32 +71,37 @@ def _with_l2(run: Run) -> float | None:
 
 
 def _differences(runs: pd.DataFrame) -> pd.DataFrame:
-    """Variant minus reference, one row per pair and quantity; a training that diverged has accuracy 0 and no loss."""
-    values = runs[[*PAIRED, "variant", "dtype"]].assign(
+    """Variant minus reference, one row per pair and quantity; a training that diverged has accuracy 0 and no loss.
+
+    mu is that of the variant.
+    """
+    known = [*PAIRED, "variant", "setting", "reference", "reference_setting", "mu", "dtype"]
+    values = runs[known].assign(
         val_accuracy=accuracy(runs),
-        log10_train_loss=np.log10(runs["final_train_loss"].astype(float)),
+        log10_train_loss=log_losses(runs["final_train_loss"].astype(float)),
         val_loss=runs["final_val_loss"].astype(float),
         parabola_share=runs["parabola_share"].astype(float),
     )
     names = list(values.columns[-4:])
-    changed = values["variant"] != values["reference"]
-    plain = values[~changed & (values["dtype"] == "float32")]
-    pairs = values[changed].merge(plain[PAIRED + names], on=PAIRED, suffixes=("", "_of_reference"))
+    plain = values.loc[values["dtype"] == "float32", [*PAIRED, "variant", "setting", *names]]
+    plain = plain.rename(columns={"variant": "reference", "setting": "reference_setting"})
+    changed = values[values["variant"] != values["reference"]]
+    pairs = changed.merge(
+        plain, on=[*PAIRED, "reference", "reference_setting"], suffixes=("", "_of_reference")
+    )
     for name in names:
         pairs[name] -= pairs[f"{name}_of_reference"]
-    long = pairs.melt([*PAIRED, "variant"], names, "quantity", "difference")
-    return in_rows(long, ["quantity", "problem", "variant", "steps", "mu", "seed"])
+    long = pairs.melt([*PAIRED, "reference", "mu", "variant", "setting"], names, "quantity", "difference")
+    return in_rows(long, ["quantity", "problem", "variant", "reference", "setting", "steps", "seed"])
 
 
 def _effects(differences: pd.DataFrame) -> pd.DataFrame:
     """Mean difference of each variant on each problem, with its 95 % interval over pairs."""
     known = differences.dropna(subset=["difference"])
-    groups = known.groupby(["quantity", "problem", "variant"], sort=True)["difference"]
-    rows = [
-        dict(zip(("quantity", "problem", "variant"), names, strict=True)) | _mean(values.to_numpy())
-        for names, values in groups
-    ]
-    return pd.DataFrame(rows, columns=["quantity", "problem", "variant", "mean", "low", "high", "n"])
+    names = ["quantity", "problem", "reference", "variant"]
+    groups = known.groupby(names, sort=True)["difference"]
+    rows = [dict(zip(names, values, strict=True)) | _mean(each.to_numpy()) for values, each in groups]
+    return pd.DataFrame(rows, columns=[*names, "mean", "low", "high", "n"])
 
 
 def _mean(values: np.ndarray) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from experiments.results.tables import paper_numbers
-from experiments.results.tables.common import Run, Tables
+from experiments.results.tables.common import Run, Tables, log_losses
 from experiments.results.tables.intervals import mean_interval
 from experiments.results.tables.trainings import trainings
 
@@ -21,8 +21,18 @@ def benchmark(finished: Sequence[Run]) -> Tables:
     return tables | {"best": best(runs).pipe(with_published), "ranking": ranking(runs)}
 
 
-CRITERIA = {"training loss": ("final_train_loss", True), "validation accuracy": ("final_val_accuracy", False)}
+CRITERIA = {
+    "training loss": ("final_train_loss", True),
+    "validation accuracy": ("final_val_accuracy", False),
+    "validation loss": ("final_val_loss", True),
+}
 """How configurations are selected: the column, and whether low is good. Test data are not used."""
+
+
+def criteria(runs: pd.DataFrame) -> list[str]:
+    """The criteria for the runs of a problem: of accuracy and validation loss the first that was measured."""
+    known = [name for name, (column, _) in CRITERIA.items() if column in runs and runs[column].notna().any()]
+    return ["training loss", *[name for name in known if name != "training loss"][:1]]
 
 
 def best(runs: pd.DataFrame) -> pd.DataFrame:
@@ -32,10 +42,22 @@ def best(runs: pd.DataFrame) -> pd.DataFrame:
     """
     rows = [
         {"problem": problem, "method": method, "criterion": criterion} | _selected(group, column, low)
-        for (problem, method), group in runs.groupby(["problem", "method"], sort=True)
-        for criterion, (column, low) in CRITERIA.items()
+        for problem, of_problem in runs.groupby("problem", sort=True)
+        for method, group in of_problem.groupby("method", sort=True)
+        for criterion in criteria(of_problem)
+        for column, low in [CRITERIA[criterion]]
     ]
     return pd.DataFrame(rows)
+
+
+SUMMARISED = {
+    "train_loss": "final_train_loss",
+    "val_loss": "final_val_loss",
+    "val_accuracy": "final_val_accuracy",
+    "test_loss": "test_loss",
+    "test_accuracy": "test_accuracy",
+}
+"""Columns of which the selected configuration has mean and standard deviation, by their names there."""
 
 
 def _selected(runs: pd.DataFrame, column: str, low: bool) -> dict[str, Any]:
@@ -45,11 +67,9 @@ def _selected(runs: pd.DataFrame, column: str, low: bool) -> dict[str, Any]:
     chosen = str(means.idxmin() if low else means.idxmax())
     seeds = runs[runs["setting"] == chosen]
     summary: dict[str, Any] = {"setting": chosen, "n": len(seeds)}
-    for name, source in (
-        ("train_loss", "final_train_loss"),
-        ("val_accuracy", "final_val_accuracy"),
-        ("test_accuracy", "test_accuracy"),
-    ):
+    for name, source in SUMMARISED.items():
+        if source not in seeds:
+            continue
         values = seeds[source].astype(float)
         summary |= {f"{name}_mean": values.mean(), f"{name}_sd": values.std(ddof=1)}
     return summary
@@ -68,7 +88,11 @@ def with_published(chosen: pd.DataFrame) -> pd.DataFrame:
     return chosen
 
 
-RESULTS = {"training loss": "final_train_loss", "validation accuracy": "test_accuracy"}
+RESULTS = {
+    "training loss": "final_train_loss",
+    "validation accuracy": "test_accuracy",
+    "validation loss": "test_loss",
+}
 """The result that is compared for the configuration that a criterion selects."""
 
 
@@ -76,8 +100,8 @@ def ranking(runs: pd.DataFrame) -> pd.DataFrame:
     """The methods in order, each with its selected configuration, per problem and criterion.
 
     value: mean over seeds of the column that `result` names; behind_pal: how much worse than PAL, as a mean over common
-    seeds (in log10 for training losses), with Student's 95 % interval if there are several. A run that diverged has no
-    value; a method with diverged runs only is last.
+    seeds (in log10 for losses, see `log_losses`), with Student's 95 % interval if there are several. A run that
+    diverged has no value; a method with diverged runs only is last.
     """
     chosen = best(runs)
     rows = [
@@ -92,7 +116,7 @@ def _ranked(runs: pd.DataFrame, chosen: pd.DataFrame, problem: str, criterion: s
     low_is_good = CRITERIA[criterion][1]
     selected = runs.merge(chosen[["method", "setting"]], on=["method", "setting"])
     values = selected.pivot_table(RESULTS[criterion], "seed", "method", dropna=False).astype(float)
-    scores = values.map(np.log10) if low_is_good else -values
+    scores = log_losses(values) if low_is_good else -values
     order = scores.mean().sort_values(kind="stable", na_position="last").index
     return [
         {

@@ -14,20 +14,12 @@ else:
 Tables = dict[str, pd.DataFrame]
 
 
-def setting(run: Run) -> str:
-    """The hyper-parameters of a run as text, such as "mu=0.1 alpha=1"."""
-    return " ".join(
-        f"{name}={value:g}" if isinstance(value, float) else f"{name}={value}"
-        for name, value in run.config.settings.items()
-    )
-
-
 def identity(run: Run) -> dict[str, Any]:
     """The columns that identify the run of a row."""
     return {
         "problem": run.config.problem,
         "method": run.config.method,
-        "setting": setting(run),
+        "setting": run.config.setting,
         "seed": run.config.seed,
     }
 
@@ -72,8 +64,19 @@ def in_rows(table: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
 
 
 def accuracy(runs: pd.DataFrame, column: str = "final_val_accuracy") -> pd.Series:
-    """An accuracy column; trainings that diverged have 0."""
-    return runs[column].astype(float).mask(runs["status"] == "diverged", 0.0)
+    """An accuracy column; trainings that diverged have 0 if accuracy is defined for their problem."""
+    values = runs[column].astype(float)
+    defined = values.notna().groupby(runs["problem"]).transform("any")
+    return values.mask((runs["status"] == "diverged") & defined, 0.0)
+
+
+def log_losses(losses: Any, floor: float = 0.0) -> Any:
+    """log10 of losses, at least of `floor`; the losses themselves if one of them is negative, as own losses may be."""
+    values = np.asarray(losses, dtype=float)
+    if np.any(values[np.isfinite(values)] < 0):
+        return losses
+    with np.errstate(divide="ignore"):
+        return np.log10(losses.clip(lower=floor))
 
 
 def final_loss(runs: pd.DataFrame, curves: pd.DataFrame) -> pd.Series:

@@ -2,32 +2,38 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from experiments.common.paths import REPOSITORY
-from experiments.common.registry import load
+from experiments.common.registry import Registry, load
 from experiments.results.tables import fingerprints
 from experiments.results.tables.common import Run, Tables, provenance, times
 from experiments.results.tables.files import folder, replace
 
-TABLES = {
-    "ablation": "experiments.results.tables.ablation:ablation",
-    "adaptation": "experiments.results.tables.adaptation:adaptation",
-    "batchsize": "experiments.results.tables.batchsize:batchsize",
-    "benchmark": "experiments.results.tables.benchmark:benchmark",
-    "capacity": "experiments.results.tables.capacity:capacity",
-    "exactness": "experiments.results.tables.exactness:exactness",
-    "fullbatch": "experiments.results.tables.fullbatch:fullbatch",
-    "interpolation": "experiments.results.tables.interpolation:interpolation",
-    "lines": "experiments.results.tables.lines:lines",
-}
+TABLES: Registry[Any] = Registry(
+    "table",
+    {
+        "ablation": "experiments.results.tables.ablation:ablation",
+        "adaptation": "experiments.results.tables.adaptation:adaptation",
+        "batchsize": "experiments.results.tables.batchsize:batchsize",
+        "benchmark": "experiments.results.tables.benchmark:benchmark",
+        "capacity": "experiments.results.tables.capacity:capacity",
+        "exactness": "experiments.results.tables.exactness:exactness",
+        "fullbatch": "experiments.results.tables.fullbatch:fullbatch",
+        "interpolation": "experiments.results.tables.interpolation:interpolation",
+        "lines": "experiments.results.tables.lines:lines",
+    },
+    "TABLES",
+)
 """The function that makes the tables of each study; studies not listed here get the tables of any training."""
 
 TRAININGS = "experiments.results.tables.trainings:trainings"
 
 
 def module_of(study: str) -> str:
-    """The module that makes the tables of a study."""
-    return TABLES.get(study, TRAININGS).partition(":")[0]
+    """The module that makes the tables of a study; for a function of an extension, that of all trainings."""
+    target = TABLES.get(study, TRAININGS)
+    return target.partition(":")[0] if isinstance(target, str) else TRAININGS.partition(":")[0]
 
 
 def make(study: str, finished: Sequence[Run]) -> Tables:

@@ -22,21 +22,24 @@ def trainings(finished: Sequence[Run]) -> Tables:
 def run_row(run: Run) -> dict[str, Any]:
     """The results of a run.
 
-    median_step: distance in weight space; parabola_share: fraction of steps in the normal case; both for line searches
-    only.
+    final_val_<name>, test_<name>: further metrics of the problem. median_step: distance in weight space;
+    parabola_share: fraction of steps in the normal case; both for line searches only.
     """
     names = [
         "status",
         "final_train_loss",
         "min_train_loss",
+        "final_val_loss",
         "final_val_accuracy",
         "best_val_accuracy",
+        "test_loss",
         "test_accuracy",
     ]
+    names += [name for name in run.result if name.startswith(("final_val_", "test_")) and name not in names]
     return (
         identity(run)
         | {name: getattr(run.config, name) for name in ("optimizer", "schedule", "batch_size")}
-        | {name: run.result[name] for name in names}
+        | {name: run.result.get(name) for name in names}
         | {"median_step": _of_finite(np.median, run.trace["step"])}
         | {"parabola_share": _of_finite(lambda cases: np.mean(cases == 0), run.trace["case"])}
     )
@@ -49,9 +52,11 @@ def _of_finite(statistic: Callable[[np.ndarray], Any], values: np.ndarray) -> fl
 
 
 def curve(run: Run) -> pd.DataFrame:
-    """A run at its evaluations: mean training loss and learning rate since the previous one, validation accuracy."""
-    columns = {
-        name: run.trace[f"evaluations/{name}"] for name in ("train_loss", "val_accuracy", "learning_rate")
-    }
-    steps = run.trace["evaluations/evaluation_step"].astype(int)
-    return pd.DataFrame(identity(run) | {"step": steps} | columns)
+    """A run at its evaluations: mean training loss and learning rate since the previous one, and validation measures.
+
+    schedule: "none" if the optimizer alone determines the learning rate.
+    """
+    trace, prefix = run.trace, "evaluations/"
+    columns = {name.removeprefix(prefix): trace[name] for name in trace if name.startswith(prefix)}
+    steps = columns.pop("evaluation_step").astype(int)
+    return pd.DataFrame(identity(run) | {"schedule": run.config.schedule, "step": steps} | columns)

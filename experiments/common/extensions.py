@@ -1,0 +1,175 @@
+"""Things of one's own: modules outside of the package, which a profile names under `extensions`.
+
+An extension is a Python file, or a folder with an `__init__.py`. What it adds stands in variables that are called like
+the registries (see `registry`): DATASETS, NETWORKS, OBJECTIVES, PROBLEMS, OPTIMIZERS, STUDIES, TABLES, FIGURES, CLAIMS.
+
+A run depends on the part of an extension that its own things are made of, not on the rest (see `definitions`). Its
+configuration names the file, so that other processes find it.
+"""
+
+import ast
+import hashlib
+import os
+import sys
+import traceback
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
+from importlib.util import find_spec, module_from_spec
+from pathlib import Path
+from types import ModuleType
+
+from experiments.common import code_digest, source
+from experiments.common.definitions import needed
+from experiments.common.errors import UserError
+from experiments.common.paths import REPOSITORY, is_file
+from experiments.common.registry import own_things, register
+
+Things = Mapping[str, str]
+"""Names of things, by the variable of their registry."""
+
+
+def load(paths: Iterable[str]) -> None:
+    """Import extensions that have not been imported, and add what they have to the registries.
+
+    Args:
+        paths: Files or folders, relative to the repository or absolute.
+
+    Raises:
+        UserError: If there is no such file, if it cannot be imported, or if a name is taken.
+    """
+    for path in paths:
+        _load(path)
+
+
+def _load(path: str) -> None:
+    file = _file(path)
+    name = file.parent.name if file.name == "__init__.py" else file.stem
+    if source.own.get(name) == file:
+        return
+    _require_free(name, file)
+    source.own[name] = file
+    _loading.append(file.parent)
+    try:
+        register(_imported(name))
+    except BaseException as error:
+        del source.own[name]
+        sys.modules.pop(name, None)
+        if isinstance(error, UserError) or not isinstance(error, Exception):
+            raise
+        raise UserError(
+            f"the extension {path} cannot be imported: {_place(error, file)}{_words(error)}"
+        ) from error
+    finally:
+        _loading.pop()
+
+
+_loading: list[Path] = []
+"""Folders of the extensions that are being imported."""
+
+
+def folder() -> Path:
+    """The folder of the extension that is being imported now, where its own files are; else the working directory."""
+    return _loading[-1] if _loading else Path()
+
+
+def _imported(name: str) -> ModuleType:
+    spec = source.spec_of(name)
+    assert spec is not None
+    assert spec.loader is not None
+    module = module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def _file(path: str) -> Path:
+    whole = Path(os.path.normpath(REPOSITORY / Path(path).expanduser()))
+    file = whole / "__init__.py" if whole.is_dir() else whole
+    if not is_file(file) or file.suffix != ".py":
+        raise UserError(
+            f"there is no extension {str(whole)!r}; it must be a .py file or a folder with an __init__.py"
+        )
+    return file
+
+
+def _require_free(name: str, file: Path) -> None:
+    """Raise UserError if a module of this name means something else."""
+    if not name.isidentifier():
+        raise UserError(f"the extension {file} must have a name that Python can import, such as my_things.py")
+    known = None if name in sys.modules else find_spec(name)
+    others = source.own.get(name), getattr(sys.modules.get(name), "__file__", None), known and known.origin
+    taken = next((other for other in others if other and Path(other) != file), None)
+    if taken or name in sys.stdlib_module_names:
+        raise UserError(
+            f"the extension {file} is named like the module {taken or name}; it needs another name"
+        )
+
+
+def _place(error: Exception, file: Path) -> str:
+    """The line of the extension in which an import failed."""
+    if isinstance(error, SyntaxError):
+        return f"line {error.lineno}: "
+    lines = [
+        frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(file)
+    ]
+    return f"line {lines[-1]}: " if lines else ""
+
+
+def _words(error: Exception) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())
+
+
+def recorded(path: str, folder: Path) -> str:
+    """How a path in a file of that folder is written in the configuration of a run: relative to the repository."""
+    return os.path.relpath(folder / Path(path).expanduser(), REPOSITORY)
+
+
+def of(things: Things) -> list[str]:
+    """The extensions that some of these things come from, as `load` takes them."""
+    return sorted({_path(module) for module, _, _ in _own(things)})
+
+
+def _own(things: Things) -> list[tuple[str, str, str]]:
+    """Module, variable and name of those things that come from an extension."""
+    return [
+        (module, variable, name)
+        for module in sorted(source.own)
+        for variable, name in sorted(things.items())
+        if module in sys.modules and name in own_things(sys.modules[module], variable)
+    ]
+
+
+def _path(module: str) -> str:
+    file = source.own[module]
+    return os.path.relpath(file.parent if file.name == "__init__.py" else file, REPOSITORY)
+
+
+def digest(things: Things, without: tuple[str, ...] = ()) -> list[str]:
+    """SHA-256 of the code that each of these things depends on, of those from extensions.
+
+    Args:
+        things: What a run or a table uses.
+        without: Modules of the project to leave out.
+    """
+    return [_digest(*one, without) for one in _own(things)]
+
+
+@lru_cache
+def _digest(module: str, variable: str, name: str, without: tuple[str, ...]) -> str:
+    code, imported = needed(_tree, (module, variable, name))
+    code.append(code_digest.digest(*sorted(imported), without=without))
+    return hashlib.sha256("\n".join(code).encode()).hexdigest()
+
+
+def _tree(module: str) -> tuple[ast.Module, str] | None:
+    """Syntax tree and package of a module that belongs to an extension."""
+    top, _, rest = module.partition(".")
+    if top not in source.own:
+        return None
+    base = source.own[top].parent.joinpath(*rest.split(".")) if rest else source.own[top].with_suffix("")
+    inside = base / "__init__.py"
+    file = inside if inside.is_file() else base.with_suffix(".py")
+    if not file.is_file():
+        return None
+    package = module if file.name == "__init__.py" else module.rpartition(".")[0]
+    return code_digest.read(file), package
