@@ -14,10 +14,11 @@ from experiments import planning
 from experiments.cli import estimate
 from experiments.common import code_digest
 from experiments.common.errors import UserError
+from experiments.common.paths import REPOSITORY
 from experiments.common.progress import progress_bar
 from experiments.planning import Plan
 from experiments.results import tables
-from experiments.runs import launcher
+from experiments.runs import launcher, run_packs
 from experiments.runs.finished import delete_runs, find_finished
 from experiments.runs.key import run_key
 from experiments.runs.launcher import Board, Failure
@@ -83,6 +84,7 @@ def main(request: Request) -> int:
         raise UserError(
             "with --slurm there is no time limit: each task ends and is requeued at its own `time`"
         )
+    run_packs.unpack_all(request.profile)
     plans = {study: plan for study, plan in request.plans().items() if plan.runs}
     if not plans:
         raise UserError(
@@ -100,6 +102,7 @@ def main(request: Request) -> int:
 
 def dry_run(request: Request) -> Table:
     """What `main` would do, and how long it would take; steps are timed on this machine."""
+    run_packs.unpack_all(request.profile)
     plans = list(request.plans().values())
     configs = [config for plan in plans for config in plan.runs + plan.awaited]
     slots, threads = request.slots or _slots(), request.threads
@@ -179,10 +182,43 @@ def _execute(
 
 
 def forget(request: Request) -> None:
-    """Delete the finished runs that are asked for, so that they are run anew."""
-    finished = [run for plan in request.plans().values() for run in find_finished(plan.runs)]
+    """Delete the finished runs that are asked for, also from their packs, so that they are run anew."""
+    run_packs.unpack_all(request.profile)
+    several = {study: find_finished(plan.runs) for study, plan in request.plans().items()}
+    for study, finished in several.items():
+        pack = run_packs.path_of(request.profile, study)
+        if pack.exists():
+            run_packs.leave_out(pack, {run.key for run in finished})
+    finished = [run for finished in several.values() for run in finished]
     delete_runs(finished)
     log.info(f"{len(finished)} runs of profile {request.profile} deleted")
+
+
+def pack(profile: str) -> None:
+    """Write the packs of a profile: all its finished runs, those that were packed before included."""
+    run_packs.unpack_all(profile)
+    for study in planning.load_profile(profile):
+        log.info(f"{study}: {_pack(profile, study)}")
+
+
+def _pack(profile: str, study: str) -> str:
+    """Write the pack of a study; what became of it, in words."""
+    planned, path = planning.plan(profile, study), run_packs.path_of(profile, study)
+    finished = find_finished(planned.runs)
+    if not finished:
+        return "none of its runs is finished, nothing is packed"
+    written = run_packs.write(path, [run.directory for run in finished])
+    left = len(planned.runs + planned.awaited) - len(finished)
+    state = f"{path.stat().st_size / 1e6:.2f} MB{'' if written else ', unchanged'}"
+    return f"{len(finished)} runs in {path.relative_to(REPOSITORY)} ({state}), {left} are not finished"
+
+
+def unpacked_keys(profile: str) -> set[str]:
+    """Unpack the runs of a profile; the keys of these, and of all that it plans."""
+    run_packs.unpack_all(profile)
+    packed = [key for path in run_packs.packs_of(profile) for key in run_packs.read_sums(path)]
+    plans = Request(profile).plans().values()
+    return {*packed, *(run_key(config) for plan in plans for config in plan.runs + plan.awaited)}
 
 
 def _state(board: Board) -> tuple[float, int, str]:
