@@ -14,7 +14,6 @@ from experiments import planning
 from experiments.cli import estimate
 from experiments.common import code_digest
 from experiments.common.errors import UserError
-from experiments.common.paths import REPOSITORY
 from experiments.common.progress import progress_bar
 from experiments.planning import Plan
 from experiments.results import tables
@@ -210,7 +209,7 @@ def _pack(profile: str, study: str) -> str:
     written = run_packs.write(path, [run.directory for run in finished])
     left = len(planned.runs + planned.awaited) - len(finished)
     state = f"{path.stat().st_size / 1e6:.2f} MB{'' if written else ', unchanged'}"
-    return f"{len(finished)} runs in {path.relative_to(REPOSITORY)} ({state}), {left} are not finished"
+    return f"{len(finished)} runs in {run_packs.shown(path)} ({state}), {left} are not finished"
 
 
 def unpacked_keys(profile: str) -> set[str]:
