@@ -291,7 +291,7 @@ def runs(
 
     keys = None
     if profile:
-        from experiments.cli.study import unpacked_keys
+        from experiments.cli.pack import unpacked_keys
 
         keys = unpacked_keys(profile)
     conditions = [*words, *([f"study={study}"] if study else [])]
@@ -310,9 +310,9 @@ def pack(profile: str) -> None:
     These files are committed with the tables. Whoever has them has the runs: they are unpacked by the commands that
     need them, and a profile whose runs are not all finished is continued elsewhere.
     """
-    from experiments.cli import study
+    from experiments.cli import pack
 
-    study.pack(profile)
+    pack.main(profile)
 
 
 @commands.command

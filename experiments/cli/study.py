@@ -193,33 +193,6 @@ def forget(request: Request) -> None:
     log.info(f"{len(finished)} runs of profile {request.profile} deleted")
 
 
-def pack(profile: str) -> None:
-    """Write the packs of a profile: all its finished runs, those that were packed before included."""
-    run_packs.unpack_all(profile)
-    for study in planning.load_profile(profile):
-        log.info(f"{study}: {_pack(profile, study)}")
-
-
-def _pack(profile: str, study: str) -> str:
-    """Write the pack of a study; what became of it, in words."""
-    planned, path = planning.plan(profile, study), run_packs.path_of(profile, study)
-    finished = find_finished(planned.runs)
-    if not finished:
-        return "none of its runs is finished, nothing is packed"
-    written = run_packs.write(path, [run.directory for run in finished])
-    left = len(planned.runs + planned.awaited) - len(finished)
-    state = f"{path.stat().st_size / 1e6:.2f} MB{'' if written else ', unchanged'}"
-    return f"{len(finished)} runs in {run_packs.shown(path)} ({state}), {left} are not finished"
-
-
-def unpacked_keys(profile: str) -> set[str]:
-    """Unpack the runs of a profile; the keys of these, and of all that it plans."""
-    run_packs.unpack_all(profile)
-    packed = [key for path in run_packs.packs_of(profile) for key in run_packs.read_sums(path)]
-    plans = Request(profile).plans().values()
-    return {*packed, *(run_key(config) for plan in plans for config in plan.runs + plan.awaited)}
-
-
 def _state(board: Board) -> tuple[float, int, str]:
     failed = len(board.failures)
     return board.done, board.total, f"{failed} failed" if failed else ""
