@@ -62,8 +62,14 @@ results/%/dvc.yaml: export PAL_PROFILE = $*
 results/%/dvc.yaml: $(ENVIRONMENT) always
 	@python -m experiments pipeline
 
-.PHONY: omniboard
-omniboard: $(ENVIRONMENT)  ## browse all runs (PORT=9000; MONGO_URL=... for your own MongoDB)
+.PHONY: runs pack omniboard
+runs: $(ENVIRONMENT)  ## list runs; with PROFILE=small, unpack the committed ones of that profile first
+	@python -m experiments runs
+
+pack: $(ENVIRONMENT)  ## pack the finished runs of a profile, to commit them with its results (PROFILE=quick)
+	@python -m experiments pack
+
+omniboard: $(ENVIRONMENT)  ## browse all runs (PROFILE=small unpacks committed ones; PORT=9000; MONGO_URL=... for your own MongoDB)
 	@python -m experiments omniboard
 
 # -- checks --------------------------------------------------------------------------------------------------

@@ -1,13 +1,15 @@
-"""Short runs, a record that keeps everything in memory, and waiting for other processes."""
+"""Short runs, a record that keeps everything in memory, packs of the test's own, and waiting for other processes."""
 
 import io
 import time
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 
 from experiments.common.paths import runs_root
+from experiments.runs import run_packs
 from experiments.runs.key import run_key
 from experiments.training.config import RunConfig, resolve
 
@@ -22,6 +24,13 @@ def short(study="single", **changes) -> RunConfig:
         "train_size": 256,
     }
     return resolve(study, **fields | changes)
+
+
+@pytest.fixture(autouse=True)
+def own_packs(tmp_path_factory, monkeypatch) -> Path:
+    """Folder in which the test's own packs are, each under the name of its profile."""
+    monkeypatch.setattr(run_packs, "RESULTS", tmp_path_factory.mktemp("results"))
+    return run_packs.RESULTS
 
 
 class Memory:

@@ -1,7 +1,7 @@
 """Finished and failed runs as a table: `python -m experiments runs`. Reads three small files of each, and no arrays."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 from types import NoneType
@@ -32,8 +32,12 @@ WHO = ("key", "study", "problem", "method", "seed", "status")
 """Columns that say which run it is."""
 
 
-def rows() -> list[Row]:
-    """Every finished run, and every run whose last attempt failed: config, result, status, seconds and start, flat."""
+def rows(keys: Container[str] | None = None) -> list[Row]:
+    """Every finished run, and every run whose last attempt failed: config, result, status, seconds and start, flat.
+
+    Args:
+        keys: Only runs of these keys.
+    """
     finished = run_folders(runs_root())
     there = {path.name for path in finished}
     failed = [path for path in run_folders(runs_root() / ".failed") if path.name not in there]
@@ -41,7 +45,8 @@ def rows() -> list[Row]:
         *((path, damage(path) and "damaged") for path in finished),
         *((path, "failed") for path in failed),
     ]
-    return [row for path, wrong in places if (row := _row(path, wrong)) is not None]
+    wanted = [place for place in places if keys is None or place[0].name in keys]
+    return [row for path, wrong in wanted if (row := _row(path, wrong)) is not None]
 
 
 def _row(folder: Path, wrong: str | None) -> Row | None:
@@ -134,7 +139,7 @@ def as_table(table: Sequence[Row], limit: int) -> Table:
     return shown
 
 
-WHERE = "`make reproduce` executes runs. Results that are committed come without theirs; FORCE=1 executes them again."
+WHERE = "`make reproduce` executes runs; `make runs PROFILE=small` unpacks those that are committed."
 
 
 def _description(row: Row, fields: Sequence[str]) -> str:

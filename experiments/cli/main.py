@@ -71,8 +71,10 @@ count = click.IntRange(min=1, max=10**9)
 FIELDS = "FIELD=VALUE ..."
 
 
-def known(_: click.Context, __: click.Parameter, profile: str) -> str:
-    """The name of a profile, whose extensions are known from now on; raises UserError if there is none."""
+def known(_: click.Context, __: click.Parameter, profile: str | None) -> str | None:
+    """The name of a profile, if one is given; its extensions are known from now on. Raises UserError if there is none."""
+    if not profile:
+        return None
     load_extensions(profile)
     return profile_path(profile).stem
 
@@ -279,10 +281,15 @@ def verify(profile: str, sample: int) -> int:
 @commands.command
 @click.argument("words", nargs=-1, metavar=FIELDS)
 @click.option("--study", help="Only runs of this study.")
+@click.option(
+    "--profile", envvar="PAL_PROFILE", callback=known, help="Only runs of this one, also those in its packs."
+)
 @click.option("--sort", metavar="FIELD", default="started", help="Order of the runs (started).")
 @click.option("--limit", type=count, default=40, help="How many are shown (40).")
 @click.option("--csv", is_flag=True, help="All of them, with every field, as CSV.")
-def runs(words: Sequence[str], study: str | None, sort: str, limit: int, csv: bool) -> None:
+def runs(
+    words: Sequence[str], study: str | None, profile: str | None, sort: str, limit: int, csv: bool
+) -> None:
     """List finished and failed runs.
 
     A run is listed if all words are true of it; * in a VALUE stands for anything:
@@ -291,15 +298,35 @@ def runs(words: Sequence[str], study: str | None, sort: str, limit: int, csv: bo
       python -m experiments runs problem=digits-cnn method=pal seed=0
       python -m experiments runs status=failed
       python -m experiments runs settings.mu=0.1 --csv
+
+    With a profile, the runs that are committed with its results are unpacked first.
     """
     from experiments.cli import list_runs
 
+    keys = None
+    if profile:
+        from experiments.cli.pack import unpacked_keys
+
+        keys = unpacked_keys(profile)
     conditions = [*words, *([f"study={study}"] if study else [])]
-    table = list_runs.arrange(list_runs.choose(list_runs.rows(), conditions), sort)
+    table = list_runs.arrange(list_runs.choose(list_runs.rows(keys), conditions), sort)
     if csv:
         sys.stdout.write(list_runs.as_csv(table))
     else:
         _show(list_runs.as_table(table, limit))
+
+
+@commands.command
+@of_profile
+def pack(profile: str) -> None:
+    """Write the finished runs of a profile to results/NAME/packs, one file a study.
+
+    These files are committed with the tables. Whoever has them has the runs: they are unpacked by the commands that
+    need them, and a profile whose runs are not all finished is continued elsewhere.
+    """
+    from experiments.cli import pack
+
+    pack.main(profile)
 
 
 @commands.command
@@ -325,10 +352,15 @@ def sync() -> None:
     envvar="PAL_PORT",
     help="Of Omniboard's page on this machine (9000).",
 )
-def omniboard(port: int) -> int:
+@click.option(
+    "--profile", envvar="PAL_PROFILE", callback=known, help="Unpack the committed runs of this one first."
+)
+def omniboard(port: int, profile: str | None) -> int:
     """Look at all runs in Omniboard (docs/tracking.md)."""
-    from experiments.runs import omniboard
+    from experiments.runs import omniboard, run_packs
 
+    if profile:
+        run_packs.unpack_all(profile)
     return omniboard.main(port)
 
 

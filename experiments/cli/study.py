@@ -19,7 +19,7 @@ from experiments.common.errors import UserError
 from experiments.common.progress import progress_bar
 from experiments.planning import Plan
 from experiments.results import tables
-from experiments.runs import launcher
+from experiments.runs import launcher, run_packs
 from experiments.runs.finished import delete_runs, find_finished
 from experiments.runs.key import run_key
 from experiments.runs.launcher import Board, Failure
@@ -99,6 +99,7 @@ def main(request: Request) -> int:
         raise UserError(
             "with --slurm there is no time limit: each task ends and is requeued at its own `time`"
         )
+    run_packs.unpack_all(request.profile)
     plans = {study: plan for study, plan in request.plans().items() if plan.runs}
     if not plans:
         raise UserError(
@@ -111,6 +112,7 @@ def main(request: Request) -> int:
 
 def dry_run(request: Request) -> Table:
     """What `main` would do, and how long it would take; steps are timed on this machine."""
+    run_packs.unpack_all(request.profile)
     plans = list(request.plans().values())
     configs = [config for plan in plans for config in plan.runs + plan.awaited]
     slots, threads = request.slots or _slots(), request.threads
@@ -189,8 +191,14 @@ def _execute(
 
 
 def forget(request: Request) -> None:
-    """Delete the finished runs that are asked for, so that they are run anew."""
-    finished = [run for plan in request.plans().values() for run in find_finished(plan.runs)]
+    """Delete the finished runs that are asked for, also from their packs, so that they are run anew."""
+    run_packs.unpack_all(request.profile)
+    several = {study: find_finished(plan.runs) for study, plan in request.plans().items()}
+    for study, finished in several.items():
+        pack = run_packs.path_of(request.profile, study)
+        if pack.exists():
+            run_packs.leave_out(pack, {run.key for run in finished})
+    finished = [run for finished in several.values() for run in finished]
     delete_runs(finished)
     log.info(f"{len(finished)} runs of profile {request.profile} deleted")
 

@@ -29,7 +29,7 @@ from experiments.results import tables
 from experiments.results.tables import fingerprints
 from experiments.results.tables.common import identity
 from experiments.results.tables.fingerprints import Head
-from experiments.runs import launcher
+from experiments.runs import launcher, run_packs
 from experiments.runs.finished import FinishedRun, find_finished
 from experiments.runs.integrity import damage, run_folders
 from experiments.runs.key import run_key
@@ -79,6 +79,7 @@ def main(profile: str, sample: int) -> int:
     Raises:
         UserError: If the profile has no results.
     """
+    run_packs.unpack_all(profile)
     known = {study: recorded(profile, study) for study in planning.load_profile(profile)}
     if not any(known.values()):
         raise UserError(f"profile {profile!r} has no results; `make reproduce PROFILE={profile}` makes them")

@@ -5,6 +5,7 @@ runs/<key>/            a finished run: config.json, run.json, info.json, metrics
 runs/.partial/<key>/   an unfinished one: `record/` of the present attempt, and the checkpoint
 runs/.failed/<key>/    the record of the last failed attempt, or a damaged run; its cout.txt ends with the reason
 runs/.deleted/<key>/   a finished run that is being deleted
+runs/.unpacked/        runs that are being unpacked
 """
 
 import errno
@@ -165,6 +166,25 @@ def execute(
     return finished
 
 
+def adopt(directory: Path, key: str) -> bool:
+    """Let a complete run directory be the finished run of a key, unless that is there or being executed.
+
+    Returns:
+        Whether it is.
+    """
+    finished = runs_root() / key
+    try:
+        with _lock(key, wait=False) as partial:
+            fresh = not finished.exists()
+            if fresh:
+                directory.rename(finished)
+                shutil.rmtree(runs_root() / ".failed" / key, ignore_errors=True)
+            shutil.rmtree(partial, ignore_errors=True)
+    except BlockingIOError:
+        return False
+    return fresh
+
+
 def _all_to_disk(folder: Path) -> None:
     """Have what is in a folder written: after a power loss, files under their final name must not be empty."""
     for path in folder.iterdir():
@@ -186,8 +206,12 @@ def log(config: RunConfig) -> Path:
 
 
 @contextmanager
-def _lock(key: str) -> Iterator[Path]:
-    """The folder of an unfinished run, held by one process at a time; the system frees it when the process ends."""
+def _lock(key: str, wait: bool = True) -> Iterator[Path]:
+    """The folder of an unfinished run, held by one process at a time; the system frees it when the process ends.
+
+    Raises:
+        BlockingIOError: If another process holds it and this one is not to wait.
+    """
     partial = runs_root() / ".partial" / key
     while True:
         try:
@@ -199,7 +223,7 @@ def _lock(key: str) -> Iterator[Path]:
             remove(Path(error.filename))
             continue
         with file:
-            lock(file)
+            lock(file, wait)
             if not _is_at(file.fileno(), partial / "lock"):
                 continue
             yield partial
@@ -227,7 +251,8 @@ def _attempt(config: RunConfig, partial: Path, body: Body, recorder: Callable[[A
             run._get_captured_output()  # Sacred keeps the output of failed runs only up to the last heartbeat
             raise
         run.info["seconds"] = record.seconds
-        np.savez_compressed(partial / "record" / "trace.npz", **record.arrays)  # pyright: ignore[reportArgumentType]
+        # Not compressed: packs of runs (run_packs.py) are smaller that way, and as large as their traces are.
+        np.savez(partial / "record" / "trace.npz", **record.arrays)  # pyright: ignore[reportArgumentType]
         return result
 
     try:

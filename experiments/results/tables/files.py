@@ -46,4 +46,9 @@ def _read(path: Path, profile: str) -> pd.DataFrame:
 
 def replace(table: pd.DataFrame, path: Path) -> Path:
     """Write a table by replacing the file as a whole."""
-    return write_whole(path, table.to_csv(index=False, float_format="%.9g", lineterminator="\n"))
+    return write_whole(path, text(table))
+
+
+def text(table: pd.DataFrame) -> str:
+    """A table as its file has it."""
+    return table.to_csv(index=False, float_format="%.9g", lineterminator="\n")
