@@ -61,7 +61,7 @@ class Trainer:
             self.model.parameters(),
             config.settings,
             config.schedule,
-            config.steps,
+            config.schedule_steps or config.steps,
             self.problem.milestones,
         )
         self.step, self.step_seconds = 0, 0.0
