@@ -84,11 +84,12 @@ def test_when_time_is_up_the_pace_of_another_optimizer_is_scaled(monkeypatch):
 
 def test_steps_of_large_networks_are_timed_with_few_examples(monkeypatch):
     seen = []
-    monkeypatch.setattr(
-        estimate,
-        "train",
-        lambda config, watch: seen.append(config.batch_size) or watch.moments.extend([1, 2]),
-    )
+
+    def train(config, watch):
+        seen.append(config.batch_size)
+        watch.moments.extend([1.0, 2.0])
+
+    monkeypatch.setattr(estimate, "train", train)
     monkeypatch.setattr(estimate, "device_of", lambda _: torch.device("cpu"))
     for problem in ("digits-cnn", "cifar10-resnet32", "imagenet-resnet50"):
         estimate._pace(resolve("single", problem=problem, optimizer="sgd", evaluate_every=10))
@@ -139,13 +140,18 @@ def test_the_cost_of_a_measurement_is_about_that_of_its_forward_passes(study, mo
         fields |= {"optimizer": "pal", "settings": {"mu": 0.1}}
     config = short(study, measure=MEASURES[study], steps=1, **fields)
     monkeypatch.setattr("experiments.studies.fullbatch.WIDENINGS", 0)
-    made, loss = [], Problem.loss
+    made, loss, grad, size = [], Problem.loss, torch.autograd.grad, [1.0]
 
-    def counted(problem, model, inputs, targets):
-        backward = 2 * torch.is_grad_enabled()
-        made.append((1 + backward) * len(inputs) / 64)
+    def forward(problem, model, inputs, targets):
+        size[0] = len(inputs) / 64
+        made.append(size[0])
         return loss(problem, model, inputs, targets)
 
-    monkeypatch.setattr(Problem, "loss", counted)
+    def backward(*given, **options):
+        made.append(2 * size[0])
+        return grad(*given, **options)
+
+    monkeypatch.setattr(Problem, "loss", forward)
+    monkeypatch.setattr(torch.autograd, "grad", backward)
     get_study(study).run(config, Memory())
     assert get_study(study).cost(config) == pytest.approx(sum(made), rel=0.5)

@@ -126,7 +126,7 @@ def test_only_takes_further_runs_once_they_are_known(profile, capsys):
     assert [config.seed for config in here.executed[6:]] == [100, 100, 5, 5]
     assert cli.main(["forget", "--profile", "tiny", "--only", "sgd-step,seed=5"]) == 0
     assert cli.main([*WORDS, "--only", "seed=5"]) == 0
-    assert [config.method for config in here.executed[10:]] == ["pal", "sgd-step", "pal", "pal", "sgd-step"]
+    assert sorted(config.method for config in here.executed[10:]) == ["pal"] * 3 + ["sgd-step"] * 2
 
 
 def test_verify_knows_further_runs_by_runs_of_earlier_code_and_by_the_tables(profile, monkeypatch, tmp_path):
