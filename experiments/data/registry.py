@@ -12,6 +12,7 @@ DATASETS: Registry[Any] = Registry(
     {
         "digits": "experiments.data.digits",
         "cifar10": "experiments.data.cifar",
+        "cifar10-16": "experiments.data.cifar",
         "cifar10-published": "experiments.data.cifar",
         "cifar100": "experiments.data.cifar",
         "cifar100-published": "experiments.data.cifar",

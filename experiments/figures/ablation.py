@@ -23,7 +23,7 @@ def _rows(runs: pd.DataFrame) -> tuple[tuple[str, str, str], ...]:
     return (
         ("final_train_loss", "final training loss\n(with L2 term)", scale(runs["final_train_loss"])),
         (measure.final, f"final validation\n{measure.name}", "log" if measure.low else "linear"),
-        ("parabola_share", "fraction of steps in\nthe normal case", "linear"),
+        ("normal_fraction", "fraction of steps in\nthe normal case", "linear"),
     )
 
 
@@ -80,7 +80,7 @@ QUANTITIES = {
     "log10_train_loss": "log10 final training loss (with L2 term)",
     "val_accuracy": "final validation accuracy",
     "val_loss": "final validation loss",
-    "parabola_share": "fraction of steps in the normal case",
+    "normal_fraction": "fraction of steps in the normal case",
 }
 """What is compared; the validation loss only where accuracy is not defined."""
 
