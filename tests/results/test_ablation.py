@@ -1,14 +1,12 @@
-"""Tables, verdicts and figures of PAL with one thing changed at a time."""
+"""Tables and figures of PAL with one thing changed at a time."""
 
 import numpy as np
 import pandas as pd
 import pytest
-from made import evidence, judged, trained
 from made import finished as finished_run
+from made import trained
 
 from experiments import figures
-from experiments.results.claims import ablation as claims
-from experiments.results.claims.verdict import judge
 from experiments.results.tables.ablation import ablation
 from experiments.runs.key import run_key
 from experiments.studies.ablation import Part, Settings, plan
@@ -119,60 +117,6 @@ def compared(differences, quantity="val_accuracy", variant="pal-safeguard"):
         {"problem": "p", "variant": variant, "quantity": quantity, "seed": seed, "difference": difference}
         for seed, difference in enumerate(differences)
     ]
-
-
-@pytest.mark.parametrize(
-    ("accuracies", "measured", "verdict"),
-    [
-        ((0.5, 0.9, 0.91), -0.01, "supported"),
-        ((0.9, 0.9, 0.8), -0.1, "contradicted"),
-        ((0.9, 0.9, None), -0.9, "contradicted"),
-    ],
-)
-def test_mu_is_judged_where_it_is_recommended(tmp_path, accuracies, measured, verdict):
-    row = judged(claims, "mu-robust", evidence(tmp_path, "ablation", swept(accuracies)))
-    assert (row["measured"], row["verdict"]) == (pytest.approx(measured), verdict)
-
-
-def test_number_types_are_compared_at_the_smallest_mu_and_at_the_recommended(tmp_path):
-    runs = swept((0.9, 0.9, 0.9)) + swept((0.5, 0.91, 0.9), "bfloat16", (0.6, 0.2, 1.0))
-    known = evidence(tmp_path, "ablation", runs)
-    assert judged(claims, "bfloat16-cases", known)["measured"] == pytest.approx(0.4)
-    assert judged(claims, "bfloat16-accuracy", known)["measured"] == pytest.approx(-0.005)
-    assert judged(claims, "bfloat16-accuracy", known)["verdict"] == "supported"
-
-
-@pytest.mark.parametrize(
-    ("differences", "low", "high", "verdict"),
-    [
-        ((0.01, 0.01, 0.01), -0.01, -0.01, "supported"),
-        ((-0.03, -0.03, -0.03), -0.03, -0.03, "contradicted"),
-        ((0.1, -0.1, 0.0), -0.2484, 0.0, "undecided"),
-        ((0.01,), np.nan, np.nan, "undecided"),
-    ],
-)
-def test_no_difference_needs_the_whole_interval_within_the_margin(tmp_path, differences, low, high, verdict):
-    row = judged(
-        claims,
-        "safeguard",
-        evidence(tmp_path, "ablation", swept((0.9, 0.9, 0.9)), differences=compared(differences)),
-    )
-    assert (row["low"], row["high"]) == pytest.approx((low, high), abs=1e-4, nan_ok=True)
-    assert row["verdict"] == verdict
-
-
-def test_what_was_not_run_is_not_measured(tmp_path):
-    known = evidence(tmp_path, "ablation", swept((0.9, 0.9, 0.9))[3:6], differences=compared([0.0, 0.0]))
-    verdicts = {claim.id: judge(claim, known)["verdict"] for claim in claims.CLAIMS}
-    assert {name for name, verdict in verdicts.items() if verdict != "not measured"} == {"safeguard"}
-
-
-def test_new_masks_and_the_safeguard_are_judged_by_their_steps(tmp_path):
-    runs = swept((0.9, 0.9, 0.9), variant="pal-safeguard", refused_share=0.01)
-    rows = compared([-0.1, -0.15, -0.1], "parabola_share", "pal-new-masks")
-    known = evidence(tmp_path, "ablation", runs, differences=rows)
-    assert judged(claims, "new-masks-cases", known)["verdict"] == "supported"
-    assert judged(claims, "safeguard-idle", known)["measured"] == pytest.approx(0.99)
 
 
 def test_figures_show_every_variant_and_what_diverged_and_name_every_axis():

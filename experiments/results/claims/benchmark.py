@@ -253,6 +253,7 @@ CLAIMS = [
         },
         _cost,
         "benchmark",
+        ("more than one", "less than two"),
         unit=PAIRS,
     ),
     Claim(

@@ -82,7 +82,7 @@ CLAIMS = [
         Criterion(
             "above",
             0.5,
-            0.1,
+            0.15,
             "{value} of the lines are convex near the weights",
             "fraction of lines",
             pilot="convex_fraction",
@@ -122,7 +122,7 @@ CLAIMS = [
         Criterion(
             "above",
             0.5,
-            0.1,
+            0.15,
             "PAL's parabola is as good as the best one on {value} of the lines",
             "fraction of lines",
             pilot="fit_fraction",
