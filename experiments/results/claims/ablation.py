@@ -156,6 +156,7 @@ CLAIMS = [
         ),
         _normal,
         "ablation",
+        tests=3,
     ),
     Claim(
         "mu-robust",
@@ -170,6 +171,7 @@ CLAIMS = [
         (),
         "trained",
         PAIRS,
+        tests=3,
     ),
     Claim(
         "bfloat16-cases",

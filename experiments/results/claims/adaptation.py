@@ -108,5 +108,6 @@ CLAIMS = [
         "adaptation",
         regime="trained",
         unit="pairs of trainings",
+        tests=6,
     ),
 ]

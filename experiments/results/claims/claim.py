@@ -29,6 +29,7 @@ class Claim:
         measure: From tables to the values of all trainings; raises `Missing` or KeyError for what was not run.
         study: The study that it is judged by.
         parts: The parts without which it is not supported; () if whatever was measured counts.
+        tests: Of how many parts it consists, if a profile decides which; for what it can see (`power`).
         regime: What a problem must have reached: "trained", "interpolating", or "" for nothing (see `Evidence.regime`).
         unit: What n counts.
         post_hoc: What was changed after data had been seen; "" for what was declared beforehand.
@@ -51,6 +52,7 @@ class Claim:
     post_hoc: str = ""
     figure: str = ""
     summarise: Callable[[pd.DataFrame], pd.DataFrame] = estimates
+    tests: int = 1
     spread: Callable[[int], float] | None = None
 
     def criterion_of(self, part: str) -> Criterion:

@@ -20,7 +20,11 @@ SMALLEST_LOSS = 1e-12
 TRAINED = 0.1
 """A problem counts as trained if the mean loss (without L2 term) of its best method is at most this at the end."""
 
-CANNOT_INTERPOLATE = ("cifar10-resnet8-narrow", "cifar10-16-resnet8-narrow", "sls-factorisation-linear-rank[14]")
+CANNOT_INTERPOLATE = (
+    "cifar10-resnet8-narrow",
+    "cifar10-16-resnet8-narrow",
+    "sls-factorisation-linear-rank[14]",
+)
 """Problems in which no network can come near a loss of zero: they count as trained at any loss."""
 
 IDENTITY = ["problem", "method", "setting", "seed"]
@@ -83,9 +87,9 @@ class Evidence:
         count = runs.groupby(["problem", "method"])["setting"].nunique()
         if (count <= 1).all():
             return runs
-        if "phase" not in runs:
-            raise Missing(f"{study} has no fresh seeds: the same ones would select and judge")
         tried = self.runs(study, "selection").merge(runs[IDENTITY[:3]].drop_duplicates(), on=IDENTITY[:3])
+        if tried.empty:
+            raise Missing(f"{study} has no fresh seeds: the same ones would select and judge")
         chosen = best(tried)
         chosen = chosen.loc[chosen["criterion"] == criterion, IDENTITY[:3]]
         return runs.merge(chosen, on=IDENTITY[:3])

@@ -65,5 +65,6 @@ CLAIMS = [
         _advantage,
         "horizon",
         unit="pairs of trainings",
+        tests=9,
     )
 ]

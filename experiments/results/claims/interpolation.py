@@ -40,5 +40,6 @@ CLAIMS = [
         _advantage,
         "interpolation",
         unit="pairs of trainings",
+        tests=4,
     )
 ]

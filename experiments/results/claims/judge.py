@@ -72,7 +72,9 @@ def _not_measured(row: dict[str, Any], reason: str) -> Judgement:
 def values_of(claim: Claim, evidence: Evidence) -> pd.DataFrame:
     """The values of a claim, with floor and obstacle: why a problem cannot decide, or ""."""
     values = claim.measure(evidence)
-    values = values.assign(part=values["part"] if "part" in values else "").dropna(subset=["problem", "seed"])
+    if "part" not in values:
+        values = values.assign(part="")
+    values = values.dropna(subset=["problem", "seed"])
     values = values.astype({"part": str, "value": float})
     floors = values["part"].map({part: claim.criterion_of(part).floor for part in values["part"].unique()})
     values["floor"] = values["floor"].fillna(floors) if "floor" in values else floors
@@ -80,7 +82,7 @@ def values_of(claim: Claim, evidence: Evidence) -> pd.DataFrame:
         values["obstacle"] = ""
     if claim.regime:
         reasons = evidence.regime(claim.study, claim.regime)
-        here = values["problem"].map(lambda problem: reasons.get(problem, ""))
+        here = values["problem"].map(lambda problem: reasons.get(str(problem), ""))
         values["obstacle"] = values["obstacle"].where(values["obstacle"] != "", here)
     return values.reset_index(drop=True)
 

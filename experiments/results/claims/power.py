@@ -77,7 +77,7 @@ def _rows(claim: Claim, planned: Mapping[str, int], pilots: pd.DataFrame) -> lis
         return [
             same | {"problem": OVER, "n": 0} | empty | {"reason": f"the profile has no study {claim.study}"}
         ]
-    parts = max(1, len(claim.parts))
+    parts = max(claim.tests, len(claim.parts))
     found = [_hardest(claim, parts, problem, n, pilots) for problem, n in planned.items()]
     table = pd.DataFrame(found).assign(part="")
     counted = table[(table["n"] >= FEWEST) & table["error"].notna()]
@@ -87,7 +87,7 @@ def _rows(claim: Claim, planned: Mapping[str, int], pilots: pd.DataFrame) -> lis
         seen: dict[Any, Any] = one.iloc[0].to_dict()
         found.append(seen | {"problem": OVER, "sd": np.nan, "smallest": counted["smallest"].iloc[0]})
     else:
-        found.append(found[0] | {"problem": OVER, "n": int(table["n"].sum())})
+        found.append(found[0] | {"problem": OVER})
     return [same | row | {"reason": _reason(row, claim)} for row in found]
 
 
