@@ -47,12 +47,15 @@ into-conda:
 	@$(INSTALL) "$$(command -v python)" || echo 'Without it, pal can only be imported from within the checkout.' >&2
 
 # -- pipeline ------------------------------------------------------------------------------------------------
-.PHONY: reproduce dry-run verify
+.PHONY: reproduce dry-run power verify
 reproduce: $(ENVIRONMENT)  ## reproduce the paper: runs, tables, figures, report (PROFILE=quick, SLOTS=n, FORCE=1, TIME_LIMIT=2h)
 	@python -m experiments reproduce
 
 dry-run: $(ENVIRONMENT)  ## count the remaining runs and estimate their time (PROFILE=quick, SLURM=file, ONLY='digits-*,pal,seed=0')
 	@python -m experiments study --dry-run
+
+power: $(ENVIRONMENT)  ## what each claim could see at the planned seeds, from pilots (PROFILE=small)
+	@python -m experiments power
 
 verify: $(ENVIRONMENT)  ## after a refactoring: keep cached results if a sample of runs still agrees (PROFILE=quick, SAMPLE=5)
 	@python -m experiments verify

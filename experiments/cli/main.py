@@ -224,6 +224,19 @@ def claims(profile: str, show: bool) -> None:
 
 
 @commands.command
+@of_profile
+def power(profile: str) -> None:
+    """What each claim could see at the planned seeds, from the spread in pilots.
+
+    Reads results/<profile>/pilots.csv and writes results/<profile>/power.csv: the effect that is found with a
+    probability of 80 %, beside the smallest one of interest. Claims that cannot see it are declared out of reach.
+    """
+    from experiments.cli import power
+
+    _show(power.main(profile))
+
+
+@commands.command
 @click.argument("name")
 @of_profile
 def notebook(name: str, profile: str) -> None:

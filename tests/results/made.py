@@ -1,12 +1,10 @@
-"""Runs on disk, rows of tables and evidence, made of a few numbers."""
+"""Runs on disk and rows of tables, made of a few numbers."""
 
 import json
 
 import numpy as np
 import pandas as pd
 
-from experiments.results import tables
-from experiments.results.claims.verdict import Evidence, judge
 from experiments.runs.finished import FinishedRun
 
 
@@ -27,22 +25,3 @@ def trained(method, losses, validation=None, test=None, **columns):
     rows |= {"final_train_loss": losses, "final_val_accuracy": validation or chance}
     rows |= {"test_accuracy": test or validation or chance}
     return pd.DataFrame(rows).astype({"final_train_loss": float}).to_dict("records")
-
-
-def evidence(root, study, runs=(), **made):
-    """The tables of a study, with curves that show a loss of 2 where there are runs."""
-    folder = tables.folder("quick", study, root)
-    folder.mkdir(parents=True)
-    problems = set(pd.DataFrame(runs).get("problem", ()))
-    curves = [
-        {"problem": problem, "train_loss": loss} for problem in problems for loss in (2.0, np.inf, np.nan)
-    ]
-    made = {"runs": runs, "curves": curves, "provenance": [{"problem": "p", "runs": len(runs)}]} | made
-    for name, rows in made.items():
-        tables.replace(pd.DataFrame(rows), folder / f"{name}.csv")
-    return Evidence("quick", root)
-
-
-def judged(claims, name, known):
-    """The row of the claims' table."""
-    return judge(next(claim for claim in claims.CLAIMS if claim.id == name), known)

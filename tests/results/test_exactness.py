@@ -1,14 +1,11 @@
-"""Tables, verdicts and figures of step adaptation and of exact line searches."""
+"""Tables and figures of step adaptation and of exact line searches."""
 
 import numpy as np
 import pandas as pd
-import pytest
-from made import evidence, judged, trained
 from made import finished as finished_run
+from made import trained
 
 from experiments import figures
-from experiments.results.claims import adaptation, exactness
-from experiments.results.claims.verdict import judge
 from experiments.results.tables.adaptation import adaptation as adaptation_tables
 from experiments.results.tables.exactness import exactness as exactness_tables
 from experiments.training.config import resolve
@@ -47,41 +44,6 @@ def test_steps_are_compared_with_the_minimum_of_their_line(tmp_path):
 BETTER, WORSE = ([0.1, 0.1, 0.1], [0.9, 0.9, 0.9]), ([0.2, 0.2, 0.2], [0.8, 0.8, 0.8])
 
 
-@pytest.mark.parametrize(
-    ("pal", "exact", "measured", "verdict"),
-    [
-        (BETTER, WORSE, (np.log10(2), 0.1), "supported"),
-        (WORSE, BETTER, (-np.log10(2), -0.1), "contradicted"),
-        (([None, 0.1, 0.1], [0.1, 0.9, 0.9]), WORSE, ((2 * np.log10(2) - 1) / 3, -0.2), "undecided"),
-        (BETTER, ([None] * 3, [0.1] * 3), (np.log10(20), 0.9), "supported"),
-    ],
-    ids=["better", "worse", "pal diverged", "exact diverged"],
-)
-def test_a_training_that_diverges_counts_against_its_competitor(tmp_path, pal, exact, measured, verdict):
-    rows = trained("pal", *pal) + trained("exact", *exact)
-    known = evidence(tmp_path, "exactness", rows)
-    for claim, number in zip(exactness.CLAIMS, measured, strict=True):
-        row = judge(claim, known)
-        assert row["measured"] == pytest.approx(number)
-        assert (row["verdict"], row["n"]) == (verdict, 3)
-
-
-def test_exact_searches_are_compared_with_pal_along_the_same_kind_of_direction(tmp_path):
-    """PAL wins by 0.3 without and loses by 0.3 with direction adaptation: on average nothing."""
-    rows = trained("pal", *BETTER) + trained("exact", *WORSE)
-    rows += trained("pal-adapted", *WORSE) + trained("exact-adapted", *BETTER)
-    row = judged(exactness, "exact-loss", evidence(tmp_path, "exactness", rows))
-    assert row["measured"] == pytest.approx(0, abs=1e-12)
-    assert row["verdict"] == "undecided"
-    assert "pal 0.301, pal-adapted -0.301" in row["explanation"]
-
-
-def test_a_single_training_decides_nothing(tmp_path):
-    rows = trained("pal", [0.1], [0.9]) + trained("exact", [0.2], [0.8])
-    row = judged(exactness, "exact-loss", evidence(tmp_path, "exactness", rows))
-    assert (row["measured"], row["verdict"], row["n"]) == (pytest.approx(np.log10(2)), "undecided", 1)
-
-
 def swept(accuracies, angles=(80, 88, 95), errors=(0.2, 0.1, 0.3)):
     """Three seeds of each alpha; an accuracy of None has diverged."""
     return [
@@ -89,42 +51,6 @@ def swept(accuracies, angles=(80, 88, 95), errors=(0.2, 0.1, 0.3)):
         for alpha, accuracy, angle, error in zip((1.0, 1.25, 1.67), accuracies, angles, errors, strict=True)
         for row in trained("pal", [accuracy and 0.1] * 3, accuracy and [accuracy] * 3)
     ]
-
-
-@pytest.mark.parametrize(
-    ("accuracies", "verdict"),
-    [
-        ((0.95, 0.96, 0.95), "supported"),
-        ((0.95, 0.9, 0.95), "contradicted"),
-        ((0.95, None, 0.95), "contradicted"),
-    ],
-    ids=["alike", "apart", "diverged"],
-)
-def test_alpha_hardly_matters_if_accuracies_are_alike(tmp_path, accuracies, verdict):
-    row = judged(adaptation, "alpha-robust", evidence(tmp_path, "adaptation", swept(accuracies)))
-    assert row["verdict"] == verdict
-
-
-def test_a_single_alpha_says_nothing_of_robustness(tmp_path):
-    rows = [row for row in swept((0.95, 0.96, 0.95)) if row["alpha"] == 1]
-    row = judged(adaptation, "alpha-robust", evidence(tmp_path, "adaptation", rows))
-    assert row["verdict"] == "not measured"
-
-
-def test_the_next_alpha_above_1_is_compared(tmp_path):
-    known = evidence(tmp_path, "adaptation", swept((0.95, 0.95, 0.95)))
-    short, closer = (judge(claim, known) for claim in adaptation.CLAIMS[:2])
-    assert (short["measured"], short["verdict"]) == (10.0, "supported")
-    assert (closer["measured"], closer["verdict"]) == (pytest.approx(0.1), "supported")
-    assert "1.25" in closer["explanation"]
-
-
-def test_without_accuracies_nothing_is_said_of_them(tmp_path):
-    rows = [row | {"final_val_accuracy": None} for row in swept((0.9, 0.9, 0.9))]
-    assert (
-        judged(adaptation, "alpha-robust", evidence(tmp_path, "adaptation", rows))["verdict"]
-        == "not measured"
-    )
 
 
 def test_figures_show_every_competitor_and_name_every_axis():

@@ -2,10 +2,8 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from experiments.results.tables.intervals import block_draws, block_sums, mean_interval
+from experiments.results.tables.intervals import block_sums, mean_interval
 
 
 @pytest.mark.parametrize("count", [2, 3, 6])
@@ -27,13 +25,3 @@ def test_blocks_draw_every_line_as_often():
     assert sums.mean() == pytest.approx(1.0, abs=0.03)
     assert sums.min() == 0
     assert sums.max() == 3
-
-
-@given(lines=st.integers(1, 40))
-def test_drawn_lines_are_blocks_of_neighbours(lines):
-    drawn = block_draws(np.arange(lines), np.random.default_rng(0))
-    block = round(np.sqrt(lines))
-    assert drawn.shape[1] == lines
-    gaps = np.diff(drawn, axis=1) % lines
-    inside = np.arange(1, lines) % block != 0
-    assert (gaps[:, inside] == 1 % lines).all()

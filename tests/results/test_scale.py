@@ -1,16 +1,14 @@
-"""Tables, verdicts and figures of batch sizes and of capacities."""
+"""Tables and figures of batch sizes and of capacities."""
 
 import json
 
 import numpy as np
 import pandas as pd
 import pytest
-from made import evidence, finished, judged
+from made import finished
 
 from experiments import figures
-from experiments.results.claims import batchsize, capacity
-from experiments.results.claims.verdict import judge
-from experiments.results.tables import fingerprints, intervals
+from experiments.results.tables import fingerprints
 from experiments.results.tables.batchsize import STRATEGIES, summary
 from experiments.results.tables.batchsize import batchsize as batchsize_tables
 from experiments.results.tables.capacity import PARTS
@@ -60,30 +58,6 @@ def lines(improvement, distance=lambda name, sizes: np.zeros(len(sizes))):
 def by_doublings(**slopes):
     """Per doubling so much, and 8 with the largest batches for the optimum."""
     return lambda name, sizes: 8.0 + slopes.get(name, 0.0) * np.log2(sizes / sizes[-1])
-
-
-@pytest.mark.parametrize(
-    ("pal", "sgd", "measured", "verdicts"),
-    [
-        (0.8, 1.6, (0.1, 0.1), ("supported", "supported")),
-        (-0.8, -1.6, (-0.1, -0.1), ("contradicted", "contradicted")),
-        (0.8, 0.8, (0.1, 0.0), ("supported", "undecided")),
-    ],
-)
-def test_growth_is_per_doubling_and_a_share_of_the_optimum(tmp_path, pal, sgd, measured, verdicts):
-    table = lines(by_doublings(pal=pal, **{"sgd-0.1": sgd}))
-    known = evidence(tmp_path, "batchsize", strategies=table)
-    for claim, number, verdict in zip(batchsize.CLAIMS, measured, verdicts, strict=False):
-        row = judge(claim, known)
-        assert row["measured"] == pytest.approx(number, abs=1e-12)
-        if number:
-            assert row["verdict"] == verdict
-
-
-def test_minima_of_larger_batches_that_are_nearer_support_the_claim(tmp_path):
-    table = lines(by_doublings(), lambda _, sizes: 0.5 * np.log2(sizes) - 4)
-    row = judged(batchsize, "batchsize-overshoot", evidence(tmp_path, "batchsize", strategies=table))
-    assert (row["measured"], row["verdict"], row["n"]) == (pytest.approx(0.5), "supported", 30)
 
 
 def trained(folder, images, rates, loss):
@@ -142,24 +116,6 @@ def correlated(sign, count=8):
             "overshoot": 0.5,
         }
     )
-
-
-@pytest.mark.parametrize(("sign", "verdict"), [(1, "supported"), (-1, "contradicted")])
-def test_verdicts_follow_the_rank_correlation(tmp_path, sign, verdict, monkeypatch):
-    monkeypatch.setattr(intervals, "RESAMPLES", 500)
-    known = evidence(tmp_path, "capacity", runs=correlated(sign))
-    for claim in capacity.CLAIMS:
-        row = judge(claim, known)
-        assert (row["measured"], row["verdict"], row["n"]) == (pytest.approx(sign), verdict, 8)
-
-
-def test_a_few_trainings_have_no_correlation(tmp_path):
-    known = evidence(tmp_path, "capacity", runs=correlated(1, count=3))
-    assert judged(capacity, "capacity-rate", known)["verdict"] == "not measured"
-
-
-def test_a_constant_is_correlated_with_nothing():
-    assert capacity.spearman(np.array([[1.0, 2.0], [2.0, 2.0]])) == 0.0
 
 
 def test_figures_show_every_strategy_and_name_every_axis():

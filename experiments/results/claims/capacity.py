@@ -1,64 +1,106 @@
-"""Claims about networks that can or cannot fit their data."""
+"""Claims about networks that can or cannot fit their data: rank correlations over cells.
+
+A cell is a network with a number of images, the mean of its seeds. The correlation is tested on Fisher's scale, where
+its standard error is 1.03 / sqrt(m - 3) for m cells (Fieller, Hartley and Pearson 1957); a permutation of the cells
+gives the same p.
+"""
 
 import numpy as np
-from scipy.stats import rankdata
+import pandas as pd
 
-from experiments.results.claims.verdict import Claim, Evidence, Measure, Measured
-from experiments.results.tables.intervals import interval
+from experiments.results.claims.claim import Claim, Measure
+from experiments.results.claims.evidence import Evidence
+from experiments.results.claims.statistics import Criterion
 
-FEWEST = 4
-"""The minimum number of networks and numbers of images for a rank correlation."""
+FAR = 1e4
+"""Degrees of freedom of a standard error that is known."""
 
-
-def _correlation(column: str, explanation: str) -> Measure:
-    """Rank correlation of the final training loss with a column, over trainings.
-
-    The interval resamples pairs of network and number of images, since seeds of the same pair are alike.
-    """
-
-    def judge(evidence: Evidence) -> Measured | None:
-        runs = evidence.table("capacity", "runs").dropna(subset=["final_train_loss", column])
-        pairs = [
-            group[["final_train_loss", column]].to_numpy() for _, group in runs.groupby(["problem", "images"])
-        ]
-        if len(pairs) < FEWEST:
-            return None
-        value = spearman(np.concatenate(pairs))
-        return Measured(value, *interval(pairs, spearman), len(runs), explanation)
-
-    return judge
+STRONG = 0.7
+"""The smallest rank correlation of interest."""
 
 
-def spearman(pairs: np.ndarray) -> float:
-    """Rank correlation of the two columns; 0 if one of them is constant."""
-    first, second = map(rankdata, pairs.T)
-    if np.ptp(first) == 0 or np.ptp(second) == 0:
-        return 0.0
-    return float(np.corrcoef(first, second)[0, 1])
+def _cells(column: str) -> Measure:
+    """Loss and a column of each cell; the problem is the data set, the first word of the names of its problems."""
+
+    def measure(evidence: Evidence) -> pd.DataFrame:
+        runs = evidence.runs("capacity").dropna(subset=["final_train_loss", column])
+        cells = runs.groupby(["problem", "images"])[["final_train_loss", column]].mean().reset_index()
+        return cells.assign(
+            seed=cells["problem"] + ", " + cells["images"].astype(str) + " images",
+            problem=cells["problem"].str.partition("-")[0],
+            loss=cells["final_train_loss"],
+            value=cells[column],
+        )
+
+    return measure
+
+
+def fisher(values: pd.DataFrame) -> pd.DataFrame:
+    """Fisher's transform of Spearman's correlation of loss and value, per problem and part."""
+    keys = ["problem", "part"]
+    groups = values.groupby(keys, sort=True)
+    ranks = groups[["loss", "value"]].rank()
+    centred = ranks - ranks.groupby([values["problem"], values["part"]]).transform("mean")
+    names = [values[key] for key in keys]
+    products = pd.DataFrame(
+        {
+            "both": (centred["loss"] * centred["value"]).groupby(names).sum(),
+            "loss": (centred["loss"] ** 2).groupby(names).sum(),
+            "value": (centred["value"] ** 2).groupby(names).sum(),
+        }
+    )
+    count = groups.size()
+    size = (products["loss"] * products["value"]) ** 0.5
+    correlation = (products["both"] / size.where(size > 0)).fillna(0.0)  # 0 for a constant
+    nearest = 1 - 1 / (count * (count - 1)).clip(lower=2)  # one pair of ranks away from perfect
+    table = pd.DataFrame({"n": count, "mean": np.arctanh(correlation.clip(-nearest, nearest))})
+    return table.assign(sd=np.nan, error=1.03 / np.sqrt((count - 3).clip(lower=0.1)), df=FAR).reset_index()
+
+
+def _correlated(words: str) -> Criterion:
+    return Criterion("above", 0.0, float(np.arctanh(STRONG)), words, "rank correlation", scale="tanh")
+
+
+def _spread(cells: int) -> float:
+    """The spread of which the standard error of the mean of so many cells is that of Fisher's transform."""
+    return 1.03 * np.sqrt(cells / max(cells - 3, 0.1))
+
+
+def _claim(name: str, claim: str, source: str, test: str, words: str, column: str) -> Claim:
+    """A claim by the study capacity."""
+    criterion, measure = _correlated(words), _cells(column)
+    return Claim(
+        name,
+        claim,
+        "ours",
+        source,
+        test,
+        criterion,
+        measure,
+        "capacity",
+        unit="cells",
+        summarise=fisher,
+        spread=_spread,
+    )
 
 
 CLAIMS = [
-    Claim(
+    _claim(
         "capacity-rate",
         "PAL's learning rate decreases only if the network can interpolate its data.",
         "our prototypes; in the paper, all networks interpolate",
-        "Spearman's rank correlation over trainings of networks of several widths on several numbers of images, "
-        "between the final training loss and the final learning rate as a fraction of the highest one (medians over "
-        "twentieths of the training). Supported if the 95 % interval (networks with their images resampled) is above "
-        "0, contradicted if below.",
-        0.0,
-        _correlation("rate_ratio", "rank correlation with final / highest rate"),
-        "capacity",
+        "Spearman's rank correlation over cells (networks of several widths on several numbers of images, equal "
+        "epochs) between the final training loss and the final learning rate as a fraction of the highest one.",
+        "the correlation of final loss and final / highest rate is {value}",
+        "rate_ratio",
     ),
-    Claim(
+    _claim(
         "capacity-gap",
         "Minima of batch losses stay far from those of the full-batch loss if the network cannot interpolate.",
         "our conjecture, why the learning rate would not decrease",
-        "Spearman's rank correlation over the same trainings, between the final training loss and the median distance "
-        "from the full-batch minimum to the batch minimum on lines late in the training. Supported if the interval "
-        "(networks with their images resampled) is above 0, contradicted if below.",
-        0.0,
-        _correlation("gap", "rank correlation with the distance between minima"),
-        "capacity",
+        "Spearman's rank correlation over the same cells between the final training loss and the median distance from "
+        "the full-batch minimum to the batch minimum on lines late in the training.",
+        "the correlation of final loss and the distance between the minima is {value}",
+        "gap",
     ),
 ]

@@ -1,59 +1,134 @@
-"""Claims about the shape of lines."""
+"""Claims about the shape of lines.
+
+They are judged by the lines at evenly spaced steps of the whole training; the first lines, which are measured more
+densely, are in tables and figures only. The value of a training is a fraction of its lines, or a median over them.
+"""
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
+import pandas as pd
 
-from experiments.results.claims.verdict import Claim, Evidence, Measure, Measured, resampled_mean
-from experiments.results.tables.intervals import block_draws
+from experiments.results.claims.claim import Claim, Measure
+from experiments.results.claims.evidence import Evidence
+from experiments.results.claims.statistics import Criterion
+
+CONVEX = 0.01
+"""A line counts as convex if it is nowhere further above its convex hull than this fraction of its range."""
+
+CLOSE = 0.05
+"""PAL's parabola counts as good if its error exceeds that of the best one by less than this fraction."""
+
+INFORMATIVE = 0.5
+"""The least fraction of informative probes with which a problem says anything about parabolas."""
 
 
-def _of_lines(column: str, explanation: str, statistic: Callable[..., Any] = np.mean) -> Measure:
-    """A statistic of a column over the lines of a training, averaged over trainings.
+def even_lines(evidence: Evidence) -> pd.DataFrame:
+    """The evenly spaced lines; problems with several mu are named with it."""
+    lines = evidence.table("lines", "lines")
+    lines = lines[lines["part"] == "even"]
+    several = lines.groupby("problem")["mu"].transform("nunique") > 1
+    names = lines["problem"] + ", mu " + lines["mu"].map("{:g}".format)
+    return lines.assign(problem=lines["problem"].where(~several, names))
 
-    The interval resamples blocks of lines, since neighbours are alike; it describes these trainings only.
-    """
 
-    def measure(evidence: Evidence) -> Measured | None:
-        lines = evidence.table("lines", "lines").dropna(subset=[column]).sort_values("at")
-        if lines.empty:
-            return None
-        random = np.random.default_rng(0)
-        trainings = lines.groupby(["problem", "seed"])[column]
-        draws = [
-            statistic(block_draws(values.to_numpy(dtype=float), random), axis=1) for _, values in trainings
-        ]
-        each = trainings.agg(lambda values: statistic(values.to_numpy(dtype=float)))
-        of_problem = each.groupby("problem").mean().to_dict()
-        measured = resampled_mean(of_problem, draws, len(lines), explanation)
-        return measured._replace(value=float(each.mean()))  # trainings count alike
+def _fraction(column: str, holds: Callable[[pd.Series], pd.Series]) -> Measure:
+    """The fraction of the lines of a training of which something holds."""
+
+    def measure(evidence: Evidence) -> pd.DataFrame:
+        lines = even_lines(evidence).dropna(subset=[column])
+        lines = lines.assign(holds=holds(lines[column]).astype(float))
+        table = lines.groupby(["problem", "seed"])["holds"].agg(value="mean", lines="count").reset_index()
+        return table.assign(floor=fraction_error(table["value"], table["lines"]))
 
     return measure
+
+
+def fraction_error(fraction: pd.Series, count: pd.Series) -> pd.Series:
+    """The sampling error of a fraction of `count` lines, by a fraction that is neither 0 nor 1."""
+    inner = (fraction * count + 1) / (count + 2)
+    return np.sqrt(inner * (1 - inner) / count)
+
+
+def _improvement(evidence: Evidence) -> pd.DataFrame:
+    lines = even_lines(evidence)
+    informative = lines[lines["uninformative"] == 0]
+    values = (
+        informative.groupby(["problem", "seed"])["improvement_fraction"]
+        .median()
+        .rename("value")
+        .reset_index()
+    )
+    fractions = (1 - lines.groupby("problem")["uninformative"].mean()).rename("informative")
+    values = values.merge(fractions.reset_index(), on="problem", how="right")
+    return values.assign(obstacle=[_obstacle(fraction) for fraction in values["informative"]])
+
+
+def _obstacle(informative: float) -> str:
+    if informative >= INFORMATIVE:
+        return ""
+    return f"the step is half of mu on {1 - informative:.0%} of the lines: the probe says nothing about them"
 
 
 CLAIMS = [
     Claim(
         "lines-convex",
-        "Batch losses along the search direction are mostly convex in the neighbourhood of the weights.",
-        "abstract [certain]",
-        "Fraction of measured lines with no negative second difference between the weights and twice PAL's step, "
-        "mean over trainings; all lines count alike, and the first steps are measured more densely. Supported if the "
-        "95 % interval (blocks of neighbouring lines resampled) is above one half, contradicted if below.",
-        0.5,
-        _of_lines("locally_convex", "fraction of lines"),
+        "Batch losses along the search direction are mostly convex near the weights.",
+        "paper",
+        "abstract [certain]; our measure",
+        "Fraction of a training's lines (at evenly spaced steps) that are nowhere further above their convex hull "
+        "than 1 % of their range, between the weights and twice the nearer of the first local minimum and the lowest "
+        "point.",
+        Criterion(
+            "above",
+            0.5,
+            0.15,
+            "{value} of the lines are convex near the weights",
+            "fraction of lines",
+            pilot="convex_fraction",
+        ),
+        _fraction("hull_distance", lambda distance: distance <= CONVEX),
         "lines",
-        "lines/line-shape.png",
+        figure="lines/line-shape.png",
     ),
     Claim(
         "lines-parabolic",
         "A parabola through loss, slope and one more loss locates the minimum of the line well.",
+        "paper",
         "abstract [certain]; our measure",
-        "Median fraction of the possible decrease of the batch loss that PAL's step (alpha = 1) achieves, mean over "
-        "trainings. Supported if the interval (blocks of neighbouring lines resampled) is above 0.9, contradicted if "
-        "below.",
-        0.9,
-        _of_lines("improvement", "median over lines", np.median),
+        "Median over a training's lines of the fraction of the possible decrease of the batch loss (exact search) "
+        "that PAL's step with alpha = 1 achieves. Probes that say nothing (a step within 5 % of mu / 2) are not "
+        "counted; a problem with more than half of them is out of reach.",
+        Criterion(
+            "above",
+            0.9,
+            0.03,
+            "PAL's step achieves {value} of the possible decrease of the batch loss",
+            "fraction of decrease",
+            floor=0.005,
+            pilot="improvement_fraction",
+        ),
+        _improvement,
         "lines",
+        figure="lines/line-shape.png",
+    ),
+    Claim(
+        "parabola-fit",
+        "PAL's parabola, from three numbers, fits the line about as well as the best parabola.",
+        "paper",
+        "abstract: well suited for parabolic approximation [certain]; our measure",
+        "Fraction of a training's lines on which PAL's parabola is less than 5 % worse than the best parabola of the "
+        "same window.",
+        Criterion(
+            "above",
+            0.5,
+            0.15,
+            "PAL's parabola is as good as the best one on {value} of the lines",
+            "fraction of lines",
+            pilot="fit_fraction",
+        ),
+        _fraction("fit_error", lambda error: error < CLOSE),
+        "lines",
+        figure="lines/fit-errors.png",
     ),
 ]

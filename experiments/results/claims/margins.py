@@ -3,27 +3,31 @@
 A comparison in a profile has such a claim for each of its variants if it names a margin; an extension may make others.
 """
 
-import math
+import pandas as pd
 
 from experiments.common.profiles import sections
-from experiments.results.claims.verdict import Claim, Evidence, Measure, Measured, paired
+from experiments.results.claims.claim import Claim, Measure
+from experiments.results.claims.evidence import Evidence, Missing
+from experiments.results.claims.statistics import Criterion
 from experiments.studies.ablation import Settings
 
-HIGH_IS_GOOD = {"val_accuracy": True, "val_loss": False, "log10_train_loss": False}
-"""The quantities of the table `differences` that have a good direction."""
-
-WORDS = {
-    "val_accuracy": "final validation accuracy",
-    "val_loss": "final validation loss",
-    "log10_train_loss": "log10 final training loss",
+QUANTITIES = {
+    "val_accuracy": ("final_val_accuracy_reestimated", 1, "final validation accuracy"),
+    "val_loss": ("final_val_loss", -1, "final validation loss"),
+    "log10_train_loss": ("final_train_loss", -1, "log10 final training loss"),
 }
+"""What may be compared: the column of the table `runs`, 1 if high is good, and the quantity in words."""
+
+PAIRED = ["problem", "steps", "seed"]
+
+FLOOR = 0.1
+"""The least standard deviation of a difference that is believed, as a fraction of the margin."""
 
 
 def not_worse(variant: str, reference: str, margin: float, quantity: str = "val_accuracy") -> Claim:
     """The claim that a variant is not worse than its reference by more than `margin`.
 
-    Measured is the mean advantage of the variant over pairs of trainings with the same problem, seed and weights, with
-    Student's 95 % interval. The claim is supported if the whole interval is above -margin, contradicted if below.
+    Measured is the advantage of the variant over pairs of trainings with the same problem, seed and weights.
 
     Args:
         variant: Its name in the study.
@@ -31,34 +35,57 @@ def not_worse(variant: str, reference: str, margin: float, quantity: str = "val_
         margin: The difference that counts as none, > 0, in the unit of the quantity.
         quantity: "val_accuracy", "val_loss" or "log10_train_loss".
     """
-    good = "variant minus reference" if HIGH_IS_GOOD[quantity] else "reference minus variant"
+    _, sign, words = QUANTITIES[quantity]
+    good = "variant minus reference" if sign > 0 else "reference minus variant"
+    criterion = Criterion(
+        "above",
+        -margin,
+        margin,
+        f"{variant} is {{value}} [better|worse] in {words}",
+        words,
+        FLOOR * margin,
+        trainings=2,
+    )
     return Claim(
         f"not-worse-{variant}-{reference}-{quantity}".replace("_", "-"),
-        f"{variant} is not worse than {reference} by more than {margin:g} in {WORDS[quantity]}.",
+        f"{variant} is not worse than {reference} by more than {margin:g} in {words}.",
         "ours",
-        f"{WORDS[quantity].capitalize()}, {good}, paired by problem and seed; a training that diverged has accuracy 0, "
-        f"and without its loss nothing is supported. Supported if the whole interval of the mean is above {-margin:g}, "
-        "contradicted if below.",
-        -margin,
+        "declared in the profile",
+        f"{words.capitalize()}, {good}, paired by seed; a training that diverged has accuracy 0, and a problem with "
+        "one that has no loss says nothing.",
+        criterion,
         _advantage(variant, reference, quantity),
         "ablation",
-        "ablation/variants.png",
+        unit="pairs of trainings",
+        figure="ablation/variants.png",
     )
 
 
 def _advantage(variant: str, reference: str, quantity: str) -> Measure:
-    def measure(evidence: Evidence) -> Measured | None:
-        table = evidence.table("ablation", "differences")
-        table = table[(table["variant"] == variant) & (table["reference"] == reference)]
-        differences = table.loc[table["quantity"] == quantity, "difference"]
-        mean = paired(differences if HIGH_IS_GOOD[quantity] else -differences, f"advantage over {reference}")
-        lost = int(differences.isna().sum())
-        if mean is None or not lost:
-            return mean
-        words = f"{mean.explanation}; of {len(differences)} pairs, {lost} have a training without a loss"
-        return mean._replace(low=-math.inf, explanation=words)
+    def measure(evidence: Evidence) -> pd.DataFrame:
+        runs = _scored(evidence, quantity)
+        ours = runs[(runs["variant"] == variant) & (runs["reference"] == reference)]
+        theirs = runs[(runs["variant"] == reference) & (runs["dtype"] == "float32")]
+        theirs = theirs.assign(reference_setting=theirs["setting"])
+        pairs = ours.merge(theirs, on=[*PAIRED, "reference_setting"], suffixes=("", "_of_reference"))
+        if pairs.empty:
+            raise Missing(f"no runs of {variant} and {reference} with the same seeds")
+        value = pairs["score"] - pairs["score_of_reference"]
+        without = value.isna().groupby(pairs["problem"]).transform("any")
+        return pairs.assign(
+            value=value, obstacle=without.map({True: "a training has no loss", False: ""})
+        ).rename(columns={"key_of_reference": "reference_key"})
 
     return measure
+
+
+def _scored(evidence: Evidence, quantity: str) -> pd.DataFrame:
+    """The runs of the study with `score`, of which more is better."""
+    runs, (column, sign, _) = evidence.runs("ablation"), QUANTITIES[quantity]
+    if quantity == "val_loss":  # in its own unit, which may be negative
+        return runs.assign(score=-runs[column].astype(float))
+    scored = evidence.scores(runs, "ablation", column)
+    return scored.assign(score=sign * scored["score"])
 
 
 def declared(profile: str) -> list[Claim]:

@@ -80,8 +80,8 @@ def log_losses(losses: Any, floor: float = 0.0) -> Any:
         return np.log10(losses.clip(lower=floor))
 
 
-def final_loss(runs: pd.DataFrame, curves: pd.DataFrame) -> pd.Series:
-    """Final training losses; trainings that diverged have the highest loss of any training of their problem."""
+def final_loss(runs: pd.DataFrame, curves: pd.DataFrame, column: str = "final_train_loss") -> pd.Series:
+    """Final losses; trainings that diverged have the highest training loss of any training of their problem."""
     shown = curves[np.isfinite(curves["train_loss"])]
     worst = runs["problem"].map(shown.groupby("problem")["train_loss"].max())
-    return runs["final_train_loss"].astype(float).mask(runs["status"] == "diverged", worst)
+    return runs[column].astype(float).mask(runs["status"] == "diverged", worst)

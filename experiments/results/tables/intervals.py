@@ -1,7 +1,6 @@
-"""95 % intervals: of means over a few trainings, and by resampling."""
+"""95 % intervals of means over a few trainings, and of sums over the lines of one."""
 
 import math
-from collections.abc import Callable, Sequence
 
 import numpy as np
 from scipy.special import stdtrit  # the quantile of Student's t; importing scipy.stats takes a second
@@ -18,15 +17,6 @@ def mean_interval(values: np.ndarray) -> tuple[float, float]:
         return math.nan, math.nan
     reach = stdtrit(len(values) - 1, 0.975) * values.std(ddof=1) / math.sqrt(len(values))
     return float(values.mean() - reach), float(values.mean() + reach)
-
-
-def interval(groups: Sequence[np.ndarray], statistic: Callable[[np.ndarray], float]) -> tuple[float, float]:
-    """Percentile interval of a statistic by resampling whole groups, such as all trainings of one network."""
-    random = np.random.default_rng(0)
-    draws = random.integers(len(groups), size=(RESAMPLES, len(groups)))
-    values = [statistic(np.concatenate([groups[index] for index in draw])) for draw in draws]
-    low, high = np.quantile(values, [0.025, 0.975])
-    return float(low), float(high)
 
 
 def block_sums(values: np.ndarray, random: np.random.Generator) -> np.ndarray:
@@ -46,19 +36,6 @@ def block_sums(values: np.ndarray, random: np.random.Generator) -> np.ndarray:
     sums = np.concatenate((np.zeros((1, values.shape[1])), around.cumsum(axis=0)))
     drawn = (sums[starts + block] - sums[starts]).sum(axis=1)
     return drawn * lines / (block * starts.shape[1])
-
-
-def block_draws(values: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """Bootstrap samples of the lines of a training, [RESAMPLES, lines], by blocks as in `block_sums`.
-
-    Args:
-        values: [lines].
-        random: Generator that draws the blocks.
-    """
-    lines = len(values)
-    starts, block = _blocks(lines, random)
-    places = (starts[:, :, None] + np.arange(block)).reshape(RESAMPLES, -1)[:, :lines]
-    return values[places % lines]
 
 
 def _blocks(lines: int, random: np.random.Generator) -> tuple[np.ndarray, int]:

@@ -3,7 +3,6 @@
 import pandas as pd
 
 from experiments.results.tables.benchmark import best
-from experiments.results.tables.common import log_losses
 
 COLUMNS = (
     "status",

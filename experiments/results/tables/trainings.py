@@ -42,7 +42,9 @@ def run_row(run: Run) -> dict[str, Any]:
     final_val_<name>, test_<name>: further metrics of the problem; median_step and the fractions of steps (see
     `fractions`): for line searches only.
     """
-    metrics = [name for name in run.result if name.startswith(("final_val_", "test_")) and name not in RESULTS]
+    metrics = [
+        name for name in run.result if name.startswith(("final_val_", "test_")) and name not in RESULTS
+    ]
     return (
         identity(run)
         | {name: getattr(run.config, name) for name in ("optimizer", "schedule", "batch_size")}

@@ -1,0 +1,62 @@
+"""What a claim is."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import pandas as pd
+
+from experiments.results.claims.evidence import Evidence
+from experiments.results.claims.statistics import Criterion, estimates
+
+Verdict = Literal["supported", "contradicted", "undecided", "out of reach", "not measured"]
+
+Measure = Callable[[Evidence], pd.DataFrame]
+"""From tables to values: problem, seed, value; and, where there are several, part, floor, key and reference_key."""
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One claim.
+
+    Attributes:
+        id: Short name.
+        claim: The claim in our words.
+        whose: Who makes it: the paper, another paper, or this replication.
+        source: Where it is made, and how certain that is.
+        test: What the value of a training is.
+        criterion: When the mean of the values decides; or one criterion for each part, all of which have to be met.
+        measure: From tables to the values of all trainings; raises `Missing` or KeyError for what was not run.
+        study: The study that it is judged by.
+        parts: The parts without which it is not supported; () if whatever was measured counts.
+        tests: Of how many parts it consists, if a profile decides which; for what it can see (`power`).
+        regime: What a problem must have reached: "trained", "interpolating", or "" for nothing (see `Evidence.regime`).
+        unit: What n counts.
+        post_hoc: What was changed after data had been seen; "" for what was declared beforehand.
+        figure: The figure to look at inside figures/<profile>/, if not all of the study.
+        summarise: From values to estimates, for values that are not averaged.
+        spread: The standard deviation of a value, from n, where it needs no pilot.
+    """
+
+    id: str
+    claim: str
+    whose: Literal["paper", "another paper", "ours"]
+    source: str
+    test: str
+    criterion: Criterion | Mapping[str, Criterion]
+    measure: Measure
+    study: str
+    parts: tuple[str, ...] = ()
+    regime: Literal["", "trained", "interpolating"] = ""
+    unit: str = "trainings"
+    post_hoc: str = ""
+    figure: str = ""
+    summarise: Callable[[pd.DataFrame], pd.DataFrame] = estimates
+    tests: int = 1
+    spread: Callable[[int], float] | None = None
+
+    def criterion_of(self, part: str) -> Criterion:
+        """The criterion of a part: the one under its name or, for "accuracy, sgd", under its first word."""
+        if isinstance(self.criterion, Criterion):
+            return self.criterion
+        return self.criterion[part if part in self.criterion else part.partition(",")[0]]
