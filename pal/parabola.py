@@ -98,10 +98,9 @@ def _minimise_without_branches(
     excess: Tensor, slope: Scalar, mu: Scalar, alpha: float, s_max: Scalar
 ) -> Minimum:
     """`minimise` for numbers that are not read, as every branch would read one."""
-    square = torch.as_tensor(mu * mu, dtype=excess.dtype, device=excess.device)
+    slope, square = (n if isinstance(n, Tensor) else excess.new_full((), n) for n in (slope, mu * mu))
     curvature = 2 * excess / torch.where(square > 0, square, math.nan)
-    finite, convex = curvature.isfinite(), curvature > 0
-    descending = torch.as_tensor(slope < 0, device=excess.device)
+    finite, convex, descending = curvature.isfinite(), curvature > 0, slope < 0
     distance = torch.where(convex, -alpha * slope / torch.where(convex, curvature, 1.0), mu)
     moves = finite & descending
     case = torch.where(descending, torch.where(convex, Case.PARABOLA, Case.CONCAVE), Case.ASCENDING)
