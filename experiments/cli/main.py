@@ -72,7 +72,7 @@ FIELDS = "FIELD=VALUE ..."
 
 
 def known(_: click.Context, __: click.Parameter, profile: str | None) -> str | None:
-    """The name of a profile, if one is given; its extensions are known from now on. Raises UserError if there is none."""
+    """The name of a profile, if one is given, whose extensions are known from now on; UserError if there is none."""
     if not profile:
         return None
     load_extensions(profile)

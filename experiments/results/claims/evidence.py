@@ -186,4 +186,4 @@ def named(values: pd.DataFrame, name: str) -> pd.DataFrame:
     return values.assign(part=[f"{name}, {part}" if part else name for part in values["part"]])
 
 
-LOSS, ACCURACY = CRITERIA
+LOSS, ACCURACY, _ = CRITERIA
