@@ -30,6 +30,14 @@ def verdicts(profile: str, root: Path = REPOSITORY) -> Path:
     return root / "results" / profile / "claims.csv"
 
 
+def verdicts_of(profile: str, root: Path = REPOSITORY) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The claims of a profile with their verdicts, and the estimates behind them (see `claims.judge`)."""
+    path, text = verdicts(profile, root), {"scale": str, "part": str, "reason": str, "post_hoc": str}
+    claims = pd.read_csv(path, dtype=text)
+    estimates = path.with_suffix("") / "problems.csv"
+    return claims, pd.read_csv(estimates, dtype=text)
+
+
 def replace(table: pd.DataFrame, path: Path) -> Path:
     """Write a table by replacing the file as a whole."""
     return write_whole(path, table.to_csv(index=False, float_format="%.9g", lineterminator="\n"))
