@@ -116,8 +116,8 @@ def measurements(config: RunConfig) -> int:
 class Clock:
     """Times the parts of runs here and now: start, steps and evaluations, each kind of part once.
 
-    After `BUDGET` seconds, a network is timed with one optimizer only; how much longer steps of another one take is
-    then taken from the networks that were timed with both.
+    After `BUDGET` seconds, a network is timed with one optimizer only, and each optimizer on one network; how much
+    longer steps with another optimizer take is then taken from the networks that were timed with both.
     """
 
     def __init__(self) -> None:
@@ -144,7 +144,8 @@ class Clock:
         """Seconds of a run up to its first step, and of each further one."""
         known = self._paces[model]
         if config.optimizer not in known:
-            late = known and time.monotonic() > self._end
+            elsewhere = any(config.optimizer in paces for paces in self._paces.values())
+            late = known and elsewhere and time.monotonic() > self._end
             known[config.optimizer] = self._guess(known, config.optimizer) if late else _pace(config)
         return known[config.optimizer]
 
