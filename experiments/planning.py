@@ -20,8 +20,9 @@ from experiments.common.paths import write_whole
 from experiments.common.profiles import profile_path
 from experiments.common.yaml_files import read_fields
 from experiments.results import tables
+from experiments.results.tables.benchmark import CRITERIA
 from experiments.results.tables.common import identity
-from experiments.results.tables.selection import COLUMNS, lowest_loss
+from experiments.results.tables.selection import COLUMNS, selected
 from experiments.runs.finished import FinishedRun, find_finished
 from experiments.runs.key import run_key
 from experiments.studies.base import Choice, get_study
@@ -74,7 +75,7 @@ def _sections(where: str, study: str, values: Any) -> list[Strict]:
 def outcomes(finished: Sequence[FinishedRun]) -> pd.DataFrame:
     """One row per run."""
     rows = [identity(run) | {name: run.result[name] for name in COLUMNS} for run in finished]
-    return pd.DataFrame(rows, columns=["problem", "method", "setting", "seed", *COLUMNS])
+    return pd.DataFrame(rows, columns=["problem", "method", "setting", "seed", "phase", *COLUMNS])
 
 
 def _finished_today(configs: Sequence[RunConfig]) -> pd.DataFrame:
@@ -112,13 +113,23 @@ def plan(profile: str, study: str, known: Outcomes = _finished_today) -> Plan:
 def _plan_section(name: str, section: Strict, known: Outcomes) -> Plan:
     study = get_study(name)
     first = study.plan(section)
-    awaited = study.further(section, {config.method: config.settings for config in first})
+    awaited = study.further(section, _most(first))
     choice = _choice(first, known(first)) if awaited else None
     return Plan(first, awaited) if choice is None else Plan(first + study.further(section, choice), [])
 
 
+def _most(first: Sequence[RunConfig]) -> Choice:
+    """A choice as large as any can be: another configuration by each criterion."""
+    most: Choice = {}
+    for config in first:
+        chosen = most.setdefault((config.problem, config.method), [])
+        if len(chosen) < len(CRITERIA) and config.settings not in chosen:
+            chosen.append(config.settings)
+    return most
+
+
 def _choice(first: Sequence[RunConfig], rows: pd.DataFrame) -> Choice | None:
-    """The selected hyper-parameters of each method; None if any of the runs is not finished."""
+    """The selected hyper-parameters of each problem and method; None if any of the runs is not finished."""
     if len(rows) < len(first):
         return None
     wanted = pd.DataFrame([identity(FinishedRun("", config, Path())) for config in first])
@@ -126,10 +137,13 @@ def _choice(first: Sequence[RunConfig], rows: pd.DataFrame) -> Choice | None:
     if len(there) < len(wanted):
         return None
     settings = {
-        (config.method, name): config.settings for config, name in zip(first, wanted["setting"], strict=True)
+        (config.problem, config.method, name): config.settings
+        for config, name in zip(first, wanted["setting"], strict=True)
     }
-    chosen = lowest_loss(there)
-    return {config.method: settings[config.method, chosen[config.method]] for config in first}
+    return {
+        (problem, method): [settings[problem, method, name] for name in names]
+        for (problem, method), names in selected(there).items()
+    }
 
 
 def write_digests(profile: str) -> Path:

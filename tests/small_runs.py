@@ -37,6 +37,9 @@ class Memory:
     def array(self, name, values):
         self.arrays[name] = np.array(values)
 
+    def step_seconds(self, seconds):
+        self.seconds = seconds
+
     def progress(self, step, words):
         self.heard.append(step)
 

@@ -1,7 +1,7 @@
 """How long the runs that are left will take: judged by finished ones of their kind, else by a few steps taken here.
 
-A run is its start, its steps, what its study measures on the way, and its evaluations. Each of these is timed once for
-all runs that have it in common. A study whose measurements may take minutes gives their cost in forward passes.
+A run is its start, its steps, what its study measures on the way, and its evaluations. Start, steps and evaluations are
+timed once for all runs that have them in common; studies give the cost of their measurements in forward passes.
 """
 
 import math
@@ -17,15 +17,17 @@ import torch
 from rich.table import Table
 
 from experiments.common.progress import duration, progress_bar
+from experiments.problems.listing import cost
 from experiments.runs import launcher
 from experiments.runs.finished import FinishedRun, find_finished
 from experiments.runs.key import run_key
 from experiments.studies.base import get_study
+from experiments.studies.lines import evenly_spaced
 from experiments.training.config import RunConfig, device_of
 from experiments.training.cuda_graphs import WARM_UP
 from experiments.training.loop import train
 from experiments.training.record import Enough, Record, State
-from experiments.training.trainer import Trainer
+from experiments.training.trainer import STATISTICS_BATCHES, Trainer
 
 STEPS, SECONDS, PATIENCE = 8, 0.5, 10.0
 """After a first step, which counts as start-up, steps are timed until there are so many or they took so long; none if
@@ -36,6 +38,12 @@ EXAMPLES = 256
 
 PASSES_PER_STEP = 3
 """Forward passes that take as long as a step of SGD."""
+
+BUDGET = 60.0
+"""Seconds after which networks are no longer timed with each of their optimizers."""
+
+SLOW_CORE, FEWEST = 1e10, 4
+"""Floating-point operations per second of a slow core, and the fewest examples that a step is timed with."""
 
 ENDLESS = 1000
 """Length of a timed training, which never gets there."""
@@ -92,66 +100,93 @@ def _kind(config: RunConfig) -> tuple[Any, ...]:
 
 
 def measurements(config: RunConfig) -> int:
-    """At how many steps the study measures, as its `measure` says: the first `first` and every `every`, or every
-    `every` of the `last` so many; each step if it names no `every`.
+    """At how many steps the study measures, as its `measure` says: every `every` steps, or those of the `last` so many;
+    or the first `first`, and `even` ones spread over the run; each step if it names none of these.
     """
     if config.measure is None:
         return 0
-    first = min(config.measure.get("first", 0), config.steps)
+    if "even" in config.measure:
+        first = range(min(config.measure["first"], config.steps))
+        return len({*first, *evenly_spaced(config.measure["even"], config.steps)})
     every, last = config.measure.get("every", 1), config.measure.get("last", config.steps)
-    before = max(first, last - config.steps)  # of a span longer than the run, only its end is trained
-    return first + math.ceil(last / every) - math.ceil(before / every)
+    before = max(0, last - config.steps)  # of a span longer than the run, only its end is trained
+    return math.ceil(last / every) - math.ceil(before / every)
 
 
 class Clock:
-    """Times the parts of runs here and now, each kind of part once."""
+    """Times the parts of runs here and now: start, steps and evaluations, each kind of part once.
+
+    After `BUDGET` seconds, a network is timed with one optimizer only, and each optimizer on one network; how much
+    longer steps with another optimizer take is then taken from the networks that were timed with both.
+    """
 
     def __init__(self) -> None:
-        self._known: dict[Any, Any] = {}
+        self._paces: dict[tuple[Any, ...], dict[str, tuple[float, float]]] = defaultdict(dict)
+        self._evaluations: dict[tuple[Any, ...], float] = {}
+        self._end = time.monotonic() + BUDGET
 
     def seconds(self, config: RunConfig) -> float:
-        """The whole of a run: start, steps, measurements, evaluations and the test score."""
-        problem, study = config.resolved_problem, config.study
+        """The whole of a run: start, steps, measurements, evaluations and the final scores."""
+        problem = config.resolved_problem
         model = (problem.network, problem.dataset, problem.augment, config.l2 > 0, config.batch_size)
         model += (config.dtype, config.device, config.deterministic)
-        start, step = self._once((model, config.optimizer), lambda: _pace(config, train))
-        example = self._once(model, lambda: _evaluation(config))
+        start, step = self._pace(model, config)
+        if model not in self._evaluations:
+            self._evaluations[model] = _evaluation(config)
         seconds = start + config.steps * step
-        if config.measure is not None:
-            look = (model, study, config.train_size, str(config.measure))
-            seconds += measurements(config) * self._once(look, lambda: _measurement(config, step))
-        _, validation, test = problem.examples
-        return seconds + example * (math.ceil(config.steps / config.evaluate_every) * validation + test)
+        seconds += measurements(config) * get_study(config.study).cost(config) * step / PASSES_PER_STEP
+        train, validation, test = problem.examples
+        statistics = min(train, STATISTICS_BATCHES * config.batch_size)
+        examples = (math.ceil(config.steps / config.evaluate_every) + 1) * validation + 2 * test + statistics
+        return seconds + self._evaluations[model] * examples
 
-    def _once(self, part: Any, measure: Callable[[], Any]) -> Any:
-        if part not in self._known:
-            self._known[part] = measure()
-        return self._known[part]
+    def _pace(self, model: tuple[Any, ...], config: RunConfig) -> tuple[float, float]:
+        """Seconds of a run up to its first step, and of each further one."""
+        known = self._paces[model]
+        if config.optimizer not in known:
+            elsewhere = any(config.optimizer in paces for paces in self._paces.values())
+            late = known and elsewhere and time.monotonic() > self._end
+            known[config.optimizer] = self._guess(known, config.optimizer) if late else _pace(config)
+        return known[config.optimizer]
+
+    def _guess(self, known: dict[str, tuple[float, float]], optimizer: str) -> tuple[float, float]:
+        """The pace of a network with an optimizer, from that with another one."""
+        other, (start, step) = next(iter(known.items()))
+        ratios = [
+            paces[optimizer][1] / paces[other][1]
+            for paces in self._paces.values()
+            if optimizer in paces and other in paces
+        ]
+        return start, step * float(np.median(ratios or [1.0]))
 
 
-def _measurement(config: RunConfig, step: float) -> float:
-    """Seconds of a measurement: those of a step with one, less those of a step."""
-    study = get_study(config.study)
-    if study.cost is not None:
-        return study.cost(config) * step / PASSES_PER_STEP
-    always = {"every": 1} | ({"last": ENDLESS} if "last" in (config.measure or {}) else {})
-    measured = config.model_copy(update={"measure": (config.measure or {}) | always})
-    return max(0.0, _pace(measured, study.run)[1] - step)
+def _pace(config: RunConfig) -> tuple[float, float]:
+    """Seconds of a run up to its first step, and of each further one; there are no evaluations among them.
 
-
-def _pace(config: RunConfig, run: Callable[[RunConfig, Record], Any]) -> tuple[float, float]:
-    """Seconds of a run up to its first step, and of each further one; there are no evaluations among them."""
-    watch = Stopwatch(device_of(config))
+    Steps of large networks are timed with fewer examples.
+    """
+    device, examples = device_of(config), _affordable(config, config.batch_size, PASSES_PER_STEP)
+    watch, scale = Stopwatch(device), config.batch_size / examples
+    changes = {"steps": ENDLESS, "evaluate_every": ENDLESS, "batch_size": examples}
     with suppress(Enough):
-        run(config.model_copy(update={"steps": ENDLESS, "evaluate_every": ENDLESS}), watch)
+        train(config.model_copy(update=changes), watch)
     start, *steps = np.diff(watch.moments).tolist()
-    return start, float(np.mean(steps or start))
+    return start, scale * float(np.mean(steps or start))
+
+
+def _affordable(config: RunConfig, examples: int, passes: int) -> int:
+    """How many of the examples a slow core takes about a second for."""
+    problem = config.resolved_problem
+    if device_of(config).type != "cpu":
+        return examples
+    _, operations = cost(problem.network, problem.data.shape, problem.data.outputs)
+    return max(FEWEST, min(examples, int(SLOW_CORE / (passes * max(1, operations)))))
 
 
 def _evaluation(config: RunConfig) -> float:
     """Seconds for each example."""
     trainer = Trainer(config)
-    some = trainer.splits.validation.part(slice(EXAMPLES))
+    some = trainer.splits.validation.part(slice(_affordable(config, EXAMPLES, 1)))
     trainer.splits = replace(trainer.splits, validation=some)
     trainer.evaluate()  # counts as start-up
     started = time.perf_counter()

@@ -4,16 +4,19 @@
 archives are read in their binary version, which contains no pickles. CIFAR-10 is normalised with the constants
 of the published code: means .4914 .4822 .4465 and standard deviations .2023 .1994 .2010. CIFAR-100 has its own
 constants here; the published code used those of CIFAR-10 and mirrored images with the border repeated, as
-`*-published` does.
+`*-published` does. `cifar10-16` has the images of CIFAR-10 at 16x16: the mean of each 2x2 block of pixels.
 """
 
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
+from torch import Tensor
+from torch.nn import functional
 
 from experiments.common.errors import UserError
 from experiments.data import archives, packs
@@ -25,6 +28,7 @@ from experiments.data.transforms import Pixels
 
 SHAPE = (3, 32, 32)
 SIZES = (45_000, 5_000, 10_000)
+POOLED_AT_A_TIME = 5_000
 ADDRESSES = ("https://www.cs.toronto.edu/~kriz/", "https://cave.cs.toronto.edu/kriz/")
 
 
@@ -51,6 +55,17 @@ def load_images(store: Store, validation: int) -> Splits:
     arrays = {name: torch.from_numpy(array) for name, array in store.arrays().items()}
     train = Split(arrays["train_images"], arrays["train_labels"])
     return held_out(train, Split(arrays["test_images"], arrays["test_labels"]), validation)
+
+
+def load_pooled(store: Store, validation: int) -> Splits:
+    """The same splits with images of half the height and width, as float32: means of 2x2 pixels, from 0 to 255."""
+    splits = load_images(store, validation)
+    return Splits(*map(_pooled, (splits.train, splits.validation, splits.test)))
+
+
+def _pooled(split: Split) -> Split:
+    parts = cast("Tensor", split.inputs).split(POOLED_AT_A_TIME)
+    return Split(torch.cat([functional.avg_pool2d(part.float(), 2) for part in parts]), split.targets)
 
 
 ARCHIVES10 = """\
@@ -115,6 +130,12 @@ def _dataset(store: Store, classes: int, transform: Pixels) -> Dataset:
 
 DATASETS = {
     "cifar10": _dataset(CIFAR10, 10, CONSTANTS10),
+    "cifar10-16": replace(
+        _dataset(CIFAR10, 10, replace(CONSTANTS10, padding=2)),
+        title="CIFAR-10 at 16x16",
+        shape=(3, 16, 16),
+        load=partial(load_pooled, CIFAR10, validation=SIZES[1]),
+    ),
     "cifar10-published": _dataset(CIFAR10, 10, PUBLISHED),
     "cifar100": _dataset(CIFAR100, 100, CONSTANTS100),
     "cifar100-published": _dataset(CIFAR100, 100, PUBLISHED),

@@ -7,6 +7,7 @@ DATASETS = Registry(
     {
         "digits": "experiments.data.digits",
         "cifar10": "experiments.data.cifar",
+        "cifar10-16": "experiments.data.cifar",
         "cifar10-published": "experiments.data.cifar",
         "cifar100": "experiments.data.cifar",
         "cifar100-published": "experiments.data.cifar",

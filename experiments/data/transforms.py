@@ -48,7 +48,7 @@ class Cast:
 
 @dataclass(frozen=True)
 class Pixels:
-    """Images of uint8 [B, C, H, W]: mirrored border, random crop, flip; then (x / white - mean) / deviation.
+    """Images [B, C, H, W]: mirrored border, random crop, flip; then (x / white - mean) / deviation.
 
     Attributes:
         mean: Mean of each channel, on a scale on which white is 1.

@@ -16,7 +16,7 @@ LOOKS: dict[str, dict[str, Any]] = {
 ROWS = (
     ("final_train_loss", "final training loss\n(with L2 term)", "log"),
     ("final_val_accuracy", "final validation\naccuracy", "linear"),
-    ("parabola_share", "fraction of steps in\nthe normal case", "linear"),
+    ("normal_fraction", "fraction of steps in\nthe normal case", "linear"),
 )
 DIVERGED: dict[str, Any] = {"color": "#d62728", "marker": "x", "ls": "", "ms": 6, "mew": 1.5}
 
@@ -67,7 +67,7 @@ VARIANTS = {
 QUANTITIES = {
     "log10_train_loss": "log10 final training loss (with L2 term)",
     "val_accuracy": "final validation accuracy",
-    "parabola_share": "fraction of steps in the normal case",
+    "normal_fraction": "fraction of steps in the normal case",
 }
 
 

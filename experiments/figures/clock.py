@@ -18,12 +18,12 @@ ROWS = (
 def wall_clock(curves: pd.DataFrame, best: pd.DataFrame, times: pd.DataFrame, problem: str) -> Figure:
     """Each method's best configuration over steps (left) and over time (right), mean over seeds.
 
-    The time of a step is the median over all runs of the method, with evaluations.
+    The time of a step is the median over all runs of the method, without evaluations.
     """
     curves, best, times = (table[table["problem"] == problem] for table in (curves, best, times))
     methods = in_order(curves["method"])
     colour = colours(methods)
-    seconds = times.groupby("method")["ms_per_step"].median() / 1000
+    seconds = times.groupby("method")["seconds_per_step"].median()
     figure, grid = new_figure(PAGE, 5.6, nrows=len(ROWS), ncols=2, sharey="row")
     for row, (column, criterion, words, scale) in enumerate(ROWS):
         chosen = curves.merge(

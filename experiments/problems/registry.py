@@ -56,6 +56,9 @@ QUICK = [
     Problem("digits-mlp", "digits", "mlp-128-128", "ours", 600),
     *(Problem(f"digits-hidden-{width}", "digits", f"mlp-{width}", "ours", 600) for width in (2, 4, 8, 128)),
     Problem("mnist-cnn", "mnist", "mnist-cnn", "paper's code: network; ours: pixel scale, steps", 4_300),
+    Problem(
+        "mnist-mlp-5k", "mnist", "mlp-128-128", "ours: first 5,000 images", 1_500, l2=0.0, train_size=5_000
+    ),
 ]
 SMALL_STEPS = {"resnet8": 8_800, "resnet8-narrow": 8_800, "resnet14": 8_800, "resnet20": 17_600}
 SMALL_CIFAR = [
@@ -78,6 +81,27 @@ INTERPOLATING = [
     for images, steps, batch_size in ((5, 4_000, 128), (2, 2_000, 64))
     for network in ("resnet8", "resnet20", "mobilenetv2-narrow")
 ]
+SMALLER = [
+    Problem(
+        name,
+        "cifar10-16",
+        network,
+        f"ours: 16x16 pixels, steps{', images, no augmentation' if images else ''}; L2 as in the paper",
+        steps,
+        batch_size=batch_size,
+        augment=images is None,
+        train_size=images,
+    )
+    for name, network, images, batch_size, steps in (
+        ("cifar10-16-resnet8-thin-2k", "resnet8-thin", 2_000, 64, 2_000),
+        ("cifar10-16-resnet8-narrow-2k", "resnet8-narrow", 2_000, 64, 2_000),
+        ("cifar10-16-resnet8-5k", "resnet8", 5_000, 128, 2_000),
+        ("cifar10-16-resnet8-narrow", "resnet8-narrow", None, 128, 3_000),
+        ("cifar10-16-resnet20-5k", "resnet20", 5_000, 128, 2_000),
+        ("cifar10-16-mobilenetv2-narrow-5k", "mobilenetv2-narrow", 5_000, 128, 3_000),
+    )
+]
+"""A quarter of the pixels, so that a core trains a network to interpolation in minutes; the one with all images cannot."""
 PAPER_CIFAR = [_paper(dataset, network) for dataset in ("cifar10", "cifar100") for network in NETWORKS]
 IMAGENET = [
     Problem(
@@ -137,11 +161,12 @@ SLS = [
 
 UNSHUFFLED = [
     _unshuffled(problem)
-    for problem in (*QUICK, *INTERPOLATING, *PAPER_CIFAR)
-    if problem.name in ("digits-cnn", "cifar10-resnet8-2k", "cifar10-resnet32")
+    for problem in (*QUICK, *INTERPOLATING, *SMALLER, *PAPER_CIFAR)
+    if problem.name
+    in ("digits-cnn", "cifar10-resnet8-2k", "cifar10-16-resnet8-narrow-2k", "cifar10-resnet32")
 ]
 """For the study `ablation`."""
 
-ALL = [*QUICK, *SMALL_CIFAR, *INTERPOLATING, *PAPER_CIFAR, *map(_published, PAPER_CIFAR), *IMAGENET]
+ALL = [*QUICK, *SMALL_CIFAR, *INTERPOLATING, *SMALLER, *PAPER_CIFAR, *map(_published, PAPER_CIFAR), *IMAGENET]
 ALL += [*TINY_IMAGENET, *TOLSTOI, *SLS, *UNSHUFFLED]
 PROBLEMS = Registry("problem", {problem.name: problem for problem in ALL})

@@ -51,6 +51,11 @@ class FinishedRun:
         return float(self.info["seconds"])
 
     @property
+    def step_seconds(self) -> float:
+        """Wall time of its steps, without evaluations, measurements and checkpoints."""
+        return float(self.info["step_seconds"])
+
+    @property
     def trace(self) -> "Trace":
         """Arrays by name."""
         return Trace(self.directory / "trace.npz")

@@ -95,6 +95,10 @@ class RunRecord(Record):
         """One array of the trace."""
         self.arrays[name] = values
 
+    def step_seconds(self, seconds: float) -> None:
+        """The time of the steps alone."""
+        self._run.info["step_seconds"] = seconds
+
     def load_checkpoint(self) -> State | None:
         """What an interrupted attempt saved last, on the CPU; or None."""
         state = checkpoint.load(self._checkpoint)

@@ -1,11 +1,11 @@
 """What a study is, and what the plans of studies have in common."""
 
 import itertools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Generic, TypeVar
+from typing import Annotated, Any, Generic, Self, TypeVar
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from experiments.common.registry import load
 from experiments.studies.registry import STUDIES
@@ -15,8 +15,8 @@ from experiments.training.record import Record
 Names = Annotated[list[str], Field(min_length=1)]
 Seeds = Annotated[list[int], Field(min_length=1)]
 
-Choice = dict[str, dict[str, Any]]
-"""The hyper-parameters that finished runs have selected for each method, by its name."""
+Choice = dict[tuple[str, str], list[dict[str, Any]]]
+"""The hyper-parameters that finished runs have selected, by problem and method; several if criteria disagree."""
 
 SettingsT = TypeVar("SettingsT", bound=Strict)
 
@@ -30,14 +30,14 @@ class Study(Generic[SettingsT]):
         plan: Returns its runs.
         run: Executes one of them and returns its results.
         further: Returns the runs that follow those of `plan` and use the hyper-parameters that these selected.
-        cost: Returns the forward passes per measurement, for studies in which one may take minutes; others are timed.
+        cost: Returns the forward passes per measurement, in batches of the training, for estimates of time.
     """
 
     settings: type[SettingsT]
     plan: Callable[[SettingsT], list[RunConfig]]
     run: Callable[[RunConfig, Record], dict[str, Any]]
     further: Callable[[SettingsT, Choice], list[RunConfig]] = lambda *_: []
-    cost: Callable[[RunConfig], int] | None = None
+    cost: Callable[[RunConfig], float] = lambda _: 0.0
 
 
 def get_study(name: str) -> Study[Any]:
@@ -71,6 +71,50 @@ class Trainings(Strict):
         return [
             resolve(study, **{"problem": problem, "seed": seed} | self.lengths() | same | kind)
             for problem, kind, seed in every
+        ]
+
+
+class Selecting(Trainings):
+    """Trainings of several methods, each with several hyper-parameters, of which it is judged by the best.
+
+    Attributes:
+        selection_seeds: Every configuration is run with these, and the selected ones with the fresh `seeds`. Without
+            them, every configuration is run with `seeds`.
+    """
+
+    selection_seeds: list[int] = Field(default_factory=list)
+
+    @model_validator(mode="after")
+    def _has_fresh_seeds(self) -> Self:
+        both = sorted(set(self.seeds) & set(self.selection_seeds))
+        if both:
+            raise ValueError(f"seeds and selection_seeds both have {both[0]}; seeds must be fresh")
+        return self
+
+    def first_runs(self, study: str, kinds: Iterable[dict[str, Any]]) -> list[RunConfig]:
+        """Each configuration with the seeds that select, or with all if there are none."""
+        if not self.selection_seeds:
+            return self.runs(study, kinds)
+        return self.model_copy(update={"seeds": self.selection_seeds}).runs(study, kinds, phase="selection")
+
+    def fresh_runs(
+        self, study: str, choice: Choice, methods: Mapping[str, dict[str, Any]]
+    ) -> list[RunConfig]:
+        """The selected configurations of each problem and method with fresh seeds.
+
+        Args:
+            study: Name of the study.
+            choice: The selected hyper-parameters.
+            methods: The other fields of the runs of each method.
+        """
+        if not self.selection_seeds:
+            return []
+        return [
+            config
+            for (problem, method), chosen in choice.items()
+            for config in self.model_copy(update={"problems": [problem]}).runs(
+                study, [methods[method] | {"settings": settings} for settings in chosen]
+            )
         ]
 
 

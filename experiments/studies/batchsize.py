@@ -23,7 +23,7 @@ from experiments.studies.base import Study, Subset
 from experiments.studies.strategies import RATES, S_MAX
 from experiments.training.batch_line import dot
 from experiments.training.config import RunConfig, Strict
-from experiments.training.full_batch import Batch, MeanLoss, mean_loss, minimum, whole_epochs
+from experiments.training.full_batch import SEARCH_PASSES, Batch, MeanLoss, mean_loss, minimum, whole_epochs
 from experiments.training.measure import preserved, train_and_measure
 from experiments.training.record import Record
 from experiments.training.seeds import split
@@ -96,6 +96,17 @@ def run(config: RunConfig, record: Record) -> dict[str, Any]:
     return train_and_measure(config, record, measured)
 
 
+def passes(config: RunConfig) -> float:
+    """Forward passes per measurement, a backward pass counting as two.
+
+    For each size a search on the full-batch loss and one on the batch, and the full-batch loss of each strategy.
+    """
+    sizes = Measure.model_validate(config.measure).sizes
+    epoch = config.resolved_problem.examples[0] / config.batch_size
+    on_batches = (SEARCH_PASSES + 5) * sum(sizes) / config.batch_size
+    return 4 * epoch + len(sizes) * (SEARCH_PASSES + 2 + len(RATES)) * epoch + on_batches
+
+
 def loader(trainer: Trainer, size: int) -> Loader:
     """Batches of one size in an independent order, so that the training has not just seen them."""
     problem, seeds = replace(trainer.problem, batch_size=size), split(trainer.config.seed)
@@ -161,4 +172,4 @@ def batch_steps(batch: MeanLoss, line: Line, mu: float) -> dict[str, float]:
     } | {name: rate * norm for name, rate in RATES.items()}
 
 
-STUDY = Study(Settings, plan, run)
+STUDY = Study(Settings, plan, run, cost=passes)

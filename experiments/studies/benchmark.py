@@ -1,11 +1,12 @@
 """The optimizer benchmark: every optimizer over its grid, with the same weights and batches for all."""
 
 import itertools
+from functools import partial
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from experiments.studies.base import Choice, Study, Trainings
+from experiments.studies.base import Choice, Selecting, Study
 from experiments.training.config import RunConfig, Strict
 from experiments.training.loop import train
 
@@ -34,38 +35,35 @@ class Method(Strict):
         return {"method": name, "optimizer": self.optimizer or name, "schedule": self.schedule}
 
 
-class Confirmation(Trainings):
-    """Further problems, on which each method is trained with the hyper-parameters selected on the first ones."""
-
-
-class Settings(Trainings):
-    """Section `benchmark` of a profile.
+class Settings(Selecting):
+    """Section of a profile for a comparison of optimizers.
 
     Attributes:
         optimizers: The methods, by the name in tables and figures.
-        confirmation: Further problems, with the selected hyper-parameters of each method.
     """
 
     optimizers: Annotated[dict[str, Method], Field(min_length=1)]
-    confirmation: Confirmation | None = None
 
 
-def plan(settings: Settings) -> list[RunConfig]:
+def plan(study: str, settings: Settings) -> list[RunConfig]:
     """Each method over its grid, on each problem with each seed."""
     kinds = [
         method.kind(name) | {"settings": values}
         for name, method in settings.optimizers.items()
         for values in method.settings()
     ]
-    return settings.runs("benchmark", kinds)
+    return settings.first_runs(study, kinds)
 
 
-def further(settings: Settings, choice: Choice) -> list[RunConfig]:
-    """The confirmation, if there is one: each method with its hyper-parameters in `choice`."""
-    if settings.confirmation is None:
-        return []
-    kinds = [settings.optimizers[name].kind(name) | {"settings": values} for name, values in choice.items()]
-    return settings.confirmation.runs("benchmark", kinds)
+def further(study: str, settings: Settings, choice: Choice) -> list[RunConfig]:
+    """Each method with its selected hyper-parameters and fresh seeds, if other seeds selected them."""
+    methods = {name: method.kind(name) for name, method in settings.optimizers.items()}
+    return settings.fresh_runs(study, choice, methods)
 
 
-STUDY = Study(Settings, plan, train, further)
+def comparison(study: str) -> Study[Settings]:
+    """A comparison of optimizers, whose runs belong to `study`."""
+    return Study(Settings, partial(plan, study), train, partial(further, study))
+
+
+STUDY = comparison("benchmark")

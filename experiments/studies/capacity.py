@@ -13,7 +13,7 @@ from pydantic import Field
 from experiments.studies.base import Study, Trainings
 from experiments.training.batch_line import batch_line
 from experiments.training.config import RunConfig, Strict
-from experiments.training.full_batch import mean_loss, minimum, whole_epochs
+from experiments.training.full_batch import SEARCH_PASSES, mean_loss, minimum, whole_epochs
 from experiments.training.measure import train_and_measure
 from experiments.training.record import Record
 from experiments.training.trainer import Trainer
@@ -36,14 +36,20 @@ class Settings(Trainings):
         problems: Names of the problems, such as one per width.
         batch_size: Examples per step, the same for all.
         train_sizes: Numbers of training images, multiples of the batch size.
+        epochs: Length of each training in epochs, so that every image counts equally often; instead of `steps`.
         settings: Hyper-parameters of PAL; beta stays 0, so that lines follow the negative gradient.
         measure: Which lines are searched.
     """
 
     batch_size: Count
     train_sizes: Annotated[list[Count], Field(min_length=1)]
+    epochs: Count | None = None
     settings: dict[str, float] = Field(default_factory=dict)
     measure: Measure
+
+    def length(self, images: int) -> dict[str, int]:
+        """The steps of a training on some images, if its length is given in epochs."""
+        return {} if self.epochs is None else {"steps": self.epochs * images // self.batch_size}
 
 
 def plan(settings: Settings) -> list[RunConfig]:
@@ -54,7 +60,7 @@ def plan(settings: Settings) -> list[RunConfig]:
     """
     pal = {"settings": settings.settings | {"beta": 0.0}, "batch_size": settings.batch_size}
     pal |= {"optimizer": "pal", "measure": settings.measure.model_dump()}
-    sizes = [{"train_size": images} for images in settings.train_sizes]
+    sizes = [{"train_size": images} | settings.length(images) for images in settings.train_sizes]
     return whole_epochs(settings.runs("capacity", sizes, **pal))
 
 
@@ -75,6 +81,11 @@ def run(config: RunConfig, record: Record) -> dict[str, Any]:
 
     weights = sum(param.numel() for param in config.resolved_problem.build(config.seed).parameters())
     return train_and_measure(config, record, measured) | {"weights": weights}
+
+
+def passes(config: RunConfig) -> float:
+    """Forward passes per measurement: both searches, and losses and slopes at 0, a backward pass counting as two."""
+    return (SEARCH_PASSES + 4) * (1 + config.resolved_problem.examples[0] / config.batch_size)
 
 
 def searched_line(trainer: Trainer) -> dict[str, Any]:
@@ -98,4 +109,4 @@ def searched_line(trainer: Trainer) -> dict[str, Any]:
     }
 
 
-STUDY = Study(Settings, plan, run)
+STUDY = Study(Settings, plan, run, cost=passes)

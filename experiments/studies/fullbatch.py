@@ -80,7 +80,7 @@ def plan(settings: Settings) -> list[RunConfig]:
     return whole_epochs(settings.runs("fullbatch", kinds, **fields))
 
 
-def passes(config: RunConfig) -> int:
+def passes(config: RunConfig) -> float:
     """Forward passes per measurement, for a line whose interval is not widened.
 
     Each point of the grid, the one at mu, and loss and slope at 0 take passes of the batch and of all training batches.

@@ -9,12 +9,12 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from experiments.studies.base import Study, Trainings
+from experiments.studies.base import Choice, Selecting, Study
 from experiments.training.config import RunConfig
 from experiments.training.loop import train
 
 
-class Settings(Trainings):
+class Settings(Selecting):
     """Section `interpolation` of a profile.
 
     Attributes:
@@ -33,7 +33,14 @@ def plan(settings: Settings) -> list[RunConfig]:
         for name, several in settings.optimizers.items()
         for values in several
     ]
-    return settings.runs("interpolation", kinds)
+    return settings.first_runs("interpolation", kinds)
 
 
-STUDY = Study(Settings, plan, train)
+def further(settings: Settings, choice: Choice) -> list[RunConfig]:
+    """Each optimizer with its selected hyper-parameters and fresh seeds, if other seeds selected them."""
+    return settings.fresh_runs(
+        "interpolation", choice, {name: {"optimizer": name} for name in settings.optimizers}
+    )
+
+
+STUDY = Study(Settings, plan, train, further)

@@ -12,8 +12,10 @@ STUDIES = Registry(
         "capacity": "experiments.studies.capacity",
         "exactness": "experiments.studies.exactness",
         "fullbatch": "experiments.studies.fullbatch",
+        "horizon": "experiments.studies.horizon",
         "interpolation": "experiments.studies.interpolation",
         "lines": "experiments.studies.lines",
+        "rivals": "experiments.studies.rivals",
         "single": "experiments.studies.single",
     },
 )

@@ -64,6 +64,8 @@ class RunConfig(Strict):
         optimizer: Name in `experiments.optimizers`.
         settings: All hyper-parameters of the optimizer.
         schedule: Schedule of the learning rate.
+        schedule_steps: Number of steps for which the schedule is made; None: that of the run.
+        phase: "selection" if the run chooses hyper-parameters, "evaluation" if it is judged.
         steps: Number of steps.
         batch_size: Examples per step.
         l2: lambda of lambda / 2 ||theta||^2 in the loss.
@@ -82,6 +84,8 @@ class RunConfig(Strict):
     optimizer: str
     settings: dict[str, Any]
     schedule: Literal["none", "step", "cosine"] = "none"
+    schedule_steps: Count | None = None
+    phase: Literal["selection", "evaluation"] = "evaluation"
     steps: Count
     batch_size: Count
     l2: Annotated[float, Field(ge=0)]

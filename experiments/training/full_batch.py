@@ -18,6 +18,9 @@ from pal.search import LineMinimum, search
 
 Batch = tuple[Tensor, Tensor]
 
+SEARCH_PASSES = 10
+"""Forward passes of a typical search for a minimum, by which the time of studies is estimated."""
+
 LIMIT = 20.0
 """The largest distance at which minima are searched, as for the exact line search."""
 

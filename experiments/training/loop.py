@@ -14,6 +14,9 @@ from experiments.training.trainer import Trainer
 SHOW_SECONDS = 0.2
 """Time between reports of progress."""
 
+SCORES = ("test_loss", "test_accuracy", "final_val_accuracy_reestimated", "test_accuracy_reestimated")
+"""Results that a run lacks if it diverged."""
+
 
 def train(
     config: RunConfig, record: Record, on_step: Callable[[int, Trainer], None] | None = None
@@ -26,9 +29,10 @@ def train(
         on_step: Called before each step with its number and the trainer, which has the batch of the step.
 
     Returns:
-        final_train_loss (mean l(0) since the last evaluation but one), min_train_loss, best_val_accuracy,
-        final_val_accuracy, final_val_loss, test_loss, test_accuracy, steps, and status: "completed", or "diverged"
-        if the mean training loss between two evaluations was not finite. Values that do not exist are None.
+        final_train_loss (mean l(0) since the last evaluation but one), final_data_loss (the same without the L2 term),
+        min_train_loss, best_val_accuracy, final_val_accuracy, final_val_loss, test_loss, test_accuracy, both accuracies
+        after batch-norm statistics were re-estimated (`Trainer.final_scores`), steps, and status: "completed", or
+        "diverged" if the mean training loss between two evaluations was not finite. Values that do not exist are None.
     """
     trainer = Trainer(config)
     saved = record.load_checkpoint()
@@ -41,6 +45,7 @@ def train(
         record.array(name, values[: trainer.step].cpu().numpy())
     for name, values in trainer.history.items():
         record.array(f"evaluations/{name}", np.asarray(values))
+    record.step_seconds(trainer.step_seconds)
     return _result(trainer, diverged)
 
 
@@ -81,19 +86,18 @@ def _log(record: Record, values: dict[str, float], step: int) -> None:
 def _result(trainer: Trainer, diverged: bool) -> dict[str, Any]:
     history = trainer.history
     accuracies = [value for value in history["val_accuracy"] if math.isfinite(value)]
-    test_loss, test_accuracy = (None, None) if diverged else trainer.test_score()
+    scores = dict.fromkeys(SCORES) if diverged else trainer.final_scores()
     return {
         "status": "diverged" if diverged else "completed",
         "steps": trainer.step,
         "final_train_loss": _finite(history["train_loss"][-1]),
+        "final_data_loss": _finite(history["data_loss"][-1]),
         "min_train_loss": _finite(min(filter(math.isfinite, history["train_loss"]), default=math.nan)),
         "final_val_loss": _finite(history["val_loss"][-1]),
         "final_val_accuracy": _finite(history["val_accuracy"][-1]),
         "best_val_accuracy": max(accuracies, default=None),
-        "test_loss": None if test_loss is None else _finite(test_loss),
-        "test_accuracy": test_accuracy,
-    }
+    } | {name: _finite(value) for name, value in scores.items()}
 
 
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None

@@ -25,6 +25,9 @@ class Record:
     def array(self, name: str, values: np.ndarray) -> None:
         """Add an array to the trace."""
 
+    def step_seconds(self, seconds: float) -> None:
+        """Note the time that all steps took, without evaluations, measurements and checkpoints."""
+
     def progress(self, step: int, words: str) -> None:
         """Report the progress of the run."""
 

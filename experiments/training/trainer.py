@@ -2,21 +2,31 @@
 
 import gc
 import math
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cached_property, partial
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.modules.batchnorm import _BatchNorm  # pyright: ignore[reportPrivateUsage]
+from torch.optim.swa_utils import update_bn
 
 from experiments import optimizers
+from experiments.data import Split
+from experiments.problems.objectives import as_input_of
+from experiments.problems.problem import Score
 from experiments.training.config import RunConfig, device_of
 from experiments.training.cuda_graphs import Captured, graphs_of
 from experiments.training.seeds import split
 
-STEP_SERIES = ("train_loss", "step", "learning_rate", "case")
-"""Recorded at each step: l(0) with L2 term, distance, step / ||d||, case of the line; NaN if there is none."""
+STEP_SERIES = ("train_loss", "data_loss", "step", "learning_rate", "case", "clipped")
+"""Recorded at each step: l(0) with and without the L2 term, distance, step / ||d||, case of the line, and 1 if its step
+was clipped; NaN if there is none."""
+
+STATISTICS_BATCHES = 200
+"""From at most so many training batches are batch-norm statistics re-estimated."""
 
 
 class Trainer:
@@ -31,6 +41,7 @@ class Trainer:
         optimizer: Its optimizer, with its schedule.
         splits: The data.
         step: Number of steps taken.
+        step_seconds: Time that these took, without evaluations, measurements and checkpoints.
         notes: Measurements of a study, numbers and lists; part of the checkpoint.
     """
 
@@ -50,10 +61,10 @@ class Trainer:
             self.model.parameters(),
             config.settings,
             config.schedule,
-            config.steps,
+            config.schedule_steps or config.steps,
             self.problem.milestones,
         )
-        self.step = 0
+        self.step, self.step_seconds = 0, 0.0
         self.trace = {name: torch.full((config.steps,), math.nan, device=self.device) for name in STEP_SERIES}
         self.history: dict[str, list[float]] = {}
         self.notes: list[dict[str, Any]] = []
@@ -90,36 +101,45 @@ class Trainer:
 
     def draw(self) -> None:
         """Load the batch of the next step."""
-        batch = self.loader.batch(self.step)
-        if self._captured is None:
-            self._batch = batch
-            return
-        for place, part in zip(self._batch, batch, strict=True):
-            place.copy_(part)  # a captured step reads it from there
+        with self._timed():
+            batch = self.loader.batch(self.step)
+            if self._captured is None:
+                self._batch = batch
+                return
+            for place, part in zip(self._batch, batch, strict=True):
+                place.copy_(part)  # a captured step reads it from there
 
     def advance(self) -> None:
         """Take one optimizer step on the current batch, and add it to the trace."""
-        loss = self.optimizer.step(self.loss_fn)
-        at, line = self.step, self.optimizer.line
+        at, l2 = self.step, self.config.l2
+        term = l2_term([param.detach() for param in self._params], l2) if l2 else 0.0
+        with self._timed():
+            loss = self.optimizer.step(self.loss_fn)
+        line = self.optimizer.line
         self.trace["train_loss"][at] = loss
+        self.trace["data_loss"][at] = loss - term
         # A slice, because before torch 2.15 assigning a number to one element waits for the device.
         self.trace["learning_rate"][at : at + 1] = self.optimizer.learning_rate
         if line is not None:
             self.trace["step"][at] = line.step
             self.trace["case"][at] = line.case
+            self.trace["clipped"][at] = line.clipped
         self.step += 1
 
     def evaluate(self) -> dict[str, float]:
-        """Mean training loss and learning rate since the last evaluation, and the validation loss and accuracy."""
+        """Mean training losses and learning rate since the last evaluation, and the validation loss and accuracy."""
+        with self._timed():
+            if self.device.type == "cuda":
+                torch.cuda.synchronize()  # steps that are under way
         since = int(self.history["evaluation_step"][-1]) if self.history else 0
-        self.optimizer.eval()
-        with self._precision():
-            score = self.problem.evaluate(self.model, self.splits.validation)
-        self.optimizer.train()
+        score = self._score(self.splits.validation)
+        means = {
+            name: _mean(self.trace[name][since : self.step])
+            for name in ("train_loss", "data_loss", "learning_rate")
+        }
         values = {
             "evaluation_step": float(self.step),
-            "train_loss": _mean(self.trace["train_loss"][since : self.step]),
-            "learning_rate": _mean(self.trace["learning_rate"][since : self.step]),
+            **means,
             "val_loss": score.loss,
             "val_accuracy": math.nan if score.accuracy is None else score.accuracy,
         }
@@ -127,11 +147,47 @@ class Trainer:
             self.history.setdefault(name, []).append(value)
         return values
 
-    def test_score(self) -> tuple[float, float | None]:
-        """Loss and accuracy on the test data; called once, after the last step."""
+    def final_scores(self) -> dict[str, float | None]:
+        """Test loss and accuracy, and accuracies after re-estimating batch-norm statistics; called after the last step.
+
+        After a large step, running statistics are those of other weights. Re-estimated ones are means over training
+        batches at the final weights.
+        """
+        test = self._score(self.splits.test)
+        accuracies = self.history["val_accuracy"][-1], test.accuracy
+        if any(isinstance(module, _BatchNorm) for module in self.model.modules()):
+            self._reestimate_statistics()
+            accuracies = tuple(
+                self._score(split).accuracy for split in (self.splits.validation, self.splits.test)
+            )
+        return {
+            "test_loss": test.loss,
+            "test_accuracy": test.accuracy,
+            "final_val_accuracy_reestimated": accuracies[0],
+            "test_accuracy_reestimated": accuracies[1],
+        }
+
+    def _reestimate_statistics(self) -> None:
+        count = min(STATISTICS_BATCHES, self.loader.steps_per_epoch)
+        batches = (as_input_of(self.model, self.loader.batch(number)[0]) for number in range(count))
         self.optimizer.eval()
         with self._precision():
-            return self.problem.evaluate(self.model, self.splits.test)
+            update_bn(batches, self.model)
+        self.optimizer.train()
+
+    def _score(self, split: Split) -> Score:
+        """Loss and accuracy at the weights for evaluation."""
+        self.optimizer.eval()
+        with self._precision():
+            score = self.problem.evaluate(self.model, split)
+        self.optimizer.train()
+        return score
+
+    @contextmanager
+    def _timed(self) -> Iterator[None]:
+        began = time.perf_counter()
+        yield
+        self.step_seconds += time.perf_counter() - began
 
     def state(self) -> dict[str, Any]:
         """The state on which the rest of the run depends."""
@@ -141,6 +197,7 @@ class Trainer:
             "optimizer": self.optimizer.state_dict(),
             "random": (torch.get_rng_state(), cuda),
             "step": self.step,
+            "step_seconds": self.step_seconds,
             "trace": self.trace,
             "history": self.history,
             "notes": self.notes,
@@ -156,7 +213,7 @@ class Trainer:
         torch.set_rng_state(cpu.cpu())
         if cuda:
             torch.cuda.set_rng_state_all([one.cpu() for one in cuda])
-        self.step = state["step"]
+        self.step, self.step_seconds = state["step"], state["step_seconds"]
         self.trace = {name: values.to(self.device) for name, values in state["trace"].items()}
         self.history = state["history"]
         self.notes = state["notes"]

@@ -66,7 +66,7 @@ def test_a_variant_is_compared_with_the_reference_of_its_seed(tmp_path):
     ]
     made = ablation(runs)
     rows = made["runs"].set_index(["variant", "seed"])
-    shares = rows.loc[("pal-safeguard", 0), ["refused_share", "parabola_share", "median_step"]]
+    shares = rows.loc[("pal-safeguard", 0), ["refused_fraction", "normal_fraction", "median_step"]]
     assert shares.tolist() == [0.4, 0.4, 2]
     differences = made["differences"].set_index(["quantity", "seed"])["difference"]
     assert differences["val_accuracy"].tolist() == pytest.approx([-0.1, -0.8])
@@ -103,9 +103,9 @@ def test_a_loss_without_l2_term_gets_it_added(tmp_path):
 
 def swept(accuracies, dtype="float32", shares=(1.0, 1.0, 1.0), **columns):
     """Plain PAL with mu = 0.01, 0.1 and 1, three seeds; an accuracy of None has diverged."""
-    same = {"part": "mu", "variant": "pal", "dtype": dtype, "refused_share": 0.0} | columns
+    same = {"part": "mu", "variant": "pal", "dtype": dtype, "refused_fraction": 0.0} | columns
     return [
-        row | same | {"mu": mu, "parabola_share": share}
+        row | same | {"mu": mu, "normal_fraction": share}
         for mu, accuracy, share in zip((0.01, 0.1, 1.0), accuracies, shares, strict=True)
         for row in trained("pal", [accuracy and 0.1] * 3, accuracy and [accuracy] * 3)
     ]
@@ -126,7 +126,7 @@ def test_figures_show_every_variant_and_what_diverged_and_name_every_axis():
     assert all(axes.get_ylabel() for axes in sweep.axes[::2])
     rows = [
         row
-        for quantity in ("val_accuracy", "log10_train_loss", "parabola_share")
+        for quantity in ("val_accuracy", "log10_train_loss", "normal_fraction")
         for variant in VARIANTS
         for row in compared([0.1, 0.2], quantity, variant)
     ]

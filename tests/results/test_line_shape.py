@@ -16,7 +16,7 @@ def test_of_a_parabola_everything_is_known(curvature, minimiser, offset):
     losses = curvature / 2 * (GRID - minimiser) ** 2 + offset
     parabola = (curvature / 2, -curvature * minimiser, curvature / 2 * minimiser**2 + offset)
     found = shape(GRID, losses, 1.0, minimiser, parabola)
-    assert found["locally_convex"] == found["convex_share"] == found["interior"] == found["minima"] == 1
+    assert found["locally_convex"] == found["convex_fraction"] == found["interior"] == found["minima"] == 1
     assert found["minimiser"] == pytest.approx(minimiser, rel=1e-6)
     assert found["step_error"] == pytest.approx(0, abs=1e-5)
     assert found["improvement"] == pytest.approx(1, abs=0.05)  # l(step) is read between grid points
@@ -54,7 +54,7 @@ def test_a_bump_before_the_minimum_is_not_convex():
     found = shape(GRID, losses, 1.0, 1.0, (1.0, -2.0, 1.0))
     assert found["locally_convex"] == 0
     assert found["minima"] == 2
-    assert 0.8 < found["convex_share"] < 1
+    assert 0.8 < found["convex_fraction"] < 1
 
 
 def test_losses_that_are_not_finite_are_not_convex_and_have_no_fit():
@@ -64,5 +64,5 @@ def test_losses_that_are_not_finite_are_not_convex_and_have_no_fit():
     found = shape(distances, losses, 1.0, 0.5, (1.0, -1.0, 0.25))
     assert found["minimiser"] == pytest.approx(0.5)
     assert found["locally_convex"] == 1
-    assert found["convex_share"] < 1
+    assert found["convex_fraction"] < 1
     assert np.isnan(fits(distances, losses, (1.0, -1.0, 0.25))["linear_error"])

@@ -37,7 +37,7 @@ def test_improvements_are_compared_with_the_optimum_of_the_same_size(tmp_path):
     assert len(made["strategies"]) == 3 * len(SIZES) * len(STRATEGIES)  # a loss of one step was not finite
     pal = made["summary"].set_index(["strategy", "size"]).loc["pal"]
     assert pal["improvement"].tolist() == [2.0, 8.0, 32.0]
-    assert pal["share_of_optimum"].tolist() == [0.25] * 3
+    assert pal["fraction_of_optimum"].tolist() == [0.25] * 3
     assert pal["distance"].tolist() == [-2.0] * 3
     assert (pal["lines"] == 3).all()
     for name in ("improvement", "step", "distance"):

@@ -17,6 +17,12 @@ PAIRED = ["problem", "reference", "steps", "mu", "seed"]
 """The columns in which a variant and its reference agree."""
 
 
+KEPT = ("phase", "status", "final_data_loss", "final_val_accuracy", "final_val_accuracy_reestimated")
+KEPT += ("test_accuracy", "test_accuracy_reestimated")
+KEPT += ("normal_fraction", "clipped_fraction", "uninformative_fraction")
+"""Columns that are as in the tables of any training."""
+
+
 def ablation(finished: Sequence[Run]) -> Tables:
     """runs: one row per run; differences: each variant minus its reference with the same weights; effects: means."""
     order = ["part", "problem", "variant", "dtype", "mu", "seed"]
@@ -30,8 +36,8 @@ def _row(run: Run) -> dict[str, Any]:
 
     part: mu (plain PAL) or variants. problem: without the suffix of problems that are never shuffled, which makes the
     run a variant. reference: the method after which a variant is named. final_train_loss: mean l(0) since the last
-    evaluation but one, including the L2 term even if the searched loss lacks it. parabola_share: fraction of steps in
-    the normal case; refused_share: fraction of steps that a safeguard undid. median_step: distance in weight space;
+    evaluation but one, including the L2 term even if the searched loss lacks it. Fractions of steps: see
+    `trainings.fractions`; refused_fraction: those that a safeguard undid. median_step: distance in weight space;
     median_learning_rate: step / ||d||.
     """
     row, cases = run_row(run), run.trace["case"]
@@ -47,13 +53,10 @@ def _row(run: Run) -> dict[str, Any]:
         "steps": run.config.steps,
     }
     return known | {
-        "status": row["status"],
+        **{name: row[name] for name in KEPT},
         "final_train_loss": _with_l2(run),
         "final_val_loss": run.result["final_val_loss"],
-        "final_val_accuracy": row["final_val_accuracy"],
-        "test_accuracy": row["test_accuracy"],
-        "parabola_share": row["parabola_share"],
-        "refused_share": float(np.mean(cases >= REFUSED)),
+        "refused_fraction": float(np.mean(cases >= REFUSED)),
         "median_step": float(np.nanmedian(run.trace["step"])),
         "median_learning_rate": float(np.nanmedian(run.trace["learning_rate"])),
     }
@@ -74,7 +77,7 @@ def _differences(runs: pd.DataFrame) -> pd.DataFrame:
         val_accuracy=accuracy(runs),
         log10_train_loss=np.log10(runs["final_train_loss"].astype(float)),
         val_loss=runs["final_val_loss"].astype(float),
-        parabola_share=runs["parabola_share"].astype(float),
+        normal_fraction=runs["normal_fraction"].astype(float),
     )
     names = list(values.columns[-4:])
     changed = values["variant"] != values["reference"]

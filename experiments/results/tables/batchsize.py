@@ -17,10 +17,23 @@ MEASURES = ("improvement", "step", "distance")
 
 
 def batchsize(finished: Sequence[Run]) -> Tables:
-    """strategies: one row per line and strategy; summary: one per problem, batch size and strategy."""
+    """strategies: one row per line and strategy; summary: one per problem, batch size and strategy; smallest: the
+    smallest batch with which a strategy makes progress.
+    """
     strategies = pd.concat([_rows(run) for run in finished], ignore_index=True)
     strategies = in_rows(strategies, ["problem", "seed", "at", "size"])
-    return {"strategies": strategies, "summary": summary(strategies)}
+    return {"strategies": strategies, "summary": summary(strategies), "smallest": smallest(strategies)}
+
+
+def smallest(strategies: pd.DataFrame) -> pd.DataFrame:
+    """Smallest batch size with which a strategy lowers the full-batch loss on average over the lines of a training.
+
+    Empty where no size does.
+    """
+    keys = ["problem", "strategy", "seed"]
+    improved = strategies.groupby([*keys, "size"])["improvement"].mean().reset_index()
+    sizes = improved["size"].where(improved["improvement"] > 0)
+    return sizes.groupby([improved[key] for key in keys]).min().rename("smallest_size").reset_index()
 
 
 def _rows(run: Run) -> pd.DataFrame:
@@ -52,8 +65,8 @@ def _rows(run: Run) -> pd.DataFrame:
 def summary(strategies: pd.DataFrame) -> pd.DataFrame:
     """Means over lines with 95 % intervals (blocks of lines resampled), per problem, batch size and strategy.
 
-    improvement, step and distance as in `MEASURES`; share_of_optimum: fraction of the improvement that was possible on
-    the lines of batches of that size.
+    improvement, step and distance as in `MEASURES`; fraction_of_optimum: fraction of the improvement that was possible
+    on the lines of batches of that size.
     """
     rows = [row for problem, group in strategies.groupby("problem") for row in _summary_rows(problem, group)]
     return in_rows(pd.DataFrame(rows), ["problem", "size"])
@@ -73,7 +86,7 @@ def _summary_rows(problem: Any, group: pd.DataFrame) -> list[dict[str, Any]]:
             for name, parts in found.items()
             for ending, values in zip(("", "_low", "_high"), parts, strict=True)
         }
-        | {"share_of_optimum": found["improvement"][0][row, column] / found["improvement"][0][row, 0]}
+        | {"fraction_of_optimum": found["improvement"][0][row, column] / found["improvement"][0][row, 0]}
         for row, size in enumerate(sizes)
         for column, strategy in enumerate(STRATEGIES)
     ]

@@ -7,28 +7,56 @@ import numpy as np
 import pandas as pd
 
 from experiments.results.tables import paper_numbers
-from experiments.results.tables.common import Run, Tables
+from experiments.results.tables.common import Run, Tables, identity, in_rows
 from experiments.results.tables.intervals import mean_interval
 from experiments.results.tables.trainings import trainings
 
 
 def benchmark(finished: Sequence[Run]) -> Tables:
     """runs: one row per run; curves: one per evaluation; best: the selected configuration of each method; ranking:
-    the methods in order, with their distance from PAL.
+    the methods in order, with their distance from PAL; rates: the learning rate over the training.
     """
     tables = trainings(finished)
     runs = tables["runs"]
-    return tables | {"best": best(runs).pipe(with_published), "ranking": ranking(runs)}
+    return tables | {
+        "best": best(runs).pipe(with_published),
+        "ranking": ranking(runs),
+        "rates": in_rows(
+            pd.concat([rates(run) for run in finished]), ["problem", "method", "setting", "seed"]
+        ),
+    }
 
 
-CRITERIA = {"training loss": ("final_train_loss", True), "validation accuracy": ("final_val_accuracy", False)}
+TWENTIETHS = 20
+"""Number of equal parts of a training, for the shape of its learning rate."""
+
+
+def rates(run: Run) -> pd.DataFrame:
+    """Mean learning rate (step / ||d||) of each twentieth of a training that is judged; no rows for the others."""
+    parts = np.array_split(run.trace["learning_rate"].astype(float), TWENTIETHS)
+    known = [(number, np.mean(part)) for number, part in enumerate(parts) if len(part)]
+    rows = [identity(run) | {"twentieth": number, "mean_rate": mean} for number, mean in known]
+    return pd.DataFrame(rows if run.config.phase == "evaluation" else [])
+
+
+CRITERIA = {
+    "training loss": ("final_train_loss", True),
+    "validation accuracy": ("final_val_accuracy_reestimated", False),
+}
 """How configurations are selected: the column, and whether low is good. Test data are not used."""
 
 
-def best(runs: pd.DataFrame) -> pd.DataFrame:
-    """The best configuration of each method by each criterion, averaged over seeds.
+def of_phase(runs: pd.DataFrame, phase: str) -> pd.DataFrame:
+    """The runs of a phase, or all if there are none: without selection seeds, the same runs select and are judged."""
+    some = runs[runs["phase"] == phase]
+    return some if len(some) else runs
 
-    A configuration with a diverged seed is worse than all others.
+
+def best(runs: pd.DataFrame) -> pd.DataFrame:
+    """The best configuration of each method by each criterion, averaged over the seeds that are judged.
+
+    A configuration with a diverged seed is worse than all others. at_edge: hyper-parameters of which it has the
+    smallest or largest of the values that were tried, so that a wider grid might have a better one.
     """
     rows = [
         {"problem": problem, "method": method, "criterion": criterion} | _selected(group, column, low)
@@ -40,19 +68,42 @@ def best(runs: pd.DataFrame) -> pd.DataFrame:
 
 def _selected(runs: pd.DataFrame, column: str, low: bool) -> dict[str, Any]:
     worst = np.inf if low else -np.inf
-    score = runs[column].where(runs["status"] == "completed", worst).fillna(worst)
-    means = score.groupby(runs["setting"], sort=True).mean()
+    tried = of_phase(runs, "selection")
+    score = tried[column].where(tried["status"] == "completed", worst).fillna(worst)
+    means = score.groupby(tried["setting"], sort=True).mean()
     chosen = str(means.idxmin() if low else means.idxmax())
-    seeds = runs[runs["setting"] == chosen]
-    summary: dict[str, Any] = {"setting": chosen, "n": len(seeds)}
-    for name, source in (
-        ("train_loss", "final_train_loss"),
-        ("val_accuracy", "final_val_accuracy"),
-        ("test_accuracy", "test_accuracy"),
-    ):
-        values = seeds[source].astype(float)
-        summary |= {f"{name}_mean": values.mean(), f"{name}_sd": values.std(ddof=1)}
+    seeds = of_phase(runs[runs["setting"] == chosen], "evaluation")
+    summary: dict[str, Any] = {
+        "setting": chosen,
+        "at_edge": _at_edge(chosen, list(means.index)),
+        "n": len(seeds),
+    }
+    for name, source in SUMMARISED.items():
+        if source in seeds:
+            values = seeds[source].astype(float)
+            summary |= {f"{name}_mean": values.mean(), f"{name}_sd": values.std(ddof=1)}
     return summary
+
+
+SUMMARISED = {
+    "train_loss": "final_train_loss",
+    "data_loss": "final_data_loss",
+    "val_accuracy": "final_val_accuracy_reestimated",
+    "test_accuracy": "test_accuracy_reestimated",
+}
+"""The columns that are averaged for the selected configuration."""
+
+
+def _at_edge(chosen: str, tried: Sequence[str]) -> str:
+    """Hyper-parameters whose chosen value is the smallest or largest tried one, such as "lr momentum"."""
+    values = [dict(part.split("=", 1) for part in setting.split()) for setting in tried]
+    table = pd.DataFrame(values).apply(pd.to_numeric, errors="coerce")
+    mine = table.to_dict("records")[list(tried).index(chosen)]
+    return " ".join(
+        str(name)
+        for name, column in table.items()
+        if column.nunique() > 1 and mine[name] in (column.min(), column.max())
+    )
 
 
 def with_published(chosen: pd.DataFrame) -> pd.DataFrame:
@@ -68,16 +119,16 @@ def with_published(chosen: pd.DataFrame) -> pd.DataFrame:
     return chosen
 
 
-RESULTS = {"training loss": "final_train_loss", "validation accuracy": "test_accuracy"}
+RESULTS = {"training loss": "final_train_loss", "validation accuracy": "test_accuracy_reestimated"}
 """The result that is compared for the configuration that a criterion selects."""
 
 
 def ranking(runs: pd.DataFrame) -> pd.DataFrame:
     """The methods in order, each with its selected configuration, per problem and criterion.
 
-    value: mean over seeds of the column that `result` names; behind_pal: how much worse than PAL, as a mean over common
-    seeds (in log10 for training losses), with Student's 95 % interval if there are several. A run that diverged has no
-    value; a method with diverged runs only is last.
+    value: mean over fresh seeds of the column that `result` names; behind_pal: how much worse than PAL, as a mean over
+    common seeds (in log10 for training losses), with Student's 95 % interval if there are several. A run that diverged
+    has no value; a method with diverged runs only is last.
     """
     chosen = best(runs)
     rows = [
@@ -90,7 +141,7 @@ def ranking(runs: pd.DataFrame) -> pd.DataFrame:
 
 def _ranked(runs: pd.DataFrame, chosen: pd.DataFrame, problem: str, criterion: str) -> list[dict[str, Any]]:
     low_is_good = CRITERIA[criterion][1]
-    selected = runs.merge(chosen[["method", "setting"]], on=["method", "setting"])
+    selected = of_phase(runs, "evaluation").merge(chosen[["method", "setting"]], on=["method", "setting"])
     values = selected.pivot_table(RESULTS[criterion], "seed", "method", dropna=False).astype(float)
     scores = values.map(np.log10) if low_is_good else -values
     order = scores.mean().sort_values(kind="stable", na_position="last").index

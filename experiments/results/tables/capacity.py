@@ -59,6 +59,8 @@ def _row(run: Run) -> dict[str, Any]:
     rates = curve["learning_rate"]
     return _whose(run) | {
         "status": run.result["status"],
+        "phase": run.config.phase,
+        "final_data_loss": run.result["final_data_loss"],
         "final_train_loss": curve["train_loss"].iloc[-1],
         "peak_rate": rates.max(),
         "final_rate": rates.iloc[-1],

@@ -29,6 +29,7 @@ def identity(run: Run) -> dict[str, Any]:
         "method": run.config.method,
         "setting": setting(run),
         "seed": run.config.seed,
+        "phase": run.config.phase,
     }
 
 
@@ -39,13 +40,13 @@ def measured_lines(run: Run) -> dict[str, np.ndarray]:
 
 
 def times(finished: Sequence[Run]) -> pd.DataFrame:
-    """Wall time and key of every run."""
+    """Wall time and key of every run; seconds_per_step is without evaluations and measurements."""
     rows = [
         identity(run)
         | {
             "seconds": run.seconds,
             "steps": run.result["steps"],
-            "ms_per_step": 1000 * run.seconds / run.result["steps"],
+            "seconds_per_step": run.step_seconds / run.result["steps"],
             "key": run.key,
         }
         for run in finished

@@ -149,7 +149,7 @@ def _summary_rows(group: pd.DataFrame) -> list[dict[str, Any]]:
             "low": low[place],
             "high": high[place],
             "rank": int(ranks[place]),
-            "share_of_optimum": totals[place] / totals[names.index("optimum")],
+            "fraction_of_optimum": totals[place] / totals[names.index("optimum")],
             "distance": of_strategy[name]["distance"].mean(),
             "step": of_strategy[name]["step"].mean(),
             "inside": of_strategy[name]["inside"].mean(),

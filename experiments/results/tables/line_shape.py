@@ -1,60 +1,50 @@
-"""The shape of a measured line: convexity, minimum, and how well a parabola and its step fit. NumPy only."""
+"""The shape of a measured line: convexity, local minima, and how well parabolas fit. NumPy only."""
 
 import math
-from typing import Any
 
 import numpy as np
 
+CONVEX = 0.01
+"""A line counts as convex if it is nowhere higher above its convex hull than this fraction of its range."""
 
-def shape(
-    distances: np.ndarray, losses: np.ndarray, reach: float, step: float, parabola: tuple[float, float, float]
-) -> dict[str, Any]:
-    """The shape of a measured line, by definitions that were fixed before anything was measured.
 
-    With R = `reach`, and rounding tolerance t = 8 eps max|l| for float32 losses:
+def hull_distance(distances: np.ndarray, losses: np.ndarray) -> float:
+    """How far a line is from being convex: max(l - h) / (max l - min l), with h the lower convex hull of its points.
 
-    * minima: number of local minima inside the grid, lower than both neighbours by more than t;
-    * convex_share: fraction of second differences l(s-h) - 2 l(s) + l(s+h) >= -t over the whole grid;
-    * locally_convex: whether all second differences on [0, 2R], from the weights to twice PAL's step, are >= -t;
-    * minimiser, loss_min: lowest grid point, refined by the parabola through it and its neighbours;
-    * interior: whether it is not at the end of the grid;
-    * step_error: |step - minimiser| / minimiser; improvement: (l(0) - l(step)) / (l(0) - l(minimiser));
-    * parabola_error: root mean square difference of PAL's parabola and the line on [0, 2R], relative to the
-      line's range there.
+    0 for a convex line, at most 1; NaN if a loss is not finite or the line is flat.
 
     Args:
-        distances: Evenly spaced distances, [points].
+        distances: Ascending distances, [points].
         losses: Losses at these distances, [points].
-        reach: R, the larger of PAL's step and mu.
-        step: PAL's step.
-        parabola: a, b, c of a s^2 + b s + c.
     """
-    losses = np.where(np.isfinite(losses), losses, np.nan)
-    tolerance = 8 * np.finfo(np.float32).eps * np.nanmax(np.abs(losses))
-    bends = losses[:-2] - 2 * losses[1:-1] + losses[2:]
-    convex = bends >= -tolerance  # False for NaN
-    inside = (distances >= -1e-9 * reach) & (distances <= 2 * reach * (1 + 1e-9))
-    minimiser, lowest, interior = _minimum(distances, losses)
-    start, reached = (float(np.interp(at, distances, losses)) for at in (0.0, step))
-    here = losses[inside]
-    difference = np.polyval(parabola, distances[inside]) - here
-    spread = float(here.max() - here.min())
-    return {
-        "minima": minima(losses, tolerance),
-        "convex_share": float(convex.mean()),
-        "locally_convex": int(convex[inside[1:-1]].all()),
-        "minimiser": minimiser,
-        "loss_min": lowest,
-        "interior": int(interior),
-        "step_error": abs(step - minimiser) / minimiser if minimiser > 0 else math.nan,
-        "improvement": (start - reached) / (start - lowest) if start > lowest else math.nan,
-        "parabola_error": math.sqrt(float(np.mean(difference**2))) / spread if spread > 0 else math.nan,
-    }
+    spread = float(losses.max() - losses.min())
+    if not (math.isfinite(spread) and spread > 0):
+        return math.nan
+    hull = lower_hull(distances, losses)
+    return float(np.max(losses - np.interp(distances, distances[hull], losses[hull]))) / spread
 
 
-def minima(losses: np.ndarray, tolerance: float) -> int:
-    """Local minima between the ends; a flat bottom (within the tolerance) counts once."""
-    falls = np.diff(losses)
+def lower_hull(x: np.ndarray, y: np.ndarray) -> list[int]:
+    """Indices of the points on the lower convex hull of points with ascending x (Andrew 1979)."""
+    hull: list[int] = []
+    for index in range(len(x)):
+        while len(hull) > 1 and _is_above(x, y, hull[-2], hull[-1], index):
+            hull.pop()
+        hull.append(index)
+    return hull
+
+
+def _is_above(x: np.ndarray, y: np.ndarray, left: int, middle: int, right: int) -> bool:
+    """Whether the middle point is on or above the straight line through the others."""
+    rise, run = y[right] - y[left], x[right] - x[left]
+    return bool((y[middle] - y[left]) * run >= rise * (x[middle] - x[left]))
+
+
+def minima(losses: np.ndarray) -> int:
+    """Local minima between the ends; a flat bottom counts once, as do differences within float32 rounding."""
+    known = losses[np.isfinite(losses)]
+    tolerance = 8 * np.finfo(np.float32).eps * np.abs(known).max(initial=0.0)
+    falls = np.diff(known)
     signs = np.sign(falls[np.abs(falls) > tolerance])
     return int(np.sum((signs[:-1] < 0) & (signs[1:] > 0)))
 
@@ -63,6 +53,11 @@ def fits(distances: np.ndarray, losses: np.ndarray, parabola: tuple[float, float
     """Mean absolute error of the best line, the best parabola and PAL's parabola in a window.
 
     NaN if a loss in it is not finite.
+
+    Args:
+        distances: Distances in the window, [points].
+        losses: Losses at these distances, [points].
+        parabola: a, b, c of PAL's parabola a s^2 + b s + c.
     """
     if not np.isfinite(losses).all():
         return dict.fromkeys(("linear_error", "quadratic_error", "pal_error"), math.nan)
@@ -74,15 +69,10 @@ def fits(distances: np.ndarray, losses: np.ndarray, parabola: tuple[float, float
     }
 
 
-def _minimum(distances: np.ndarray, losses: np.ndarray) -> tuple[float, float, bool]:
-    """Minimiser and minimum, refined between grid points, and whether it is inside the grid."""
-    at = int(np.nanargmin(losses))
-    if at in (0, len(losses) - 1):
-        return float(distances[at]), float(losses[at]), False
-    left, middle, right = losses[at - 1 : at + 2]
-    bend = left - 2 * middle + right
-    if not bend > 0:
-        return float(distances[at]), float(middle), True
-    shift = (left - right) / (2 * bend)
-    gap = distances[1] - distances[0]
-    return float(distances[at] + shift * gap), float(middle - (left - right) * shift / 4), True
+def fit_error(distances: np.ndarray, losses: np.ndarray, parabola: tuple[float, float, float]) -> float:
+    """Mean absolute error of PAL's parabola minus that of the best parabola, as a fraction of the line's range."""
+    spread = float(losses.max() - losses.min())
+    if not (math.isfinite(spread) and spread > 0):
+        return math.nan
+    errors = fits(distances, losses, parabola)
+    return (errors["pal_error"] - errors["quadratic_error"]) / spread

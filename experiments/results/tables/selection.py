@@ -1,24 +1,27 @@
-"""Which hyper-parameters of each method are used for further problems."""
+"""Which hyper-parameters of each method are selected for fresh seeds."""
 
-import numpy as np
 import pandas as pd
 
 from experiments.results.tables.benchmark import best
 
-COLUMNS = ("status", "final_train_loss", "final_val_accuracy", "test_accuracy")
-"""Columns of the table `runs` that `best` needs; the last two do not affect the selection."""
+COLUMNS = (
+    "status",
+    "final_train_loss",
+    "final_val_accuracy_reestimated",
+    "test_accuracy_reestimated",
+)
+"""Columns of the table `runs` that `best` needs; the last does not affect the selection."""
 
 
-def lowest_loss(runs: pd.DataFrame) -> dict[str, str]:
-    """The configuration of each method with the lowest mean log training loss over all problems and seeds.
-
-    This is `best` with all problems as one: a configuration with a diverged run is worse than all others, and the first
-    of equal ones is taken.
+def selected(runs: pd.DataFrame) -> dict[tuple[str, str], list[str]]:
+    """For each problem and method, the configurations that `best` ranks first, one for each criterion if they differ.
 
     Args:
         runs: Columns problem, method, setting, seed and COLUMNS.
     """
-    losses = runs["final_train_loss"].astype(float).clip(lower=np.finfo(float).tiny)
-    selected = best(runs.assign(problem="all", final_train_loss=np.log(losses)))
-    chosen = selected[selected["criterion"] == "training loss"]
-    return dict(zip(chosen["method"], chosen["setting"], strict=True))
+    chosen: dict[tuple[str, str], list[str]] = {}
+    for row in best(runs).to_dict("records"):
+        names = chosen.setdefault((row["problem"], row["method"]), [])
+        if row["setting"] not in names:
+            names.append(row["setting"])
+    return chosen

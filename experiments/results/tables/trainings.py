@@ -8,6 +8,20 @@ import pandas as pd
 
 from experiments.results.tables.common import Run, Tables, identity, in_rows
 
+RESULTS = (
+    "status",
+    "steps",
+    "final_train_loss",
+    "final_data_loss",
+    "min_train_loss",
+    "final_val_accuracy",
+    "final_val_accuracy_reestimated",
+    "best_val_accuracy",
+    "test_accuracy",
+    "test_accuracy_reestimated",
+)
+"""Columns of the table `runs` that the run itself has computed (`training.loop.train`)."""
+
 
 def trainings(finished: Sequence[Run]) -> Tables:
     """runs: one row per run; curves: one per evaluation."""
@@ -22,24 +36,40 @@ def trainings(finished: Sequence[Run]) -> Tables:
 def run_row(run: Run) -> dict[str, Any]:
     """The results of a run.
 
-    median_step: distance in weight space; parabola_share: fraction of steps in the normal case; both for line searches
-    only.
+    final_data_loss: without the L2 term; *_reestimated: after re-estimating batch-norm statistics on training batches;
+    median_step and the fractions of steps (see `fractions`): for line searches only.
     """
-    names = [
-        "status",
-        "final_train_loss",
-        "min_train_loss",
-        "final_val_accuracy",
-        "best_val_accuracy",
-        "test_accuracy",
-    ]
     return (
         identity(run)
         | {name: getattr(run.config, name) for name in ("optimizer", "schedule", "batch_size")}
-        | {name: run.result[name] for name in names}
+        | {name: run.result[name] for name in RESULTS}
         | {"median_step": _of_finite(np.median, run.trace["step"])}
-        | {"parabola_share": _of_finite(lambda cases: np.mean(cases == 0), run.trace["case"])}
+        | fractions(run)
     )
+
+
+def fractions(run: Run) -> dict[str, float | None]:
+    """Fractions of the steps of a line search.
+
+    normal_fraction: positive curvature and negative slope; clipped_fraction: the step was limited;
+    uninformative_fraction: the minimum of the parabola is within 5 % of mu / 2, where it lies if the slope explains all
+    of l(mu) - l(0) - mu l'(0), so that the probe says nothing about the line (PAL only).
+    """
+    trace, settings = run.trace, run.config.settings
+    found = {
+        "normal_fraction": _of_finite(lambda cases: np.mean(cases == 0), trace["case"]),
+        "clipped_fraction": _of_finite(np.mean, trace["clipped"]),
+        "uninformative_fraction": None,
+    }
+    if {"mu", "alpha"} <= settings.keys():
+        steps = np.where(trace["case"] == 0, trace["step"] / settings["alpha"], np.nan)
+        found["uninformative_fraction"] = float(np.mean(uninformative(steps, settings["mu"])))
+    return found
+
+
+def uninformative(minimum: Any, mu: float) -> Any:
+    """Whether the minimum of PAL's parabola is within 5 % of mu / 2; False for NaN."""
+    return np.abs(minimum - mu / 2) <= 0.05 * mu / 2
 
 
 def _of_finite(statistic: Callable[[np.ndarray], Any], values: np.ndarray) -> float | None:
@@ -49,9 +79,8 @@ def _of_finite(statistic: Callable[[np.ndarray], Any], values: np.ndarray) -> fl
 
 
 def curve(run: Run) -> pd.DataFrame:
-    """A run at its evaluations: mean training loss and learning rate since the previous one, validation accuracy."""
-    columns = {
-        name: run.trace[f"evaluations/{name}"] for name in ("train_loss", "val_accuracy", "learning_rate")
-    }
+    """A run at its evaluations: mean losses and learning rate since the previous one, and validation accuracy."""
+    names = ("train_loss", "data_loss", "val_accuracy", "learning_rate")
+    columns = {name: run.trace[f"evaluations/{name}"] for name in names}
     steps = run.trace["evaluations/evaluation_step"].astype(int)
     return pd.DataFrame(identity(run) | {"step": steps} | columns)
