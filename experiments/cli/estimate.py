@@ -21,8 +21,7 @@ from experiments.problems.listing import cost
 from experiments.runs import launcher
 from experiments.runs.finished import FinishedRun, find_finished
 from experiments.runs.key import run_key
-from experiments.studies.base import get_study
-from experiments.studies.lines import evenly_spaced
+from experiments.studies.base import evenly_spaced, get_study
 from experiments.training.config import RunConfig, device_of
 from experiments.training.cuda_graphs import WARM_UP
 from experiments.training.loop import train

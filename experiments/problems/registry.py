@@ -101,7 +101,7 @@ SMALLER = [
         ("cifar10-16-mobilenetv2-narrow-5k", "mobilenetv2-narrow", 5_000, 128, 3_000),
     )
 ]
-"""A quarter of the pixels, so that a core trains a network to interpolation in minutes; the one with all images cannot."""
+"""A quarter of the pixels: a core trains a network to interpolation in minutes. The one with all images cannot."""
 PAPER_CIFAR = [_paper(dataset, network) for dataset in ("cifar10", "cifar100") for network in NETWORKS]
 IMAGENET = [
     Problem(

@@ -19,6 +19,7 @@ TABLES = {
     "fullbatch": "experiments.results.tables.fullbatch:fullbatch",
     "interpolation": "experiments.results.tables.interpolation:interpolation",
     "lines": "experiments.results.tables.lines:lines",
+    "rivals": "experiments.results.tables.benchmark:benchmark",
 }
 """The function that makes the tables of each study; studies not listed here get the tables of any training."""
 
