@@ -21,8 +21,7 @@ from experiments.problems.listing import cost
 from experiments.runs import launcher
 from experiments.runs.finished import FinishedRun, find_finished
 from experiments.runs.key import run_key
-from experiments.studies.base import get_study
-from experiments.studies.lines import evenly_spaced
+from experiments.studies.base import evenly_spaced, get_study
 from experiments.training.config import RunConfig, device_of
 from experiments.training.cuda_graphs import WARM_UP
 from experiments.training.loop import train
@@ -116,8 +115,8 @@ def measurements(config: RunConfig) -> int:
 class Clock:
     """Times the parts of runs here and now: start, steps and evaluations, each kind of part once.
 
-    After `BUDGET` seconds, a network is timed with one optimizer only; how much longer steps of another one take is
-    then taken from the networks that were timed with both.
+    After `BUDGET` seconds, a network is timed with one optimizer only, and each optimizer on one network; how much
+    longer steps with another optimizer take is then taken from the networks that were timed with both.
     """
 
     def __init__(self) -> None:
@@ -144,7 +143,8 @@ class Clock:
         """Seconds of a run up to its first step, and of each further one."""
         known = self._paces[model]
         if config.optimizer not in known:
-            late = known and time.monotonic() > self._end
+            elsewhere = any(config.optimizer in paces for paces in self._paces.values())
+            late = known and elsewhere and time.monotonic() > self._end
             known[config.optimizer] = self._guess(known, config.optimizer) if late else _pace(config)
         return known[config.optimizer]
 

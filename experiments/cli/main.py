@@ -158,12 +158,12 @@ def reproduce(force: bool, **given: Any) -> int:
     Exit codes: 0 done, 1 a run failed (its log is named), 2 invalid input, 75 not finished within the time limit.
     """
     from experiments.cli import reproduce
-    from experiments.reports import markdown
+    from experiments.reports import terminal
 
     request = _request(**given)
     code = reproduce.main(request, force)
     if code == 0 and request.only is None:
-        _show(markdown.for_terminal(request.profile))
+        _show(terminal.verdicts(request.profile))
     return code
 
 
@@ -214,11 +214,11 @@ def pipeline(profile: str) -> None:
 @click.option("--show", is_flag=True, help="Only show the verdicts already there.")
 def claims(profile: str, show: bool) -> None:
     """Judge the claims of the paper by the tables."""
-    from experiments.reports import markdown
+    from experiments.reports import terminal
     from experiments.results.claims import judge
 
     if show:
-        _show(markdown.for_terminal(profile))
+        _show(terminal.verdicts(profile))
     else:
         judge.write(profile)
 

@@ -1,5 +1,6 @@
 """What the claims of a profile can see at its planned number of trainings."""
 
+from collections import Counter, defaultdict
 from typing import Any
 
 import pandas as pd
@@ -22,19 +23,23 @@ def main(profile: str) -> Group:
 
 
 def planned(profile: str) -> Plan:
-    """The number of fresh trainings per problem of each study; for `capacity`, the number of cells per data set."""
-    found: dict[str, dict[str, int]] = {}
-    for study, sections in load_profile(profile).items():
-        parts = [part for section in sections for part in getattr(section, "parts", [section])]
-        counts = found.setdefault(study, {})
-        for part in parts:
-            for problem in part.problems:
-                if study == "capacity":
-                    family = problem.partition("-")[0]
-                    counts[family] = counts.get(family, 0) + len(part.train_sizes)
-                else:
-                    counts[problem] = max(counts.get(problem, 0), len(part.seeds))
-    return found
+    """The number of trainings per problem of each study and phase; for `capacity`, of cells per data set."""
+    profiles = load_profile(profile).items()
+    parts = [
+        (study, part) for study, some in profiles for one in some for part in getattr(one, "parts", [one])
+    ]
+    found: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
+    for study, part in parts:
+        for problem in part.problems:
+            if study == "capacity":
+                found[study, "evaluation"][problem.partition("-")[0]] += len(part.train_sizes)
+                continue
+            for phase, seeds in (
+                ("evaluation", part.seeds),
+                ("selection", getattr(part, "selection_seeds", [])),
+            ):
+                found[study, phase][problem] = max(found[study, phase][problem], len(seeds))
+    return {key: +counts for key, counts in found.items()}  # without zeros
 
 
 def shown(table: pd.DataFrame, profile: str) -> Group:

@@ -45,14 +45,15 @@ def _panels(
     view: str,
     more: Callable[[Axes, pd.DataFrame, pd.Series], None],
 ) -> Figure:
-    """Draw a panel per line: its points, PAL's step, and what `more` adds."""
+    """Draw a panel per line (of the largest mu): its points, PAL's step, and what `more` adds."""
     points = points[(points["problem"] == problem) & (points["view"] == view)]
+    points = points[points["mu"] == points["mu"].max()]
     drawn = sorted(points["at"].unique())
     figure, shown = panels(len(drawn), 4, 1.75, "batch loss", "distance along -g/||g||")
     for axes, at in zip(shown, drawn, strict=True):
         measured = points[points["at"] == at]
-        whose = (lines["problem"] == problem) & (lines["at"] == at)
-        line = lines[whose & (lines["seed"] == measured["seed"].iloc[0])].iloc[0]
+        keys = ["problem", "mu", "seed", "at"]
+        line = measured[keys].head(1).merge(lines, on=keys).iloc[0]
         axes.plot(measured["distance"], measured["loss"], color="#1f5fbf", lw=2)
         axes.axvline(line["step"], color="#d62728", lw=1)
         more(axes, measured, line)
@@ -103,46 +104,83 @@ def fit_errors(lines: pd.DataFrame) -> Figure:
 
 
 SHAPES = (
-    ("locally_convex", "locally convex\n(fraction of lines)", False),
-    ("step_error", "PAL's step, relative\nerror |s - s*| / s*", True),
-    ("improvement", "fraction of possible\ndecrease reached", False),
+    ("hull_distance", "distance from the\nconvex hull (fraction\nof the line's range)", False),
+    ("log_ratio", "log(s1 / s*), minimum of\nthe parabola and\nof the line", False),
+    ("improvement_fraction", "fraction of possible\ndecrease reached", False),
     ("learning_rate", "learning rate\n(step / ||g||)", True),
 )
 
 
 @mpl.rc_context(STYLE)
 def line_shape(lines: pd.DataFrame) -> Figure:
-    """Shape of lines and quality of PAL's steps over the training: lines as points, and running medians."""
-    problems = sorted(lines["problem"].unique())
+    """Shape of lines and quality of PAL's steps over the whole training: a point per line, and running medians."""
+    lines = lines.assign(group=_names(lines))
+    problems = sorted(lines["group"].unique())
     words = [row[1] for row in SHAPES]
     figure, grid = measures(problems, words, "training step + 1", 1.45, sharex=True, sharey="row")
     for column, problem in enumerate(problems):
-        of_problem = lines[lines["problem"] == problem]
+        of_problem = lines[lines["group"] == problem]
         for axes, (name, _, log) in zip(grid[:, column], SHAPES, strict=True):
             _over_training(axes, of_problem, name)
             axes.set(xscale="log", yscale="log" if log else "linear")
-    grid[0, 0].set_ylim(-0.05, 1.05)
-    reached = lines["improvement"].dropna()
-    grid[2, 0].set_ylim(max(-1.0, reached.quantile(0.01) - 0.05), 1.05)
+        grid[0, column].axhline(CONVEX, color="#444444", ls="--", lw=1)
+        grid[1, column].axhline(0.0, color="#444444", ls="--", lw=1)
+    reached = lines["improvement_fraction"].dropna()
+    lowest = max(-1.0, reached.quantile(0.01) - 0.05)
+    grid[2, 0].set_ylim(lowest, 1.05)
+    outside = int((reached < lowest).sum())
     looks = {
         "one line": {"color": "#1f5fbf", "marker": "o", "ms": 3, "ls": "", "alpha": 0.4},
-        "median (fraction in the first row) of neighbouring lines": {"color": "#111111", "lw": 1.8},
+        "median of neighbouring lines": {"color": "#111111", "lw": 1.8},
+        f"convex below, exact at the dashed line; {outside} lines lie below the third row": {
+            "color": "#444444",
+            "ls": "--",
+            "lw": 1,
+        },
     }
     legend(figure, looks, 2)
     return figure
 
 
+CONVEX = 0.01
+"""A line with a smaller distance from its convex hull counts as convex (`results.tables.line_shape`)."""
+
+
+def _names(lines: pd.DataFrame) -> pd.Series:
+    """Names of panels: the problem, with mu if it was trained with several."""
+    several = lines.groupby("problem")["mu"].transform("nunique") > 1
+    return lines["problem"].where(~several, lines["problem"] + "\nmu " + lines["mu"].map("{:g}".format))
+
+
 def _over_training(axes: Axes, lines: pd.DataFrame, column: str) -> None:
-    """Draw points and their median (for booleans, their mean) in logarithmic bins of the step."""
+    """Draw points and their median in logarithmic bins of the step."""
     values = lines.assign(place=lines["at"] + 1).dropna(subset=[column])
     if values.empty:
         return
-    binary = column == "locally_convex"
-    if not binary:
-        axes.plot(values["place"], values[column], "o", color="#1f5fbf", ms=2.5, alpha=0.3, mew=0)
+    axes.plot(values["place"], values[column], "o", color="#1f5fbf", ms=2.5, alpha=0.3, mew=0)
     groups = _neighbours(values)
-    middle = groups[column].mean() if binary else groups[column].median()
-    axes.plot(groups["place"].median(), middle, "-o", color="#111111", lw=1.8, ms=3)
+    axes.plot(groups["place"].median(), groups[column].median(), "-o", color="#111111", lw=1.8, ms=3)
+
+
+@mpl.rc_context(STYLE)
+def convexity(table: pd.DataFrame) -> Figure:
+    """Fraction of lines that are convex up to a radius: a thin line per training, a thick one for their mean."""
+    table = table.assign(group=_names(table))
+    problems = sorted(table["group"].unique())
+    figure, grid = measures(problems, ["convex lines (fraction)"], "radius / s*", 2.2, sharey=True)
+    for axes, problem in zip(grid[0], problems, strict=True):
+        of_problem = table[table["group"] == problem]
+        for _, of_seed in of_problem.groupby("seed"):
+            axes.plot(of_seed["radius"], of_seed["convex_fraction"], color="#1f5fbf", lw=0.8, alpha=0.4)
+        means = of_problem.groupby("radius")["convex_fraction"].mean()
+        axes.plot(means.index, means, "-o", color="#111111", lw=1.8, ms=3)
+        axes.set(xscale="log", ylim=(-0.03, 1.03))
+    looks = {
+        "one training": {"color": "#1f5fbf", "lw": 0.8},
+        "mean over trainings": {"color": "#111111", "lw": 1.8},
+    }
+    legend(figure, looks, 2)
+    return figure
 
 
 def _neighbours(lines: pd.DataFrame) -> Any:

@@ -44,6 +44,7 @@ NETWORKS = Registry(
         "linear-rank10": Network("experiments.models.small:linear", {"rank": 10}),
         "resnet8": Network("experiments.models.resnet:resnet_v2", SHORT | {"depth": 8}),
         "resnet8-narrow": Network("experiments.models.resnet:resnet_v2", SHORT | {"depth": 8, "width": 8}),
+        "resnet8-thin": Network("experiments.models.resnet:resnet_v2", SHORT | {"depth": 8, "width": 4}),
         "resnet14": Network("experiments.models.resnet:resnet_v2", SHORT | {"depth": 14}),
         "resnet20": Network("experiments.models.resnet:resnet_v2", SHORT | {"depth": 20}),
         "resnet32": Network("experiments.models.resnet:resnet_v2", {"depth": 32}),

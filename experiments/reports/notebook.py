@@ -45,7 +45,7 @@ class Session:
 
     def verdicts(self) -> pd.DataFrame:
         """The verdicts of the profile."""
-        return tables.read_verdicts(self._profile, self._root)
+        return tables.verdicts_of(self._profile, self._root)[0]
 
     def show(self, figure: "Figure", name: str) -> "Image":
         """Save a figure as PNG and PDF, with its sources as JSON; returns it for display."""

@@ -50,6 +50,11 @@ def get_study(name: str) -> Study[Any]:
     return found
 
 
+def evenly_spaced(count: int, steps: int) -> set[int]:
+    """The middles of `count` equal parts of a training, or all steps if there are fewer."""
+    return {(2 * part + 1) * steps // (2 * count) for part in range(count)}
+
+
 class Trainings(Strict):
     """Trainings on some problems.
 

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import numpy as np
 from pydantic import Field
 
-from experiments.studies.base import Study, Trainings
+from experiments.studies.base import Study, Trainings, evenly_spaced
 from experiments.training.batch_line import batch_line
 from experiments.training.config import RunConfig, Strict
 from experiments.training.full_batch import SEARCH_PASSES, minimum
@@ -86,11 +86,6 @@ def passes(config: RunConfig) -> float:
     """Forward passes per measurement: the views, the neighbourhood twice, the search, and loss and slope at 0."""
     points = Measure.model_validate(config.measure).points
     return 3 * points + 2 * (points // 2) + SEARCH_PASSES + 5
-
-
-def evenly_spaced(count: int, steps: int) -> set[int]:
-    """The middles of `count` equal parts of a training, or all steps if there are fewer."""
-    return {(2 * part + 1) * steps // (2 * count) for part in range(count)}
 
 
 def measured_line(trainer: Trainer, points: int) -> dict[str, Any]:

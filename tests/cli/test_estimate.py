@@ -80,6 +80,8 @@ def test_when_time_is_up_the_pace_of_another_optimizer_is_scaled(monkeypatch):
         clock.seconds(short(problem=problem, optimizer=optimizer))
     monkeypatch.setattr(clock, "_end", 0.0)
     assert clock.seconds(short(problem="digits-cnn", optimizer="pal", steps=10)) == pytest.approx(300)
+    paces["digits-cnn", "exact"] = 50.0  # not timed anywhere so far
+    assert clock.seconds(short(problem="digits-cnn", optimizer="exact", steps=10)) == pytest.approx(500)
 
 
 def test_steps_of_large_networks_are_timed_with_few_examples(monkeypatch):

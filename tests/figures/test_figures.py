@@ -48,12 +48,13 @@ def benchmark():
 def lines():
     """Five lines and their points in two views; one has no minimum."""
     numbers = {"mu": 0.1, "step": 0.5, "loss0": 1.25, "loss_mu": 1.16, "slope": -1.0, "curvature": 2.0}
-    numbers |= {"locally_convex": 1, "step_error": [0.1, 0.1, np.nan, 0.1, 0.1], "improvement": 0.9}
+    numbers |= {"hull_distance": 0.0, "log_ratio": [0.1, 0.1, np.nan, 0.1, 0.1], "improvement_fraction": 0.9}
     numbers |= {"learning_rate": 0.2, "linear_error": 0.01, "quadratic_error": 0.001, "pal_error": 0.002}
     table = pd.DataFrame({"problem": "p", "seed": 0, "at": [0, 1, 5, 20, 40]} | numbers)
     distances = np.linspace(-0.5, 1.5, 21)
     points = pd.DataFrame({"distance": distances, "loss": (distances - 0.5) ** 2 + 1})
-    views = pd.DataFrame({"view": ["near", "wide"]}).merge(table[["problem", "seed", "at"]], "cross")
+    keys = ["problem", "mu", "seed", "at"]
+    views = pd.DataFrame({"view": ["near", "wide"]}).merge(table[keys], "cross")
     return table, views.merge(points, "cross")
 
 
@@ -65,7 +66,19 @@ def pixels(figure):
 
 
 def times():
-    return pd.DataFrame([{"problem": "p", "method": method, "ms_per_step": 2.0} for method in ENTRIES])
+    return pd.DataFrame([{"problem": "p", "method": method, "seconds_per_step": 0.002} for method in ENTRIES])
+
+
+def convex():
+    rows = [{"radius": radius, "convex_fraction": 1 / radius} for radius in (1.0, 2.0, 5.0)]
+    return (
+        pd.DataFrame(rows).assign(seed=0).merge(pd.DataFrame({"problem": "p", "mu": [0.1, 0.001]}), "cross")
+    )
+
+
+def test_problems_with_several_mu_have_a_panel_for_each():
+    titles = [axes.get_title() for axes in figures.convexity(convex()).axes]
+    assert titles == ["p\nmu 0.001", "p\nmu 0.1"]
 
 
 def test_the_time_axis_is_steps_times_the_time_of_a_step(benchmark):
@@ -95,6 +108,7 @@ def test_the_same_tables_give_the_same_pictures(benchmark, lines):
         lambda: figures.comparison(*benchmark, "p"),
         lambda: figures.loss_lines(*lines, "p"),
         lambda: figures.line_shape(lines[0]),
+        lambda: figures.convexity(convex()),
         lambda: figures.wide_lines(*lines, "p"),
         lambda: figures.fit_errors(lines[0]),
         lambda: figures.sensitivity(benchmark[0], "p"),

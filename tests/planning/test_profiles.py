@@ -12,7 +12,7 @@ LINES = {
     "problems": ["digits-mlp"],
     "steps": 3,
     "seeds": [0, 1],
-    "measure": {"first": 1, "every": 2, "points": 9},
+    "measure": {"first": 1, "even": 2, "points": 9},
 }
 
 
@@ -51,7 +51,7 @@ def test_a_plan_has_every_run_resolved(write):
         ({"lines": LINES | {"settings": {"nu": 0.1}}}, ["'nu'", "'mu'"]),
         ({"lines": LINES | {"problems": ["digits-mpl"]}}, ["'digits-mpl'", "'digits-mlp'"]),
         ({"lines": LINES | {"seeds": [1, 1]}}, ["section lines", "seed=1", "twice"]),
-        ({"lines": LINES | {"measure": {"first": 1, "every": 2}}}, ["measure.points", "missing"]),
+        ({"lines": LINES | {"measure": {"first": 1, "even": 2}}}, ["measure.points", "missing"]),
         ({"lines": None}, ["section lines", "None", "problems"]),
         ({"single": {}}, ["'mine'", "'lines'", "single"]),
         ("lines: [", ["mine.yaml", "YAML"]),

@@ -22,7 +22,7 @@ def test_what_is_no_table_is_named_with_the_next_step(tmp_path, content, sentenc
         tables.folder("mine", "lines", tmp_path) / "lines.csv": lambda: tables.read(
             "mine", "lines", "lines", tmp_path
         ),
-        tables.verdicts("mine", tmp_path): lambda: tables.read_verdicts("mine", tmp_path),
+        tables.verdicts("mine", tmp_path): lambda: tables.verdicts_of("mine", tmp_path),
     }
     for path, read in readers.items():
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -17,7 +17,7 @@ PILOTS = pd.DataFrame(
 
 
 def seen(claim, planned):
-    return power([CLAIMS[claim]], {CLAIMS[claim].study: planned}, PILOTS).set_index("problem")
+    return power([CLAIMS[claim]], {(CLAIMS[claim].study, "evaluation"): planned}, PILOTS).set_index("problem")
 
 
 def test_pairs_have_the_spread_of_two_trainings_and_an_unknown_problem_the_largest():
@@ -44,7 +44,7 @@ def test_more_problems_and_more_trainings_see_more():
     ("claim", "planned", "reason"),
     [
         ("loss-constant", {"p": 3}, "3 pairs of trainings, a verdict needs 4"),
-        ("loss-constant", {}, "the profile has no study benchmark"),
+        ("loss-constant", {}, "the profile plans no runs of benchmark for evaluation"),
         ("parabola-fit", {"p": 5}, "no pilot tells the spread"),
     ],
 )
@@ -74,7 +74,7 @@ def test_the_command_shows_every_claim_within_80_columns_and_declares_what_is_ou
     for name in CLAIMS:
         assert any(line.split()[:1] == [name] for line in lines), name
     declared = declared_out_of_reach("quick", pilots.parents[2])
-    assert declared["horizon"] == "the profile has no study horizon"
+    assert declared["horizon"] == "the profile plans no runs of horizon for evaluation"
 
 
 def test_pilots_that_are_missing_or_no_pilots_are_one_sentence(pilots, capsys):

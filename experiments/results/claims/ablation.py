@@ -150,7 +150,7 @@ CLAIMS = [
             "above",
             RARELY,
             0.005,
-            "{part}: {value} of the steps are normal cases",
+            "with {part}, {value} of the steps are normal cases",
             "fraction of steps",
             pilot="normal_fraction",
         ),
@@ -200,7 +200,7 @@ CLAIMS = [
         "our conjecture",
         "Final validation accuracy (batch-norm statistics re-estimated), bfloat16 minus float32, mean over mu from "
         "0.1 to 1, paired by seed; a training that diverged counts as 0.",
-        equivalent(MARGIN, "bfloat16 changes the accuracy by {value}", "accuracy", pilot=ACCURACY),
+        equivalent(MARGIN, "the accuracy in bfloat16 differs by {value}", "accuracy", pilot=ACCURACY),
         _bfloat16_accuracy,
         "ablation",
         (),

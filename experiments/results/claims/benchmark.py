@@ -275,7 +275,8 @@ CLAIMS = [
         ),
         _sensitivity,
         "benchmark",
-        unit="seeds, each with all settings",
+        unit="seeds (each with all settings)",
+        phase="selection",
     ),
 ]
 """The paper's main claims."""

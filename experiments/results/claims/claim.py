@@ -35,6 +35,7 @@ class Claim:
         post_hoc: What was changed after data had been seen; "" for what was declared beforehand.
         figure: The figure to look at inside figures/<profile>/, if not all of the study.
         summarise: From values to estimates, for values that are not averaged.
+        phase: Whose trainings it is judged by: fresh ones, or those that selected hyper-parameters.
         spread: The standard deviation of a value, from n, where it needs no pilot.
     """
 
@@ -53,6 +54,7 @@ class Claim:
     figure: str = ""
     summarise: Callable[[pd.DataFrame], pd.DataFrame] = estimates
     tests: int = 1
+    phase: Literal["evaluation", "selection"] = "evaluation"
     spread: Callable[[int], float] | None = None
 
     def criterion_of(self, part: str) -> Criterion:

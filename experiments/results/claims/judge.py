@@ -24,7 +24,16 @@ from experiments.results.claims.power import declared_out_of_reach
 from experiments.results.claims.registry import all_claims
 from experiments.results.claims.statistics import FEWEST, OVER, decided, over_problems
 
-COLUMNS = ["id", "problem", "part", "seed", "value", "floor", "key", "reference_key", "obstacle"]
+UNSEEN = "this design cannot see the smallest effect of interest"
+INCLUDED = "the interval includes the bound"
+"""Why there is no verdict, if nothing else is the reason."""
+
+VALUE_COLUMNS = ["id", "problem", "part", "seed", "value", "floor", "key", "reference_key", "obstacle"]
+JUDGED = ["part", "mean", "low", "high", "n", "problems", "rule", "bound", "smallest", "detectable", "p"]
+JUDGED += ["words", "scale", "measure_unit", "verdict", "reason"]
+ESTIMATE_COLUMNS = ["id", "problem", *JUDGED, "sd", "error", "df", "slack", "supported", "contradicted"]
+DECLARED = ["id", "claim", "whose", "source", "test", "study", "unit", "post_hoc"]
+CLAIM_COLUMNS = [*DECLARED, "figure", "scope", *JUDGED, "declared"]
 
 
 @dataclass(frozen=True)
@@ -44,8 +53,7 @@ class Judgement:
 
 def judge(claim: Claim, evidence: Evidence) -> Judgement:
     """The verdict on one claim; "not measured", with the reason, if what it needs was not run."""
-    names = ("id", "claim", "whose", "source", "test", "study", "unit", "post_hoc")
-    row = {name: getattr(claim, name) for name in names}
+    row = {name: getattr(claim, name) for name in DECLARED}
     row |= {"figure": claim.figure or f"{claim.study}/", "scope": evidence.scope(claim.study)}
     try:
         values = values_of(claim, evidence)
@@ -147,11 +155,11 @@ def with_verdict(claim: Claim, table: pd.DataFrame, key: str, wanted: pd.DataFra
         (
             groups["blind"].transform("any"),
             "out of reach",
-            "this design cannot see the smallest effect of interest",
+            UNSEEN,
         ),
     ]
     verdict = pd.Series("undecided", table.index)
-    reason = pd.Series("the interval includes the bound", table.index)
+    reason = pd.Series(INCLUDED, table.index)
     for holds, word, why in reversed(cases):
         verdict, reason = verdict.mask(holds, word), reason.mask(holds, why)
     return table.assign(verdict=verdict, reason=reason)
@@ -169,26 +177,25 @@ def _absent(claim: Claim, table: pd.DataFrame, key: str, wanted: pd.DataFrame) -
 def deciding(table: pd.DataFrame) -> dict[str, Any]:
     """The part that is furthest from its criterion being met, as columns of claims.csv."""
     place: Any = table["slack"].fillna(-np.inf).idxmin()
-    wanted = ["part", "mean", "low", "high", "n", "problems", "rule", "bound", "smallest", "detectable", "p"]
-    wanted += ["words", "scale", "measure_unit", "verdict", "reason"]
-    return {name: table[name].loc[place] for name in wanted if name in table}
+    found = {name: table[name].loc[place] for name in JUDGED if name in table}
+    return found | {"p": min(1.0, found["p"] * (len(table) if found["verdict"] == "contradicted" else 1))}
 
 
 def judged(profile: str, root: Path = REPOSITORY) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
     """All claims with their verdicts, all estimates, and all values."""
     evidence, declared = Evidence(profile, root), declared_out_of_reach(profile, root)
     judgements = [judge(claim, evidence) for claim in [*all_claims(), *margins.declared(profile)]]
-    claims = pd.DataFrame([one.row for one in judgements])
+    claims = pd.DataFrame([one.row for one in judgements]).reindex(columns=CLAIM_COLUMNS)
     claims["declared"] = claims["id"].map(declared).fillna("")
     estimates, values = (
         pd.concat([getattr(one, name) for one in judgements]) for name in ("estimates", "values")
     )
-    return with_q(claims), estimates, values.reindex(columns=COLUMNS)
+    return with_q(claims), estimates.reindex(columns=ESTIMATE_COLUMNS), values.reindex(columns=VALUE_COLUMNS)
 
 
 def with_q(claims: pd.DataFrame) -> pd.DataFrame:
     """Claims with q: p after control of the false discovery rate (Benjamini and Hochberg) over all that were tested."""
-    tested = claims["p"].notna() if "p" in claims else pd.Series(False, claims.index)
+    tested = claims["p"].notna()
     claims["q"] = np.nan
     if tested.any():
         claims.loc[tested, "q"] = false_discovery_control(claims.loc[tested, "p"].astype(float))

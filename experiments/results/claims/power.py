@@ -20,8 +20,8 @@ from experiments.common.paths import REPOSITORY
 from experiments.results.claims.claim import Claim
 from experiments.results.claims.statistics import FEWEST, OVER, Criterion, detectable, over_problems
 
-Plan = Mapping[str, Mapping[str, int]]
-"""For each study, the number of trainings that are judged per problem."""
+Plan = Mapping[tuple[str, str], Mapping[str, int]]
+"""For each study and phase, the number of trainings that are judged per problem."""
 
 
 def declared_out_of_reach(profile: str, root: Path = REPOSITORY) -> dict[str, str]:
@@ -60,10 +60,12 @@ def power(claims: Sequence[Claim], planned: Plan, pilots: pd.DataFrame) -> pd.Da
 
     Args:
         claims: The claims.
-        planned: For each study the number of trainings per problem, or of cells.
+        planned: For each study and phase the number of trainings per problem, or of cells.
         pilots: As `read_pilots` returns them.
     """
-    rows = [row for claim in claims for row in _rows(claim, planned.get(claim.study, {}), pilots)]
+    rows = [
+        row for claim in claims for row in _rows(claim, planned.get((claim.study, claim.phase), {}), pilots)
+    ]
     return pd.DataFrame(
         rows, columns=["id", "problem", "n", "unit", "sd", "detectable", "smallest", "reason"]
     )
@@ -75,7 +77,10 @@ def _rows(claim: Claim, planned: Mapping[str, int], pilots: pd.DataFrame) -> lis
     if not planned:
         empty = dict.fromkeys(("sd", "detectable", "smallest"), np.nan)
         return [
-            same | {"problem": OVER, "n": 0} | empty | {"reason": f"the profile has no study {claim.study}"}
+            same
+            | {"problem": OVER, "n": 0}
+            | empty
+            | {"reason": f"the profile plans no runs of {claim.study} for {claim.phase}"}
         ]
     parts = max(claim.tests, len(claim.parts))
     found = [_hardest(claim, parts, problem, n, pilots) for problem, n in planned.items()]
@@ -119,7 +124,7 @@ def _seen(
         if claim.spread
         else float(np.maximum(_sd(claim, criterion, problem, pilots), criterion.floor))
     )
-    error, df, within = sd / np.sqrt(n), max(n - 1.0, 1.0), criterion.rule == "within"
+    error, df, within = sd / np.sqrt(max(n, 1)), max(n - 1.0, 1.0), criterion.rule == "within"
     known = (pd.Series([value]) for value in (error, df, within, parts))
     return {
         "problem": problem,

@@ -27,9 +27,18 @@ def verdicts(profile: str, root: Path = REPOSITORY) -> Path:
     return root / "results" / profile / "claims.csv"
 
 
-def read_verdicts(profile: str, root: Path = REPOSITORY) -> pd.DataFrame:
-    """The verdicts of a profile; raises UserError if they have not been made or are no table."""
-    return _read(verdicts(profile, root), profile)
+def verdicts_of(profile: str, root: Path = REPOSITORY) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The claims of a profile with their verdicts, and the estimates behind them (see `claims.judge`).
+
+    Raises:
+        UserError: If they have not been made or are no table.
+    """
+    path = verdicts(profile, root)
+    return _read(path, profile), _read(path.with_suffix("") / "problems.csv", profile)
+
+
+TEXT = dict.fromkeys(("key", "setting", "commit", "scale", "part", "reason", "post_hoc"), str)
+"""Columns that are text even where they look like numbers."""
 
 
 def _read(path: Path, profile: str) -> pd.DataFrame:
@@ -37,10 +46,10 @@ def _read(path: Path, profile: str) -> pd.DataFrame:
     if not path.is_file():
         raise UserError(f"{path} is not there; {makes_it}")
     try:
-        return pd.read_csv(path, dtype={"key": str, "setting": str, "commit": str}, keep_default_na=True)
+        return pd.read_csv(path, dtype=TEXT, keep_default_na=True)
     except (
         ValueError
-    ) as error:  # empty, not UTF-8, or rows of different lengths, as a merge conflict leaves them
+    ) as error:  # empty, not UTF-8, or rows of different lengths, as merge conflicts leave them
         raise UserError(f"{path} is no table ({error}); restore or remove it, {makes_it}") from None
 
 

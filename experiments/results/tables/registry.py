@@ -22,6 +22,7 @@ TABLES: Registry[Any] = Registry(
         "fullbatch": "experiments.results.tables.fullbatch:fullbatch",
         "interpolation": "experiments.results.tables.interpolation:interpolation",
         "lines": "experiments.results.tables.lines:lines",
+        "rivals": "experiments.results.tables.benchmark:benchmark",
     },
     "TABLES",
 )
