@@ -344,6 +344,44 @@ def data(names: Sequence[str], profile: str) -> None:  # noqa: ARG001
     _show(listing.table())
 
 
+@commands.group
+def check() -> None:
+    """Check an optimizer or a data set, in seconds."""
+
+
+check.command_class = Command
+
+
+@check.command("optimizer")
+@click.argument("name")
+@click.argument("settings", nargs=-1, metavar="SETTING=VALUE ...")
+@of_profile
+def check_optimizer(name: str, settings: Sequence[str], profile: str) -> int:  # noqa: ARG001
+    """Resume it from a file, repeat it, give it a bad batch and two parameter groups.
+
+      python -m experiments check optimizer pal mu=0.1
+      python -m experiments check optimizer mine --profile mine
+
+    Exit codes: 0 all checks passed, 1 one did not, 2 invalid input.
+    """
+    from experiments.cli import check
+
+    return check.optimizer(name, settings)
+
+
+@check.command("data")
+@click.argument("name")
+@of_profile
+def check_data(name: str, profile: str) -> int:  # noqa: ARG001
+    """Load a data set; look at shapes, scales, targets, and examples that are in two parts.
+
+    Exit codes: 0 all checks passed, 1 one did not, 2 invalid input.
+    """
+    from experiments.cli import check
+
+    return check.data_set(name)
+
+
 @commands.command(hidden=True)
 def worker() -> None:
     """Execute the run configs that a launcher writes to standard input."""

@@ -8,7 +8,7 @@ from rich.markdown import Markdown
 
 from experiments.common.errors import UserError
 from experiments.common.paths import REPOSITORY, write_whole
-from experiments.results import tables
+from experiments.results import missing, tables
 
 
 def write(profile: str, root: Path = REPOSITORY) -> Path:
@@ -20,6 +20,7 @@ def write(profile: str, root: Path = REPOSITORY) -> Path:
         f"{summary(verdicts)} All numbers come from [`results/{profile}/`](../../results/{profile}/). Tests and "
         "thresholds were declared before the runs. A verdict needs the whole 95 % interval on one side of the "
         "threshold.",
+        *_incomplete(profile, root),
         short(verdicts),
         "## The claims",
         *(_claim(row, profile) for row in verdicts.to_dict("records")),
@@ -31,6 +32,19 @@ def write(profile: str, root: Path = REPOSITORY) -> Path:
         ),
     ]
     return write_whole(root / "reports" / profile / "REPORT.md", "\n\n".join(parts) + "\n")
+
+
+def _incomplete(profile: str, root: Path) -> list[str]:
+    """Which studies lack runs."""
+    studies = sorted(path.parent.name for path in (root / "results" / profile).glob("*/missing.csv"))
+    lines = [
+        f"- `{study}`: {missing.words(profile, study, root)}, named in "
+        f"[missing.csv](../../results/{profile}/{study}/missing.csv)"
+        for study in studies
+    ]
+    if not lines:
+        return []
+    return ["**This report is incomplete.** The same command continues where it stopped.", "\n".join(lines)]
 
 
 BEYOND = ("ablation", "batchsize", "capacity")

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from experiments.common.paths import REPOSITORY
-from experiments.results import tables
+from experiments.results import missing, tables
 from experiments.results.tables.common import accuracy, final_loss, log_losses
 from experiments.results.tables.intervals import mean_interval
 
@@ -89,10 +89,11 @@ class Evidence:
 
     def scope(self, study: str) -> str:
         """The problems and numbers of runs behind a verdict; empty if the study has not been run in this profile."""
-        if not tables.folder(self.profile, study, self.root).is_dir():
+        if not (tables.folder(self.profile, study, self.root) / "provenance.csv").is_file():
             return ""
         runs = self.table(study, "provenance").groupby("problem")["runs"].sum()
-        return ", ".join(f"{problem} ({count} runs)" for problem, count in runs.items())
+        known = ", ".join(f"{problem} ({count} runs)" for problem, count in runs.items())
+        return "; ".join(filter(None, [known, missing.words(self.profile, study, self.root)]))
 
 
 def judge(claim: Claim, evidence: Evidence) -> dict[str, Any]:
