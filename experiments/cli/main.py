@@ -170,7 +170,8 @@ def study(name: str | None, dry_run: bool, **given: Any) -> int | None:
       python -m experiments study benchmark --profile small --time-limit 2h
 
     A PATTERN is words separated by commas; a run is taken if every word is its problem, its method, its optimizer or
-    its seed (seed=0). * stands for anything. With a pattern no tables are made. An interrupted command continues.
+    its seed (seed=0). * stands for anything. Tables have all finished runs; missing.csv beside them names the others.
+    An interrupted command continues.
 
     Exit codes: 0 done, 1 a run failed (its log is named), 2 invalid input, 75 not finished within the time limit.
     """
@@ -226,9 +227,10 @@ def notebook(name: str, profile: str) -> None:
 @of_profile
 def report(profile: str) -> None:
     """Execute all notebooks that have results; write the report."""
-    from experiments.reports import execution, markdown, pages
+    from experiments.reports import drawings, execution, markdown, pages
 
     execution.execute_all(profile)
+    drawings.draw_all(profile)
     markdown.write(profile)
     markdown.into_readme(profile)
     pages.index(profile)

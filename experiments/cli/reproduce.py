@@ -11,7 +11,7 @@ from experiments.cli.study import Request
 from experiments.common.errors import UserError
 from experiments.common.paths import REPOSITORY, lock
 from experiments.pipeline import Pipeline
-from experiments.reports import execution, markdown, pages
+from experiments.reports import drawings, execution, markdown, pages
 from experiments.results.claims import judge
 
 log = logging.getLogger(__name__)
@@ -46,7 +46,10 @@ def _only(request: Request, force: bool) -> int:
 
 def partial_report(profile: str) -> None:
     """Claims, figures and report of the tables that are there, whatever is missing; what cannot be made is named."""
-    for make in (judge.write, execution.execute_all, markdown.write, pages.index):
+    if not any((REPOSITORY / "results" / profile).glob("*/provenance.csv")):
+        log.info("there is no report, since no run is finished")
+        return
+    for make in (judge.write, execution.execute_all, drawings.draw_all, markdown.write, pages.index):
         try:
             make(profile)
         except UserError as error:

@@ -34,5 +34,5 @@ def require_trainable(problem: Problem) -> None:
         )
     if not loss.requires_grad:
         raise UserError(
-            f"problem {problem.name!r}: the loss has no gradient; compute it from the outputs with torch only"
+            f"problem {problem.name!r}: the loss has no gradient; compute it from the outputs, with torch only"
         )

@@ -1,4 +1,4 @@
-"""What is missing in the tables of a study: results/<profile>/<study>/missing.csv, which is there only if something is."""
+"""What the tables of a study lack: results/<profile>/<study>/missing.csv, which exists only if something does."""
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -66,7 +66,7 @@ def words(profile: str, study: str, root: Path = REPOSITORY) -> str:
 
 
 def would_lose(profile: str, study: str, left: Iterable["RunConfig"], root: Path = REPOSITORY) -> bool:
-    """Whether new tables would lack runs that the present ones have: those are whole, from an earlier call or commit."""
+    """Whether new tables would lack runs that the present ones have, which an earlier call or a commit made whole."""
     times = files.folder(profile, study, root) / "times.csv"
     if _path(profile, study, root).is_file() or not times.is_file():
         return False
