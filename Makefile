@@ -1,7 +1,7 @@
 # Every target sets up the environment that it needs; `make help` lists the targets.
 
 # Passed on unexpanded through the environment, so that neither make nor a shell interprets them.
-VARIABLES := PROFILE ONLY SLOTS SLURM TIME_LIMIT FORCE SAMPLE PORT
+VARIABLES := PROFILE ONLY SLOTS SLURM TIME_LIMIT FORCE SAMPLE PORT PACKAGE
 $(foreach name,$(VARIABLES),$(eval override $(name) := $$(value $(name))))
 $(foreach name,$(VARIABLES),$(eval export PAL_$(name) := $$($(name))))
 
@@ -32,15 +32,30 @@ endif
 UV := $(or $(shell command -v uv),.uv/bin/uv)
 INSTALL := $(UV) pip install --quiet --no-deps --no-build-isolation --editable . --python
 
-.venv/.ready: requirements.lock pyproject.toml
+# Packages of one's own, each pinned to its version; installed after every change of the lock.
+OWN_PACKAGES := requirements.own.txt
+INSTALL_OWN := $(UV) pip install --quiet --constraints requirements.lock --no-verify-hashes --python
+
+.venv/.ready: requirements.lock pyproject.toml $(wildcard $(OWN_PACKAGES))
 	@echo "Installing the locked environment into .venv (several GB the first time) ..."
 	@command -v $(UV) > /dev/null || { python3 -m venv .uv && .uv/bin/pip install --quiet uv; }
 	@test -x .venv/bin/python || { rm -rf .venv && $(UV) venv --quiet --relocatable --python '>=3.11,<3.14' .venv; }
 	@$(UV) pip sync --quiet --python .venv/bin/python requirements.lock
 	@$(INSTALL) .venv/bin/python
+	@test ! -s $(OWN_PACKAGES) || $(INSTALL_OWN) .venv/bin/python --requirements $(OWN_PACKAGES)
 	@# A relative path from site-packages to the checkout instead of the absolute one: both can be moved together.
 	@for file in .venv/lib/python3*/$(EDITABLE); do echo ../../../.. > "$$file.new" && mv "$$file.new" "$$file"; done
 	@touch $@
+
+.PHONY: add
+add: $(ENVIRONMENT)  ## add a package from PyPI to the environment, for an extension (PACKAGE=lion-pytorch)
+	@test -n "$$PAL_PACKAGE" || { echo 'error: PACKAGE is empty; it must name a package, such as PACKAGE=lion-pytorch' >&2; exit 2; }
+	@$(INSTALL_OWN) "$$(command -v python)" -- "$$PAL_PACKAGE"
+	@name=$$(printf '%s' "$$PAL_PACKAGE" | sed 's/[^A-Za-z0-9._-].*//') && \
+	    pinned=$$($(UV) pip freeze --python "$$(command -v python)" | grep -i "^$$(printf '%s' "$$name" | sed 's/[._-]/[._-]/g')==") && \
+	    { grep -iv "^$$name==" $(OWN_PACKAGES) 2> /dev/null; echo "$$pinned"; } > $(OWN_PACKAGES).new; \
+	    mv $(OWN_PACKAGES).new $(OWN_PACKAGES) && echo "$$pinned is installed, and noted in $(OWN_PACKAGES)"
+	@test ! -e .venv/.ready || touch .venv/.ready
 
 .PHONY: into-conda
 into-conda:

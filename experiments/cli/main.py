@@ -181,7 +181,8 @@ def study(name: str | None, dry_run: bool, **given: Any) -> int | None:
       python -m experiments study benchmark --profile small --time-limit 2h
 
     A PATTERN is words separated by commas; a run is taken if every word is its problem, its method, its optimizer or
-    its seed (seed=0). * stands for anything. With a pattern no tables are made. An interrupted command continues.
+    its seed (seed=0). * stands for anything. Tables have all finished runs; missing.csv beside them names the others.
+    An interrupted command continues.
 
     Exit codes: 0 done, 1 a run failed (its log is named), 2 invalid input, 75 not finished within the time limit.
     """
@@ -250,9 +251,10 @@ def notebook(name: str, profile: str) -> None:
 @of_profile
 def report(profile: str) -> None:
     """Execute all notebooks that have results; write the report."""
-    from experiments.reports import execution, markdown, pages
+    from experiments.reports import drawings, execution, markdown, pages
 
     execution.execute_all(profile)
+    drawings.draw_all(profile)
     markdown.write(profile)
     markdown.into_readme(profile)
     pages.index(profile)
@@ -396,6 +398,44 @@ def data(names: Sequence[str], profile: str) -> None:  # noqa: ARG001
     if names:
         listing.fetch(names)
     _show(listing.table())
+
+
+@commands.group
+def check() -> None:
+    """Check an optimizer or a data set, in seconds."""
+
+
+check.command_class = Command
+
+
+@check.command("optimizer")
+@click.argument("name")
+@click.argument("settings", nargs=-1, metavar="SETTING=VALUE ...")
+@of_profile
+def check_optimizer(name: str, settings: Sequence[str], profile: str) -> int:  # noqa: ARG001
+    """Resume it from a file, repeat it, give it a bad batch and two parameter groups.
+
+      python -m experiments check optimizer pal mu=0.1
+      python -m experiments check optimizer mine --profile mine
+
+    Exit codes: 0 all checks passed, 1 one did not, 2 invalid input.
+    """
+    from experiments.cli import check
+
+    return check.optimizer(name, settings)
+
+
+@check.command("data")
+@click.argument("name")
+@of_profile
+def check_data(name: str, profile: str) -> int:  # noqa: ARG001
+    """Load a data set; look at shapes, scales, targets, and examples that are in two parts.
+
+    Exit codes: 0 all checks passed, 1 one did not, 2 invalid input.
+    """
+    from experiments.cli import check
+
+    return check.data_set(name)
 
 
 @commands.command(hidden=True)

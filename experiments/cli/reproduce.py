@@ -1,5 +1,6 @@
 """A profile from its runs to its report: what `make reproduce` does."""
 
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,6 +11,10 @@ from experiments.cli.study import Request
 from experiments.common.errors import UserError
 from experiments.common.paths import REPOSITORY, lock
 from experiments.pipeline import Pipeline
+from experiments.reports import drawings, execution, markdown, pages
+from experiments.results.claims import judge
+
+log = logging.getLogger(__name__)
 
 
 def main(request: Request, force: bool) -> int:
@@ -24,14 +29,32 @@ def main(request: Request, force: bool) -> int:
         if force:
             study.forget(request)
         pipeline = Pipeline(request.profile)
-        return pipeline.make("plan") or _studies(pipeline, request) or _report(pipeline, force)
+        code = pipeline.make("plan") or _studies(pipeline, request)
+        if code:
+            partial_report(request.profile)
+        return code or _report(pipeline, force)
 
 
 def _only(request: Request, force: bool) -> int:
-    """Some runs, of which nothing is made."""
+    """Some runs, and a report of all that are finished."""
     if force:
         study.forget(request)
-    return study.main(request)
+    code = study.main(request)
+    partial_report(request.profile)
+    return code
+
+
+def partial_report(profile: str) -> None:
+    """Claims, figures and report of the tables that are there, whatever is missing; what cannot be made is named."""
+    if not any((REPOSITORY / "results" / profile).glob("*/provenance.csv")):
+        log.info("there is no report, since no run is finished")
+        return
+    for make in (judge.write, execution.execute_all, drawings.draw_all, markdown.write, pages.index):
+        try:
+            make(profile)
+        except UserError as error:
+            log.warning(f"of what is finished, not everything can be shown: {error}")
+    log.info(f"report of what is finished: reports/{profile}/index.html")
 
 
 def _studies(pipeline: Pipeline, request: Request) -> int:

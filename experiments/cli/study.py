@@ -16,9 +16,10 @@ from experiments import planning
 from experiments.cli import estimate
 from experiments.common import code_digest
 from experiments.common.errors import UserError
+from experiments.common.paths import REPOSITORY
 from experiments.common.progress import progress_bar
 from experiments.planning import Plan
-from experiments.results import tables
+from experiments.results import missing, tables
 from experiments.runs import launcher, run_packs
 from experiments.runs.finished import delete_runs, find_finished
 from experiments.runs.key import run_key
@@ -87,7 +88,7 @@ class Request:
 
 
 def main(request: Request) -> int:
-    """All runs asked for that are not finished yet, then the tables of each study whose runs are all finished.
+    """All runs asked for that are not finished yet, then the tables of each study with the runs that are.
 
     Returns:
         0; 1 if any run failed; NOT_FINISHED if the time limit left runs undone.
@@ -132,28 +133,45 @@ def dry_run(request: Request) -> Table:
 
 
 def _study(request: Request, study: str, plan: Plan) -> int:
-    """The runs of a study, then those that they decide, then the tables."""
-    code = _runs(request, study, plan.runs)
-    if code:
-        return code
-    decided = request.plans()[study] if plan.awaited else plan
-    if len(decided.runs) > len(plan.runs):
-        return _study(request, study, decided)
+    """The runs of a study, then those that they decide, then the tables of what is finished."""
+    failures: list[Failure] = []
+    code = _runs(request, study, plan.runs, failures)
+    if code == 0 and plan.awaited:
+        decided = request.plans()[study]
+        if len(decided.runs) > len(plan.runs):
+            return _study(request, study, decided)
+    _tables(request, study, failures)
+    return code
+
+
+def _tables(request: Request, study: str, failures: Sequence[Failure]) -> None:
+    """Make tables of all finished runs of the study, asked for or not, and name those that are missing."""
+    plan = planning.plan(request.profile, study)
     finished = find_finished(plan.runs)
-    if request.only is not None:
+    keys = {run.key for run in finished}
+    every = {run_key(config): config for config in plan.runs + plan.awaited}
+    left = {key: config for key, config in every.items() if key not in keys}
+    place = tables.folder(request.profile, study).relative_to(REPOSITORY)
+    if left and missing.would_lose(request.profile, study, left.values()):
         log.info(
-            f"{study}: {len(finished)} runs finished; with --only no tables are written, without it they are"
+            f"{study}: {len(left)} runs are missing; the tables in {place} have them from before, and stay"
         )
-    else:
+        return
+    if finished:
         tables.write(study, request.profile, finished)
-    return 0
+    missing.write(request.profile, study, left, {one.log.parent.name: one.reason for one in failures})
+    if left:
+        log.info(f"{study}: {place} has {len(finished)} runs; missing.csv there names {len(left)} others")
 
 
-def _runs(request: Request, study: str, configs: Sequence[RunConfig]) -> int:
-    """Execute the runs that are not finished, unless time is up; 0, or the exit code that says why some are left."""
+def _runs(request: Request, study: str, configs: Sequence[RunConfig], failures: list[Failure]) -> int:
+    """Execute the runs that are not finished, unless time is up; 0, or the exit code that says why some are left.
+
+    Runs that fail are added to `failures`.
+    """
     if time.monotonic() <= request.until:
         with progress_bar(f"{study}: runs") as show:
-            failures = _execute(request, study, configs, lambda board: show(*_state(board)))
+            failures += _execute(request, study, configs, lambda board: show(*_state(board)))
         if failures:
             _complain(failures)
             return 1

@@ -1,10 +1,11 @@
 """Whether the arrays of a data set are what its description says: shapes, types and numbers."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
 
+from experiments.common.check import Check
 from experiments.common.errors import UserError
 from experiments.data.dataset import Dataset
 from experiments.data.splits import Split, Splits
@@ -83,3 +84,63 @@ TARGETS = {
     "values": _of_values,
 }
 """Checks by kind of target."""
+
+
+def report(name: str, data: Dataset) -> list[Check]:
+    """What the data are: sizes, inputs as the network sees them, targets, and examples that are in two parts."""
+    try:
+        splits = data.load()
+        check_splits(name, data, splits)
+    except UserError as error:
+        return [Check("load", False, str(error))]
+    found = [
+        Check("load", True, f"{' / '.join(map(str, splits.sizes))} examples for training, validation, test")
+    ]
+    if isinstance(splits.train.inputs, Tensor):
+        found += [_inputs(data, splits.train), _shared(splits)]
+    return [*found, _targets(data, splits.train)]
+
+
+SAMPLE = 4096
+"""Examples by which scale and overlap are judged."""
+
+USUAL = 0.05, 20.0
+"""Standard deviations of inputs with which networks train as they are initialised."""
+
+
+def _inputs(data: Dataset, split: Split) -> Check:
+    seen = data.transform.plain(split.take(torch.arange(min(SAMPLE, len(split))))).double()
+    mean, deviation = float(seen.mean()), float(seen.std())
+    usual = data.task == "characters" or (USUAL[0] <= deviation <= USUAL[1] and abs(mean) <= USUAL[1])
+    words = f"shape {list(data.shape)}, mean {mean:.3g}, standard deviation {deviation:.3g}"
+    return Check("inputs", usual, words if usual else f"{words}; scale them to about 0 and 1")
+
+
+def _shared(splits: Splits) -> Check:
+    """Examples that are both in the training data and elsewhere make results look better than they are."""
+    others = [splits.test] if splits.validation is splits.test else [splits.validation, splits.test]
+    train = set(_rows([splits.train]))
+    shared = sum(row in train for row in _rows(others))
+    return Check(
+        "overlap", not shared, f"{shared} of {SAMPLE} examples at most per part are in the training data, too"
+    )
+
+
+def _rows(splits: Sequence[Split]) -> Iterator[bytes]:
+    for split in splits:
+        inputs = split.inputs
+        assert isinstance(inputs, Tensor)
+        yield from (each.numpy().tobytes() for each in inputs[:SAMPLE])
+
+
+def _targets(data: Dataset, split: Split) -> Check:
+    targets = split.targets
+    if data.task in ("classes", "binary"):
+        counts = torch.bincount(targets, minlength=max(2, data.outputs))
+        rarest, largest = int(counts.min()), float(counts.max() / counts.sum())
+        words = f"{len(counts)} classes, the rarest with {rarest} examples; always the largest: accuracy {largest:.3g}"
+        return Check("targets", rarest > 0, words)
+    if data.task == "values":
+        variance = float(targets.double().var(0, unbiased=False).mean())
+        return Check("targets", variance > 0, f"always the mean: squared error {variance:.3g}")
+    return Check("targets", True, f"shape {list(targets.shape)}, type {targets.dtype}")

@@ -11,5 +11,5 @@ from experiments.figures.fullbatch import fullbatch_lines, fullbatch_strategies
 from experiments.figures.grids import schedules, sensitivity, swept
 from experiments.figures.interpolation import interpolation
 from experiments.figures.lines import convexity, fit_errors, line_shape, loss_lines, wide_lines
-from experiments.figures.style import save
+from experiments.figures.style import remark, save
 from experiments.figures.verdicts import verdicts

@@ -96,6 +96,12 @@ def save(figure: Figure, path: Path) -> list[Path]:
     return files
 
 
+def remark(figure: Figure, words: str) -> None:
+    """Write a remark above a figure, in red."""
+    title = figure.get_suptitle()
+    figure.suptitle(f"{title}\n{words}" if title else words, fontsize=9, color="#d62728")
+
+
 def label(method: str) -> str:
     """The label of a method."""
     return LABELS.get(method, method)

@@ -18,11 +18,12 @@ import torch
 from torch import Tensor
 
 from experiments.common.errors import UserError
+from pal.line import LineRecord
 
 OF_TORCH = frozenset(vars(torch.optim.SGD([torch.zeros(1)])))
 """Attributes of every optimizer of torch."""
 
-OF_PAL = frozenset({"_attempts", "_batch", "_ranges", "_runtime", "_seen", "line"})
+OF_PAL = frozenset({"_attempts", "_batch", "_ranges", "_runtime", "_seen"})
 """Attributes of PAL and of the base classes of the baselines, which restore them or start without them."""
 
 CONTAINERS = {kind.__name__: kind for kind in (list, tuple, set, frozenset, deque)}
@@ -93,6 +94,8 @@ def _encoded(value: Any, params: list[Tensor]) -> Any:
     if isinstance(value, Tensor):
         place = next((place for place, param in enumerate(params) if param is value), None)
         return ["tensor", value.detach(), value.is_cpu] if place is None else ["parameter", place]
+    if isinstance(value, LineRecord):
+        return ["line", {name: _encoded(each, params) for name, each in vars(value).items()}]
     if isinstance(value, dict):
         return ["pairs", [[_encoded(key, params), _encoded(each, params)] for key, each in value.items()]]
     if type(value) in CONTAINERS.values():
@@ -131,6 +134,8 @@ def _decoded(encoded: Any, present: Any, params: list[Tensor]) -> Any:
         return (
             deque(values, getattr(present, "maxlen", None)) if kind == "deque" else CONTAINERS[kind](values)
         )
+    if kind == "line":
+        return LineRecord(**{name: _decoded(each, None, params) for name, each in content.items()})
     if kind == "array":
         return content.numpy() if more[0] else content.numpy()[0]
     return content if kind == "as it is" else _set(kind, present, content, params)
@@ -157,6 +162,5 @@ def _set(kind: str, present: Any, content: Any, params: list[Tensor]) -> Any:
         present.load_state_dict(_decoded(content, None, params))
     else:
         for name, value in content.items():
-            vars(present)  # there is one
             _restore_one(present, name, value, params)
     return present

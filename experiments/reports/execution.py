@@ -36,7 +36,7 @@ def notebook_names() -> list[str]:
 
 def has_results(name: str, profile: str, root: Path = REPOSITORY) -> bool:
     """Whether there are tables of the study of that name or, for the notebook `claims`, verdicts."""
-    return tables.folder(profile, name, root).is_dir() or (
+    return (tables.folder(profile, name, root) / "provenance.csv").is_file() or (
         name == "claims" and tables.verdicts(profile, root).is_file()
     )
 

@@ -9,7 +9,7 @@ import pandas as pd
 from experiments.common.git import git
 from experiments.common.paths import REPOSITORY, write_whole
 from experiments.reports import words
-from experiments.results import tables
+from experiments.results import missing, tables
 from experiments.results.claims import judge
 from experiments.results.claims.statistics import OVER
 
@@ -22,6 +22,7 @@ def write(profile: str, root: Path = REPOSITORY) -> Path:
         f"# PAL: which claims of the paper hold, profile `{profile}`",
         made(profile, root),
         f"{words.summary(claims)} {INTRODUCTION}",
+        *_incomplete(profile, root),
         "## Claims and problems",
         *matrix(claims, estimates),
         "## How to read this",
@@ -36,6 +37,19 @@ def write(profile: str, root: Path = REPOSITORY) -> Path:
         ),
     ]
     return write_whole(root / "reports" / profile / "REPORT.md", "\n\n".join(parts) + "\n")
+
+
+def _incomplete(profile: str, root: Path) -> list[str]:
+    """Which studies lack runs."""
+    studies = sorted(path.parent.name for path in (root / "results" / profile).glob("*/missing.csv"))
+    lines = [
+        f"- `{study}`: {missing.words(profile, study, root)}, named in "
+        f"[missing.csv](../../results/{profile}/{study}/missing.csv)"
+        for study in studies
+    ]
+    if not lines:
+        return []
+    return ["**This report is incomplete.** The same command continues where it stopped.", "\n".join(lines)]
 
 
 INTRODUCTION = (

@@ -8,7 +8,7 @@ import pandas as pd
 
 from experiments import figures
 from experiments.common.paths import REPOSITORY, write_whole
-from experiments.results import tables
+from experiments.results import missing, tables
 
 if TYPE_CHECKING:
     from IPython.display import Image
@@ -51,6 +51,9 @@ class Session:
         """Save a figure as PNG and PDF, with its sources as JSON; returns it for display."""
         from IPython.display import Image
 
+        lacking = {study: missing.words(self._profile, study, self._root) for study, _ in sorted(self._read)}
+        if any(lacking.values()):
+            figures.remark(figure, "incomplete: " + "; ".join(filter(None, lacking.values())))
         path = figures_folder(self._profile, self._name, self._root) / name
         picture = figures.save(figure, path)[0]
         write_whole(path.with_suffix(".json"), json.dumps(self._sources(), indent=1) + "\n")

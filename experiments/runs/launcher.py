@@ -22,7 +22,10 @@ from typing import Any
 
 import torch
 
+from experiments.common import extensions
 from experiments.common.paths import REPOSITORY
+from experiments.optimizers.checks import require_resumable
+from experiments.problems.checks import require_trainable
 from experiments.runs import run_directory
 from experiments.runs.finished import find_finished
 from experiments.runs.key import run_key
@@ -90,6 +93,22 @@ def load_data(configs: Sequence[RunConfig]) -> None:
     }
     for task in tasks.values():
         task.loader(task.load().train, 0, 0)
+    _check_own_things(configs)
+
+
+def _check_own_things(configs: Sequence[RunConfig]) -> None:
+    """The checks that take no time, of whatever comes from an extension; raises UserError for what does not pass."""
+    parts = ("DATASETS", "NETWORKS", "OBJECTIVES")
+    problems = {
+        config.problem: config.resolved_problem
+        for config in configs
+        if extensions.of({part: config.things[part] for part in parts})
+    }
+    own = {config.optimizer: config for config in configs if extensions.of({"OPTIMIZERS": config.optimizer})}
+    for problem in problems.values():
+        require_trainable(problem)
+    for name, config in own.items():
+        require_resumable(name, config.settings, config.resolved_problem.build(0))
 
 
 def launch(

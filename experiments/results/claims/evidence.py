@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from experiments.common.paths import REPOSITORY
-from experiments.results import tables
+from experiments.results import missing, tables
 from experiments.results.tables.benchmark import CRITERIA, best
 from experiments.results.tables.common import accuracy, final_loss
 
@@ -146,7 +146,8 @@ class Evidence:
             runs = self.table(study, "provenance").groupby("problem")["runs"].sum()
         except Missing:
             return ""
-        return ", ".join(f"{problem} ({count} runs)" for problem, count in runs.items())
+        known = ", ".join(f"{problem} ({count} runs)" for problem, count in runs.items())
+        return "; ".join(filter(None, [known, missing.words(self.profile, study, self.root)]))
 
 
 def cannot_interpolate(problem: str) -> bool:
