@@ -2,6 +2,7 @@
 
 import os
 import sys
+from contextlib import suppress
 
 from experiments.common import surroundings
 
@@ -13,5 +14,6 @@ from experiments.common import endings  # noqa: E402
 endings.arrange()
 code = main()
 for stream in (sys.stdout, sys.stderr):
-    stream.flush()
+    with suppress(OSError):  # `main` has said why
+        stream.flush()
 os._exit(code)  # at once: torch takes a second to be taken apart

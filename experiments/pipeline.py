@@ -8,6 +8,7 @@ import io
 import json
 import logging
 import os
+import sqlite3
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import chdir, contextmanager
@@ -133,6 +134,7 @@ def _dvc() -> Iterator[Any]:
     """DVC at this checkout; raises UserError for whatever it refuses."""
     from dvc.exceptions import DvcException
     from dvc.repo import Repo
+    from dvc_data.hashfile.cache import DiskError
 
     logging.getLogger("dvc").setLevel(logging.CRITICAL)
     core = {"no_scm": True, "site_cache_dir": str(CACHE)}
@@ -145,6 +147,10 @@ def _dvc() -> Iterator[Any]:
             yield repo
     except DvcException as error:
         raise UserError(_sentence(error)) from None
+    except (sqlite3.Error, DiskError) as error:
+        raise UserError(
+            f"DVC cannot use its cache: {error}; remove {CACHE}, and the same command makes it again"
+        ) from None
 
 
 def _check_rwlock() -> None:

@@ -159,23 +159,48 @@ console.log(element.innerHTML);
 """
 
 
-@pytest.mark.skipif(shutil.which("node") is None, reason="needs Node.js")
-def test_plots_need_no_internet_and_name_their_points():
+def page_of_points(rows):
+    """What the page draws of rows with columns loss, accuracy and rev."""
+    page = (REPOSITORY / ".dvc" / "page.html").read_text()
+    template = (REPOSITORY / ".dvc" / "plots" / "points.json").read_text()
+    spec = json.loads(template.replace("<DVC_METRIC_X>", "loss").replace("<DVC_METRIC_Y>", "accuracy"))
+    spec["data"]["values"] = rows
+    code = POINTS.replace("SCRIPT", page.partition("<script>")[2].partition("</script>")[0])
+    command = ["node", "--eval", code]
+    return subprocess.run(command, input=json.dumps(spec), capture_output=True, text=True, check=True).stdout
+
+
+def test_plots_need_no_internet():
     page = (REPOSITORY / ".dvc" / "page.html").read_text()
     assert "src=" not in page
     assert "{plot_divs}" in page
+
+
+@pytest.mark.skipif(shutil.which("node") is None, reason="needs Node.js")
+def test_plots_name_the_points_of_each_revision():
     rows = [
         {"method": "pal <1>", "loss": "0.5", "accuracy": "0.9", "rev": "workspace"},
         {"method": "sgd", "loss": "0.25", "accuracy": "0.8", "rev": "main"},
         {"method": "none", "loss": "", "accuracy": "0.8", "rev": "main"},
     ]
-    template = (REPOSITORY / ".dvc" / "plots" / "points.json").read_text()
-    spec = json.loads(template.replace("<DVC_METRIC_X>", "loss").replace("<DVC_METRIC_Y>", "accuracy"))
-    spec["data"]["values"] = rows
-    code = POINTS.replace("SCRIPT", page.partition("<script>")[2].partition("</script>")[0])
-    drawn = subprocess.run(
-        ["node", "--eval", code], input=json.dumps(spec), capture_output=True, text=True, check=True
-    ).stdout
+    drawn = page_of_points(rows)
     assert re.findall(r"<title>method: (.*)", drawn) == ["pal &lt;1&gt;", "sgd"]
     assert ">pal &lt;1&gt;</text>" in drawn
     assert "NaN" not in drawn
+
+
+@pytest.mark.skipif(shutil.which("node") is None, reason="needs Node.js")
+@pytest.mark.parametrize("revisions", [["workspace"], ["workspace", "main"]])
+@pytest.mark.parametrize("kinds", [2, 12])
+def test_plots_write_each_name_once_however_many_points_have_it(revisions, kinds):
+    names = [f"name{kind}" for kind in range(kinds)]
+    rows = [
+        {"problem": name, "loss": step, "accuracy": 0.5, "rev": rev}
+        for step in range(40)
+        for rev in revisions
+        for name in names
+    ]
+    drawn = re.sub("<title>.*?</title>", "", page_of_points(rows), flags=re.DOTALL)
+    assert drawn.count("<circle") == len(rows)
+    for name in names:
+        assert len(re.findall(rf"\b{name}<", drawn)) == len(revisions)

@@ -1,5 +1,6 @@
 """The command line. Everything heavy is imported by the command that needs it, so that --help is quick."""
 
+import errno
 import logging
 import math
 import os
@@ -24,6 +25,12 @@ WIDE = 170
 LONGEST = 1000
 """Characters of an error message."""
 
+FAULTS = {
+    *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ESTALE),
+    *(errno.EEXIST, errno.EISDIR, errno.ENOTDIR, errno.ELOOP, errno.EMFILE, errno.ENFILE),
+}
+"""Errors of the machine, or of what lies in the place of a file or folder; any others are errors of this program."""
+
 NAME = "python -m experiments"
 
 log = logging.getLogger(__name__)
@@ -35,12 +42,20 @@ def main(words: Sequence[str] | None = None) -> int:
     ours.handlers, ours.level = [logging.StreamHandler(sys.stderr)], logging.INFO
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # deterministic matrix products
     try:
-        return commands.main(words, NAME, standalone_mode=False) or 0
+        code = commands.main(words, NAME, standalone_mode=False) or 0
+        sys.stdout.flush()
+        return code
     except click.ClickException as error:
         error.show()
         return error.exit_code
     except UserError as error:
         log.error(f"error: {_one_line(str(error))}")
+        return 2
+    except OSError as error:
+        if error.errno not in FAULTS:
+            raise
+        what = error.filename or "writing to standard output"
+        log.error(f"error: {what}: {error.strerror}; once this is resolved, the same command continues")
         return 2
     except click.Abort:
         log.error("stopped; the same command continues where this one ended")

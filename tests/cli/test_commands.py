@@ -1,10 +1,12 @@
 """The command line: what people see, exit codes, and that a mistake leaves nothing behind."""
 
+import os
 import re
 import shutil
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 import yaml
@@ -331,6 +333,34 @@ def test_a_profile_that_is_edited_meanwhile_is_not_called_done_until_its_runs_ar
     monkeypatch.setattr(launcher, "launch", in_this_process)
     assert cli.main(words) == 0
     assert profile == [("benchmark", "tiny", 2), ("benchmark", "tiny", 3)]
+
+
+@pytest.mark.parametrize("number", sorted(cli.FAULTS))
+def test_a_fault_of_the_machine_is_one_sentence_that_names_the_file(number, profile, monkeypatch, capsys):
+    def broken(*_):
+        raise OSError(number, os.strerror(number), "results/lines.csv")
+
+    in_this_process.failing = False
+    monkeypatch.setattr(launcher, "launch", in_this_process)
+    monkeypatch.setattr(tables, "write", broken)
+    assert cli.main(["study", "benchmark", "--profile", "tiny"]) == 2
+    (line,) = said(capsys).strip().splitlines()[-1:]
+    assert line.startswith(f"error: results/lines.csv: {os.strerror(number)}; ")
+
+
+def test_output_that_finds_no_room_is_one_sentence():
+    for words in (["runs"], ["--help"]):
+        with Path("/dev/full").open("w") as full:
+            done = subprocess.run(
+                [sys.executable, "-m", "experiments", *words],
+                cwd=REPOSITORY,
+                stdout=full,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+        assert done.returncode == 2
+        assert done.stderr.startswith("error: writing to standard output: No space left")
+        assert done.stderr.count("\n") == 1
 
 
 def test_ctrl_c_says_that_the_same_command_continues(profile, monkeypatch, capsys):

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 from types import SimpleNamespace
 
@@ -101,6 +102,16 @@ def test_what_dvc_refuses_is_one_sentence_that_says_what_to_do(toy, name, conten
     with pytest.raises(UserError, match=sentence) as refused:
         toy.dvc.make()
     assert "\n" not in str(refused.value)
+
+
+def test_a_cache_of_dvc_that_is_damaged_is_named_and_made_again_once_it_is_removed(toy):
+    toy.change(one=3, two=4)
+    for database in list(pipeline.CACHE.rglob("cache.db")):
+        database.write_bytes(bytes(range(256)) * 20)
+    with pytest.raises(UserError, match=f"remove {pipeline.CACHE}, and the same command makes it again"):
+        toy.dvc.make()
+    shutil.rmtree(pipeline.CACHE)
+    assert toy.dvc.make() == 0
 
 
 def test_what_a_killed_process_left_in_the_lock_is_in_nobodys_way(toy):

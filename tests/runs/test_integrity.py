@@ -5,6 +5,7 @@ import itertools
 import os
 import random
 import threading
+from functools import partial
 
 import numpy as np
 import pytest
@@ -12,11 +13,13 @@ from small_runs import record_folder, same_arrays, short
 
 from experiments.cli import list_runs, verify
 from experiments.cli import main as cli
+from experiments.common import profiles
 from experiments.common.errors import UserError
 from experiments.common.paths import write_whole
-from experiments.runs import checkpoint, observer, run_directory
+from experiments.results import tables
+from experiments.runs import checkpoint, launcher, observer, run_directory
 from experiments.runs.finished import find_finished
-from experiments.runs.integrity import FILES, NAME
+from experiments.runs.integrity import FILES, NAME, run_folders
 from experiments.runs.key import run_key
 from experiments.training.loop import train
 
@@ -71,6 +74,59 @@ def test_a_damaged_run_is_named_and_executed_again_and_never_used(name, how, cap
     (run,) = find_finished([config])
     assert run.result["loss"] == 0.0
     assert not run_directory.log(config).exists()
+
+
+def swap(first, second):
+    """Two runs under each other's key."""
+    first.rename(first.with_name("aside"))
+    second.rename(first)
+    first.with_name("aside").rename(second)
+
+
+PROFILE = """
+benchmark:
+  problems: [digits-mlp]
+  steps: 4
+  evaluate_every: 2
+  seeds: [0, 1]
+  optimizers: {pal: {}, sgd: {grid: {lr: [0.1]}}}
+"""
+
+
+@pytest.fixture
+def made(tmp_path, monkeypatch):
+    """Executes a study in this process; returns the content of its tables."""
+    (tmp_path / "tiny.yaml").write_text(PROFILE)
+    monkeypatch.setattr(profiles, "FOLDER", tmp_path)
+    monkeypatch.setattr(tables, "write", partial(tables.write, root=tmp_path))
+
+    def launch(configs, *_):
+        for config in configs:
+            run_directory.execute(config, train)
+        return []
+
+    monkeypatch.setattr(launcher, "launch", launch)
+
+    def make():
+        assert cli.main(["study", "benchmark", "--profile", "tiny"]) == 0
+        folder = tables.folder("tiny", "benchmark", tmp_path)
+        return {path.name: path.read_bytes() for path in folder.glob("*.csv") if path.name != "times.csv"}
+
+    return make
+
+
+def test_no_damage_reaches_a_table(made, runs_root):
+    wanted, dice = made(), random.Random(0)
+    assert len(wanted) > 3
+    for how in [*DAMAGES, "swap"]:
+        if how == "swap":
+            swap(*dice.sample(run_folders(runs_root), 2))
+        else:
+            files = [
+                path for folder in run_folders(runs_root) for path in folder.iterdir() if path.stat().st_size
+            ]
+            DAMAGES[how](dice.choice(sorted(files)), dice)
+        assert made() == wanted
 
 
 def test_a_run_under_the_key_of_another_is_not_taken_for_it(runs_root, caplog):

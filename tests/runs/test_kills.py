@@ -35,7 +35,7 @@ def study(root):
     environment.pop("PAL_RUNS", None)
     words = [*("study", "benchmark"), *("--profile", "kills"), *("--slots", "2")]
     command, quiet = [sys.executable, "-m", "experiments", *words], subprocess.DEVNULL
-    return subprocess.Popen(command, cwd=root, env=environment, stdout=quiet, stderr=subprocess.PIPE)
+    return subprocess.Popen(command, cwd=root, env=environment, stdout=quiet, stderr=quiet)
 
 
 def result(root):
