@@ -1,7 +1,7 @@
 """Smaller copies of finished runs: the losses of each step are rounded, everything else is exact.
 
 The low bits of a loss are noise that no program can compress, and make up most of a run. Rounded to bfloat16 (8
-significant bits, a relative error of at most 1/512), losses take a third of the room. info.json of a copy says so as
+significant bits, a relative error of at most 1/256), losses take a third of the room. info.json of a copy says so as
 `thinned`.
 """
 

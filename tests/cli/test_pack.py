@@ -4,14 +4,17 @@ import shutil
 
 import pytest
 import yaml
+from small_runs import short
 
 from experiments import planning
 from experiments.cli import main as cli
+from experiments.cli import pack
 from experiments.common import profiles
 from experiments.results import tables
 from experiments.runs import launcher, omniboard, run_directory, run_packs
 from experiments.runs.finished import find_finished
 from experiments.runs.key import run_key
+from experiments.studies.base import get_study
 
 SECTION = {"problems": ["digits-mlp"], "steps": 2, "seeds": [0, 1]}
 
@@ -37,6 +40,7 @@ def executed(tmp_path, monkeypatch):
 
     monkeypatch.setattr(launcher, "launch", launch)
     monkeypatch.setattr(tables, "write", lambda *_: None)
+    monkeypatch.setattr(tables, "make", lambda *_: {})
     monkeypatch.setattr(profiles, "FOLDER", tmp_path)
     write_profile(tmp_path, pal={})
     return names
@@ -148,3 +152,19 @@ def test_a_damaged_pack_ends_every_command_that_needs_it_with_one_sentence(
     path.write_bytes(content)
     call("omniboard")
     assert len(find_finished(planning.plan("tiny", "benchmark").runs)) == 2
+
+
+@pytest.mark.parametrize(("study", "smaller"), [("benchmark", True), ("capacity", False)])
+def test_runs_are_thinned_only_if_every_table_stays_the_same(study, smaller, tmp_path):
+    """Those of `capacity` read the loss of each step."""
+    changes = {"steps": 40, "evaluate_every": 20, "train_size": 128}
+    if study == "capacity":
+        changes |= {"measure": {"last": 10, "every": 5}, "problem": "digits-hidden-2", "batch_size": 64}
+    configs = [short(study, seed=seed, **changes) for seed in range(2)]
+    for config in configs:
+        run_directory.execute(config, get_study(study).run)
+    finished = find_finished(configs)
+    packed = pack._smaller(study, finished, tmp_path)
+    assert (packed is not finished) == smaller
+    assert ("thinned" in packed[0].info) == smaller
+    assert pack._tables(study, packed) == pack._tables(study, finished)
