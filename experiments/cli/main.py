@@ -75,6 +75,17 @@ only = click.option(
 )
 
 
+threads = click.option(
+    "--threads", type=click.IntRange(1, 1024), default=1, help="CPU threads of each run (1)."
+)
+instructions = click.option(
+    "--instruction-set",
+    type=click.Choice(["portable", "native"]),
+    default="portable",
+    help="portable: the same bits on other processors; native: all that this one has (portable).",
+)
+
+
 def duration(word: str) -> float:
     """Seconds in 2h, 90min, 30s."""
     found = re.fullmatch(r"(\d+(?:\.\d+)?)([a-z]+)", word)
@@ -86,31 +97,30 @@ def duration(word: str) -> float:
 @commands.command
 @click.argument("words", nargs=-1, required=True, metavar=FIELDS)
 @click.option("--force", is_flag=True, help="Run it again even if it is finished.")
-@click.option("--threads", type=count, help="CPU threads (one per core).")
-def run(words: Sequence[str], force: bool, threads: int | None) -> int:
+@click.option("--print-config", is_flag=True, help="Only print all fields of the run.")
+@click.option("--threads", type=click.IntRange(1, 1024), help="The same as threads=N.")
+def run(words: Sequence[str], force: bool, print_config: bool, threads: int | None) -> int:
     """Train one network.
 
-    Its fields are given as words or as a file with the same fields (YAML or JSON):
+    Its fields are given as words or as a file with the same fields (YAML or JSON), such as a run's own config.json:
 
       python -m experiments run problem=digits-cnn optimizer=pal settings.mu=0.1 seed=1
       python -m experiments run problem=cifar10-resnet20 optimizer=sgd settings.lr=0.05 schedule=step steps=3000
       python -m experiments run my-run.yaml seed=2
+      python -m experiments run runs/KEY/config.json seed=7
 
     Fields: problem, optimizer, settings.NAME, schedule (none, step, cosine), steps, batch_size, l2, train_size,
-    evaluate_every, seed, device (auto, cpu, cuda), dtype (float32, bfloat16), deterministic. What is missing is taken
-    from the problem and the optimizer. The same run again shows its result; --force runs it again.
+    evaluate_every, seed, device (auto, cpu, cuda), dtype (float32, bfloat16), deterministic, threads (1, as in
+    studies), instruction_set (portable, native). What is missing is taken from the problem and the optimizer. The same
+    run again shows its result; --force runs it again.
     """
-    from joblib import cpu_count
-
     from experiments.cli import run
 
-    return run.main(words, force, threads or _threads() or cpu_count(only_physical_cores=True))
-
-
-def _threads() -> int | None:
-    """What OMP_NUM_THREADS asks for, the first number of a list; None if it says nothing that counts."""
-    first = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
-    return int(first) if re.fullmatch("[1-9][0-9]{0,3}", first) else None
+    config = run.read([*words, *([f"threads={threads}"] if threads else [])])
+    if print_config:
+        sys.stdout.write(run.as_yaml(config))
+        return 0
+    return run.main(config, force)
 
 
 def of_runs(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -118,7 +128,8 @@ def of_runs(command: Callable[..., Any]) -> Callable[..., Any]:
     limit, slots = "End at a checkpoint: 2h, 90min, 30s.", "Runs at a time (one per GPU, else one per core)."
     slurm = "As SLURM arrays, see docs/cluster.md."
     for option in (
-        click.option("--threads", type=count, default=1, help="CPU threads of each run (1)."),
+        threads,
+        instructions,
         click.option("--slots", type=count, envvar="PAL_SLOTS", help=slots),
         click.option("--slurm", metavar="FILE", envvar="PAL_SLURM", help=slurm),
         click.option("--time-limit", type=duration, envvar="PAL_TIME_LIMIT", help=limit),
@@ -340,7 +351,8 @@ def data(names: Sequence[str]) -> None:
 
 
 @commands.command(hidden=True)
-def worker() -> None:
+@click.option("--native", is_flag=True, help="With all instructions of this processor.")
+def worker(native: bool) -> None:  # noqa: ARG001  (__main__ sees to it before torch is loaded)
     """Execute the run configs that a launcher writes to standard input."""
     from experiments.runs import worker
 

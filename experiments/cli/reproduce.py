@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
+from experiments import planning
 from experiments.cli import study
 from experiments.cli.study import Request
 from experiments.common.errors import UserError
@@ -24,7 +25,8 @@ def main(request: Request, force: bool) -> int:
         if force:
             study.forget(request)
         pipeline = Pipeline(request.profile)
-        return pipeline.make("plan") or _studies(pipeline, request) or _report(pipeline, force)
+        other = planning.has_other_digests(request.profile)
+        return pipeline.make("plan", force=other) or _studies(pipeline, request) or _report(pipeline, force)
 
 
 def _only(request: Request, force: bool) -> int:

@@ -5,6 +5,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from joblib import cpu_count
@@ -21,6 +22,7 @@ from experiments.runs import launcher
 from experiments.runs.finished import delete_runs, find_finished
 from experiments.runs.key import run_key
 from experiments.runs.launcher import Board, Failure
+from experiments.runs.mixture import require_one_kind, require_same_device
 from experiments.training.config import RunConfig
 
 log = logging.getLogger(__name__)
@@ -38,7 +40,8 @@ class Request:
         studies: All of the profile's if none is named.
         only: Pattern as `planning.select` takes it; all runs if None.
         slots: Runs at a time on this machine.
-        threads: CPU threads of each.
+        threads: CPU threads of each; on a cluster its settings say it.
+        instruction_set: Of each, "portable" or "native".
         until: Moment of `time.monotonic` at which runs end at a checkpoint.
         slurm: File with the settings of a SLURM cluster; None executes the runs on this machine.
     """
@@ -50,6 +53,15 @@ class Request:
     threads: int = 1
     until: float = math.inf
     slurm: str | None = None
+    instruction_set: str = "portable"
+
+    @property
+    def how(self) -> dict[str, Any]:
+        """Fields of the runs that this request decides."""
+        from experiments.runs import slurm
+
+        threads = self.threads if self.slurm is None else slurm.read(self.slurm).threads
+        return {"threads": threads, "instruction_set": self.instruction_set}
 
     def plans(self) -> dict[str, Plan]:
         """The runs of each study, as far as finished ones decide them.
@@ -58,7 +70,8 @@ class Request:
             UserError: For mistakes in the profile, unknown studies, and a pattern that matches nothing.
         """
         studies = self.studies or list(planning.load_profile(self.profile))
-        plans = {study: planning.plan(self.profile, study) for study in studies}
+        how = self.how
+        plans = {study: planning.plan(self.profile, study, how=how) for study in studies}
         if self.only is None:
             return plans
         every = [config for plan in plans.values() for config in plan.runs + plan.awaited]
@@ -102,13 +115,12 @@ def dry_run(request: Request) -> Table:
     """What `main` would do, and how long it would take; steps are timed on this machine."""
     plans = list(request.plans().values())
     configs = [config for plan in plans for config in plan.runs + plan.awaited]
-    slots, threads = request.slots or _slots(), request.threads
+    slots = request.slots or _slots()
     if request.slurm is not None:
         from experiments.runs import slurm
 
-        settings = slurm.read(request.slurm)
-        slots, threads = settings.at_a_time(len(configs)), settings.threads
-    torch.set_num_threads(threads)
+        slots = slurm.read(request.slurm).at_a_time(len(configs))
+    torch.set_num_threads(request.how["threads"])
     shown = estimate.table(configs, slots)
     awaited = sum(len(plan.awaited) for plan in plans)
     if awaited:
@@ -132,6 +144,7 @@ def _study(request: Request, study: str, plan: Plan) -> int:
             f"{study}: {len(finished)} runs finished; with --only no tables are written, without it they are"
         )
     else:
+        require_one_kind(study, finished)
         tables.write(study, request.profile, finished)
     return 0
 
@@ -169,10 +182,11 @@ def _execute(
     request: Request, study: str, configs: Sequence[RunConfig], show: Callable[[Board], None]
 ) -> list[Failure]:
     if request.slurm is None:
+        finished = find_finished(configs)
+        done = {run.key for run in finished}
+        require_same_device(study, finished, [one for one in configs if run_key(one) not in done])
         slots = request.slots or _slots()
-        return launcher.launch(
-            configs, slots, request.threads, show, lambda: time.monotonic() > request.until
-        )
+        return launcher.launch(configs, slots, show, lambda: time.monotonic() > request.until)
     from experiments.runs import slurm
 
     return slurm.launch(configs, slurm.read(request.slurm), f"{study}-{request.profile}", show)

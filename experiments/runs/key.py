@@ -1,13 +1,24 @@
-"""What makes two runs the same: the key of a run."""
+"""What makes two runs the same: the key of a run.
+
+A run is known by all that its result depends on: configuration (with threads and instruction set), the code that it
+executes, the data, and the packages of others that its network and optimizer come from. The device is not in the key,
+because a cluster's login node plans runs for others; tables refuse to mix devices instead (`runs.mixture`).
+"""
 
 import hashlib
 import json
+import sys
+from collections.abc import Mapping
 from dataclasses import asdict
+from functools import lru_cache
+from typing import Any
 
-from experiments.common import code_digest
-from experiments.data import DATASETS
+from experiments.common import code_digest, instruction_set, packages
+from experiments.common.paths import runs_root
+from experiments.data import DATASETS, dataset
 from experiments.models import NETWORKS
 from experiments.optimizers import OPTIMIZERS
+from experiments.runs.integrity import run_folders
 from experiments.studies.registry import STUDIES
 from experiments.training.config import RunConfig
 
@@ -16,33 +27,79 @@ REGISTRIES = (
     "experiments.models.registry",
     "experiments.optimizers.registry",
     "experiments.problems.registry",
+    "experiments.problems.objectives:OBJECTIVES",
+    "experiments.studies.registry",
 )
-"""Modules that no run depends on: what they say of a run's own parts is in its key."""
+"""What no run depends on: what they say of a run's own parts is in its key."""
+
+OBJECTIVE = "experiments.problems.objectives:OBJECTIVES[{}]"
 
 
 def run_key(config: RunConfig) -> str:
-    """16 hexadecimal digits: SHA-256 of the config, the problem it names and the code it runs, wherever that stands."""
+    """16 hexadecimal digits: SHA-256 of all that `identity` says."""
+    return _key(identity(config))
+
+
+def key_without_data(config: RunConfig) -> str:
+    """The same whatever the data are, for plans of runs whose data are not here."""
+    return _key(identity(config) | {"data": None})
+
+
+def _key(parts: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def identity(config: RunConfig) -> dict[str, Any]:
+    """All that the result of a run depends on, by the name that a change of it has for users."""
     problem = config.resolved_problem
     network, optimizer = NETWORKS[problem.network], OPTIMIZERS[config.optimizer]
-    what = {
+    native = config.instruction_set == "native"
+    parts = {
         "config": config.model_dump(),
         "problem": asdict(problem) | {"source": ""},
         "network": asdict(network) | {"target": _attribute(network.target)},
         "optimizer": asdict(optimizer) | {"target": _attribute(optimizer.target)},
-        "code": code_digest.digest(
-            STUDIES[config.study],
-            DATASETS[problem.dataset],
-            _module(network.target),
-            _module(optimizer.target),
-            without=REGISTRIES,
-        ),
+        "code": _code(config.study, problem.dataset, network.target, optimizer.target),
+        "data": data_checksum(problem.dataset),
+        "packages": _packages(network.target, optimizer.target),
+        "instruction set": "native" if native else instruction_set.portable(),
     }
-    return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:16]
-
-
-def _module(target: str) -> str:
-    return target.partition(":")[0]
+    return json.loads(json.dumps(parts))  # as it is read back
 
 
 def _attribute(target: str) -> str:
     return target.partition(":")[2]
+
+
+@lru_cache
+def _code(study: str, data: str, network: str, optimizer: str) -> str:
+    task = dataset.get(data).task
+    roots = (f"{STUDIES[study]}:STUDY", f"{DATASETS[data]}:DATASETS[{data}]", OBJECTIVE.format(task))
+    return code_digest.digest(*roots, network, optimizer, without=REGISTRIES)
+
+
+@lru_cache
+def _packages(network: str, optimizer: str) -> dict[str, str]:
+    """Versions of torch, of numpy, which orders the data, and of what else a network and an optimizer use."""
+    used = code_digest.packages(network, optimizer, without=REGISTRIES) - sys.stdlib_module_names
+    own = {target.partition(".")[0].partition(":")[0] for target in (network, optimizer)}
+    own -= {"experiments", "pal"}
+    return {name: packages.version(name) for name in sorted({"numpy", "torch"} | used | own)}
+
+
+def data_checksum(name: str) -> str | None:
+    """SHA-256 of a data set. One that is not here is taken to be that of the newest run; None if no run has it."""
+    return dataset.checksum(name) or _recorded().get(name)
+
+
+def _recorded() -> dict[str, str]:
+    """Checksums of data sets as the finished runs say, the newest run's last."""
+    found: list[tuple[str, str, str]] = []
+    for folder in run_folders(runs_root()):
+        try:
+            run, info = (json.loads((folder / f"{name}.json").read_bytes()) for name in ("run", "info"))
+            parts = info["identity"]
+            found.append((run["start_time"], parts["problem"]["dataset"], parts["data"]))
+        except (OSError, ValueError, KeyError, TypeError):  # damaged, or deleted just now
+            continue
+    return {name: checksum for _, name, checksum in sorted(found)}

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from experiments import optimizers
 from experiments.common.errors import UserError, nearest
+from experiments.common.instruction_set import Choice
 from experiments.optimizers import OPTIMIZERS
 from experiments.problems.problem import Problem
 from experiments.problems.registry import PROBLEMS
@@ -72,7 +73,9 @@ class RunConfig(Strict):
         seed: Seed of everything random.
         device: "auto" uses a GPU if there is one.
         dtype: Dtype of the forward pass; bfloat16 by autocast.
-        deterministic: Whether repeated runs on the same machine are bitwise identical.
+        deterministic: Whether repeated runs are bitwise identical.
+        threads: CPU threads.
+        instruction_set: "portable" gives the same bits on other processors, "native" uses all that this one has.
         measure: What the study measures during training, if anything.
     """
 
@@ -91,6 +94,8 @@ class RunConfig(Strict):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     dtype: Literal["float32", "bfloat16"] = "float32"
     deterministic: bool = True
+    threads: Annotated[int, Field(ge=1, le=1024)] = 1
+    instruction_set: Choice = "portable"
     measure: dict[str, Any] | None = None
 
     @property

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from experiments.results.tables.common import Run, Tables, in_rows, measured_lines
+from experiments.results.tables.common import Run, Tables, in_rows, measured_lines, short_key
 from experiments.results.tables.trainings import run_row
 
 
@@ -29,7 +29,7 @@ def adaptation(finished: Sequence[Run]) -> Tables:
 
 def _lines(run: Run) -> pd.DataFrame:
     columns: dict[str, Any] = {"problem": run.config.problem, "alpha": run.config.settings["alpha"]}
-    table = pd.DataFrame(columns | {"seed": run.config.seed} | measured_lines(run))
+    table = pd.DataFrame(columns | {"seed": run.config.seed} | short_key(run) | measured_lines(run))
     exact = table["exact"].where(table["exact"] > 0, np.nan)
     possible = (table["loss0"] - table["loss_exact"]).where(exact > 0, np.nan)
     return table.assign(

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from experiments.results.tables.common import Run, Tables, in_rows, measured_lines
+from experiments.results.tables.common import Run, Tables, in_rows, measured_lines, short_key
 from experiments.results.tables.line_shape import fits, shape
 
 DRAWN = 12
@@ -88,6 +88,7 @@ def _line_row(run: Run, line: dict[str, Any]) -> dict[str, Any]:
             "at": int(line["at"]),
             "case": int(line["case"]),
         }
+        | short_key(run)
         | numbers
         | shape(line["distance"], line["loss"], reach, numbers["step"], parabola)
         | fits(line["window_distance"], line["window_loss"], parabola)
@@ -111,4 +112,4 @@ def _view(run: Run, view: str, at: np.ndarray, wanted: np.ndarray) -> pd.DataFra
         "loss": losses.ravel(),
     }
     whose = {"problem": run.config.problem, "seed": run.config.seed, "view": view.removesuffix("_") or "near"}
-    return pd.DataFrame(whose | columns)
+    return pd.DataFrame(whose | short_key(run) | columns)

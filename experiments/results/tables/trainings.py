@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from experiments.results.tables.common import Run, Tables, identity, in_rows
+from experiments.results.tables.common import Run, Tables, identity, in_rows, short_key
 
 
 def trainings(finished: Sequence[Run]) -> Tables:
@@ -39,6 +39,7 @@ def run_row(run: Run) -> dict[str, Any]:
         | {name: run.result[name] for name in names}
         | {"median_step": _of_finite(np.median, run.trace["step"])}
         | {"parabola_share": _of_finite(lambda cases: np.mean(cases == 0), run.trace["case"])}
+        | short_key(run)
     )
 
 
@@ -54,4 +55,4 @@ def curve(run: Run) -> pd.DataFrame:
         name: run.trace[f"evaluations/{name}"] for name in ("train_loss", "val_accuracy", "learning_rate")
     }
     steps = run.trace["evaluations/evaluation_step"].astype(int)
-    return pd.DataFrame(identity(run) | {"step": steps} | columns)
+    return pd.DataFrame(identity(run) | {"step": steps} | columns | short_key(run))
