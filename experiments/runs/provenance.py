@@ -64,6 +64,7 @@ def _instruction_set(choice: instruction_set.Choice) -> str:
     return portable if choice == "portable" else f"native {here}"
 
 
+@lru_cache
 def changes() -> str:
     """What the code here has that its commit has not, as a patch for `git apply`; empty without git, or changes."""
     if not _software()["dirty"]:

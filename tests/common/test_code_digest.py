@@ -151,15 +151,17 @@ def test_what_is_used_counts_however_it_is_imported(project, tmp_path, how):
 
 def test_of_a_dictionary_that_is_written_out_one_entry_can_count(project):
     table = "def one(x):\n    return x\nTABLE = {'one': one, 'two': 2}\n"
-    before = project("project/table.py", table, start="project.table:TABLE[one]")
+    one = "project.table:TABLE[one]"
+    before = project("project/table.py", table, start=one)
     other = table.replace("'two': 2", "'two': 3, 'three': 3")
-    assert project("project/table.py", other, start="project.table:TABLE[one]") == before
-    assert project("project/table.py", table.replace("return x", "return -x"), start="project.table:TABLE[one]") != before
-    assert project("project/table.py", table.replace("'one': one", "'one': len"), start="project.table:TABLE[one]") != before
+    assert project("project/table.py", other, start=one) == before
+    assert project("project/table.py", table.replace("return x", "return -x"), start=one) != before
+    assert project("project/table.py", table.replace("'one': one", "'one': len"), start=one) != before
 
 
 def test_packages_of_others_are_those_that_are_used(project):
-    text = "import numpy as np\nimport scipy.special\nfrom torch import nn\ndef run(x):\n    return nn.ReLU(np.abs(x))\n"
+    text = "import numpy as np\nimport scipy.special\nfrom torch import nn\n"
+    text += "def run(x):\n    return nn.ReLU(np.abs(x))\n"
     project("project/study.py", text + "def other(x):\n    return scipy.special.expit(x)")
     assert code_digest.packages("project.study:run") == {"numpy", "torch"}
     assert code_digest.packages("project.study") == {"numpy", "torch", "scipy"}
@@ -207,7 +209,7 @@ def test_moving_and_renaming_modules_does_not_count(project, tmp_path):
 
 
 def test_the_same_name_from_another_module_counts(project, tmp_path):
-    write(tmp_path, "project/deep/same.py", "value = 1\nfurther = 2")
+    write(tmp_path, "project/deep/same.py", "value = 2")
     study = dedent(FILES["project/study.py"]) + "\nfrom project.deep import same"
     before = project("project/study.py", study)
     assert project("project/study.py", study.replace("deep.inner import", "deep.same import")) != before
