@@ -69,7 +69,7 @@ BESIDE = {
 }
 
 
-def test_what_is_added_beside_makes_no_finished_run_un:
+def test_what_is_added_beside_makes_no_finished_run_unknown(copy):
     """A network, a loss, an optimizer, a data set or a study of one's own, wherever one puts it."""
     root, digests = copy
     before = digests()
