@@ -14,6 +14,7 @@ import click
 
 from experiments.common.errors import UserError
 from experiments.common.profiles import profile_path
+from experiments.common.sacred_habits import translated
 
 UNITS = {"s": 1, "min": 60, "m": 60, "h": 3600, "d": 86400}
 """Seconds of the units of time."""
@@ -32,6 +33,8 @@ def main(words: Sequence[str] | None = None) -> int:
     ours.handlers, ours.level = [logging.StreamHandler(sys.stderr)], logging.INFO
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # deterministic matrix products
     try:
+        _refuse_experiments_of_dvc()
+        words = translated(sys.argv[1:] if words is None else words)
         return commands.main(words, NAME, standalone_mode=False) or 0
     except click.ClickException as error:
         error.show()
@@ -42,6 +45,15 @@ def main(words: Sequence[str] | None = None) -> int:
     except click.Abort:
         log.error("stopped; the same command continues where this one ended")
         return 130
+
+
+def _refuse_experiments_of_dvc() -> None:
+    """Raises UserError in `dvc exp run`, whose settings would go into the tables of the profile as it is."""
+    if os.environ.get("DVC_EXP_NAME") or os.environ.get("DVC_EXP_BASELINE_REV"):
+        raise UserError(
+            "`dvc exp run` is not used here: copy profiles/quick.yaml to profiles/NAME.yaml, change it there, call "
+            "`make reproduce PROFILE=NAME`, and then `python -m experiments compare quick NAME`"
+        )
 
 
 class Command(click.Command):
@@ -121,6 +133,43 @@ def run(words: Sequence[str], force: bool, print_config: bool, threads: int | No
         sys.stdout.write(run.as_yaml(config))
         return 0
     return run.main(config, force)
+
+
+@commands.command
+@click.argument("key")
+def repeat(key: str) -> int:
+    """Make a finished run again, as it was made, and compare.
+
+    KEY is the key of a run, or its beginning: column `key` of every table in results/, "runs" in the JSON file next to
+    each figure, `python -m experiments runs`, and Omniboard (config.key, or the id) have it. The run
+    gets its threads and its instruction set again; what has changed since, such as data or code, is named. Nothing is
+    stored.
+
+    Exit codes: 0 the numbers agree, 1 they differ, 2 invalid input.
+    """
+    from experiments.cli import repeat
+
+    return repeat.main(key)
+
+
+@commands.command
+@click.argument("before")
+@click.argument("after")
+@click.option("--profile", default="small", help="The profile of git revisions that name none (small).")
+def compare(before: str, after: str, profile: str) -> None:
+    """Compare two sets of results: claims, best settings, rankings.
+
+    Each is a profile, a folder of results such as results/quick or a copy of it, or a git revision with committed
+    results (REVISION or REVISION:PROFILE):
+
+      python -m experiments compare quick mine
+      python -m experiments compare HEAD~1:small small
+
+    A change counts as beyond seed noise if the 95 % interval of the difference excludes zero.
+    """
+    from experiments.cli import compare
+
+    _show(compare.main(before, after, profile))
 
 
 def of_runs(command: Callable[..., Any]) -> Callable[..., Any]:
