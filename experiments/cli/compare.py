@@ -118,8 +118,8 @@ def best(old: Path, new: Path, study: str) -> pd.DataFrame:
     chosen = [_chosen(folder / study) for folder in (old, new)]
     runs = [pd.read_csv(folder / study / "runs.csv", dtype={"setting": str}) for folder in (old, new)]
     rows = []
-    for place in chosen[1].index.intersection(chosen[0].index):
-        then, now = (table.loc[place, "setting"] for table in chosen)
+    for place in (place for place in chosen[1] if place in chosen[0]):
+        then, now = (table[place] for table in chosen)
         result = RESULTS[place[2]]
         values = [
             _values(table, place, setting, result) for table, setting in zip(runs, (then, now), strict=True)
@@ -133,22 +133,23 @@ def best(old: Path, new: Path, study: str) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _chosen(folder: Path) -> pd.DataFrame:
-    """best.csv by problem, method and criterion."""
+def _chosen(folder: Path) -> dict[tuple[str, str, str], str]:
+    """The selected settings by problem, method and criterion."""
     table = pd.read_csv(folder / "best.csv", dtype={"setting": str})
     if "criterion" not in table:
         table["criterion"] = next(iter(CRITERIA))
-    return table.set_index(["problem", "method", "criterion"])
+    places = zip(table["problem"], table["method"], table["criterion"], strict=True)
+    return dict(zip(places, table["setting"], strict=True))
 
 
-def _values(runs: pd.DataFrame, place: Any, setting: str, result: str) -> pd.Series:
+def _values(runs: pd.DataFrame, place: Any, setting: str, result: str) -> "pd.Series[float]":
     """A result of one setting, by seed."""
     problem, method, _ = place
     wanted = (runs["problem"] == problem) & (runs["method"] == method) & (runs["setting"] == setting)
     return runs[wanted].set_index("seed")[result].astype(float)
 
 
-def _change(then: pd.Series, now: pd.Series, result: str) -> dict[str, str]:
+def _change(then: "pd.Series[float]", now: "pd.Series[float]", result: str) -> dict[str, str]:
     """Means before and after, and whether the differences of common seeds have a mean beyond noise."""
     scale = np.log10 if result == LOGARITHMIC else np.asarray
     both = then.index.intersection(now.index)

@@ -168,7 +168,9 @@ def _same_bits(one: np.ndarray, other: np.ndarray) -> bool:
 
 
 def _equal(then: Any, now: Any) -> bool:
-    return then == now or (isinstance(then, float) and isinstance(now, float) and np.isnan([then, now]).all())
+    return then == now or (
+        isinstance(then, float) and isinstance(now, float) and bool(np.isnan([then, now]).all())
+    )
 
 
 def _environment(made: Mapping[str, Any]) -> tuple[Any, ...]:

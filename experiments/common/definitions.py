@@ -224,7 +224,8 @@ class _Reader(ast.NodeTransformer):
     def visit_Import(self, node: ast.Import) -> None:
         """Leave it out: names say what they stand for where they are used."""
 
-    visit_ImportFrom = visit_Import
+    def visit_ImportFrom(self, node: ast.ImportFrom) -> None:
+        """Leave it out as well."""
 
     def visit_Name(self, node: ast.Name) -> ast.expr:
         """Note what a name stands for."""
