@@ -128,7 +128,7 @@ def best(old: Path, new: Path, study: str) -> pd.DataFrame:
         rows.append(
             {"problem": problem, "method": method, "lowest or highest": criterion}
             | {"setting before": then, "setting after": "the same" if now == then else now}
-            | _change(*values, result)
+            | _change(values[0], values[1], result)
         )
     return pd.DataFrame(rows)
 
