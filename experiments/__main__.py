@@ -6,7 +6,7 @@ from contextlib import suppress
 
 from experiments.common import surroundings
 
-surroundings.settle()
+surroundings.settle("native" if sys.argv[1:] == ["worker", "--native"] else "portable")
 
 from experiments.cli.main import main  # noqa: E402  (what it imports must find the variables)
 from experiments.common import endings  # noqa: E402

@@ -6,7 +6,7 @@ belong to the study. Some runs depend on hyper-parameters that others select: th
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -18,12 +18,13 @@ from experiments.common import code_digest, extensions
 from experiments.common.errors import UserError, nearest
 from experiments.common.paths import write_whole
 from experiments.common.profiles import load_extensions, profile_path, sections
+from experiments.data.dataset import checksum
 from experiments.results import tables
 from experiments.results.tables.benchmark import CRITERIA
 from experiments.results.tables.common import identity
 from experiments.results.tables.selection import COLUMNS, selected
 from experiments.runs.finished import FinishedRun, find_finished
-from experiments.runs.key import run_key
+from experiments.runs.key import key_without_data, run_key
 from experiments.studies.base import Choice, get_study
 from experiments.studies.registry import STUDIES
 from experiments.training.config import RunConfig, Strict
@@ -81,13 +82,16 @@ def _finished_today(configs: Sequence[RunConfig]) -> pd.DataFrame:
     return outcomes(find_finished(configs))
 
 
-def plan(profile: str, study: str, known: Outcomes = _finished_today) -> Plan:
+def plan(
+    profile: str, study: str, known: Outcomes = _finished_today, how: Mapping[str, Any] | None = None
+) -> Plan:
     """All runs of a study in a profile, checked before anything is launched.
 
     Args:
         profile: Name of the profile.
         study: Name of the study.
         known: Returns the results of finished runs, by which hyper-parameters are selected.
+        how: Fields of all runs that no profile has: threads and instruction_set.
 
     Raises:
         UserError: As `load_profile`; if the profile lacks the study; and if the same run is planned twice.
@@ -95,7 +99,7 @@ def plan(profile: str, study: str, known: Outcomes = _finished_today) -> Plan:
     profile_sections = load_profile(profile)
     if study not in profile_sections:
         raise UserError(f"profile {profile!r} has no section {study!r}; {nearest(study, profile_sections)}")
-    parts = [_plan_section(study, section, known) for section in profile_sections[study]]
+    parts = [_plan_section(study, section, known, how or {}) for section in profile_sections[study]]
     whole = Plan(
         [config for part in parts for config in part.runs],
         [config for part in parts for config in part.awaited],
@@ -109,12 +113,16 @@ def plan(profile: str, study: str, known: Outcomes = _finished_today) -> Plan:
     return whole
 
 
-def _plan_section(name: str, section: Strict, known: Outcomes) -> Plan:
+def _plan_section(name: str, section: Strict, known: Outcomes, how: Mapping[str, Any]) -> Plan:
     study = get_study(name)
-    first = study.plan(section)
-    awaited = study.further(section, _most(first))
+
+    def further(choice: Choice) -> list[RunConfig]:
+        return [config.model_copy(update=how) for config in study.further(section, choice)]
+
+    first = [config.model_copy(update=how) for config in study.plan(section)]
+    awaited = further(_most(first))
     choice = _choice(first, known(first)) if awaited else None
-    return Plan(first, awaited) if choice is None else Plan(first + study.further(section, choice), [])
+    return Plan(first, awaited) if choice is None else Plan(first + further(choice), [])
 
 
 def _most(first: Sequence[RunConfig]) -> Choice:
@@ -150,17 +158,40 @@ def write_digests(profile: str) -> Path:
 
     Code that no run of the profile uses, such as another optimizer, changes none of them.
     """
-    digests = {study: digest(profile, study) for study in load_profile(profile)}
-    return write_whole(tables.verdicts(profile).with_name("plan.json"), json.dumps(digests, indent=2) + "\n")
+    return write_whole(tables.verdicts(profile).with_name("plan.json"), _digests(profile))
+
+
+def _digests(profile: str) -> str:
+    return json.dumps({study: digest(profile, study) for study in load_profile(profile)}, indent=2) + "\n"
+
+
+def has_other_digests(profile: str) -> bool:
+    """Whether plan.json is not what `write_digests` would write: DVC does not see data and packages change."""
+    path = tables.verdicts(profile).with_name("plan.json")
+    return not path.is_file() or path.read_text() != _digests(profile)
 
 
 def digest(profile: str, study: str) -> str:
-    """Hash of the keys of a study's runs, further ones with any setting, and of the code that makes tables of them."""
+    """Hash of the keys of a study's runs, further ones with any setting, of its data, and of the code of its tables."""
     whole = plan(profile, study, lambda _: outcomes([]))
-    keys = sorted(run_key(config) for config in whole.runs + whole.awaited)
+    configs = whole.runs + whole.awaited
+    keys = sorted(key_without_data(config) for config in configs)
     code = code_digest.digest(*TABLES_CODE, tables.module_of(study))
-    own = extensions.digest({"TABLES": study})
-    return hashlib.sha256(" ".join([*keys, code, *own]).encode()).hexdigest()[:16]
+    datasets = _data(profile, study, {config.problem: config.resolved_problem.dataset for config in configs})
+    own = [code_digest.digest(root) for root in extensions.roots({"TABLES": study})]
+    return hashlib.sha256(" ".join([*keys, code, *own, *datasets]).encode()).hexdigest()[:16]
+
+
+def _data(profile: str, study: str, datasets: Mapping[str, str]) -> list[str]:
+    """Checksums of the data of a study's problems: as they are here, else as they were when its tables were made."""
+    path = tables.folder(profile, study) / "provenance.csv"
+    made = (
+        pd.read_csv(path, dtype=str) if path.is_file() else pd.DataFrame(columns=["problem", "data_sha256"])
+    )
+    recorded = dict(zip(made["problem"], made["data_sha256"], strict=True))
+    return [
+        f"{problem} {checksum(name) or recorded.get(problem)}" for problem, name in sorted(datasets.items())
+    ]
 
 
 def select(configs: Sequence[RunConfig], pattern: str) -> list[RunConfig]:

@@ -3,8 +3,12 @@
 import os
 from pathlib import Path
 
-import pytest
-import torch
+from experiments.common import instruction_set
+
+instruction_set.fix()  # before torch is loaded, as for every command
+
+import pytest  # noqa: E402
+import torch  # noqa: E402
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 

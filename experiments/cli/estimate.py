@@ -6,7 +6,7 @@ timed once for all runs that have them in common; studies give the cost of their
 
 import math
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -21,6 +21,7 @@ from experiments.problems.listing import cost
 from experiments.runs import launcher
 from experiments.runs.finished import FinishedRun, find_finished
 from experiments.runs.key import run_key
+from experiments.runs.reasons import reasons
 from experiments.studies.base import evenly_spaced, get_study
 from experiments.training.config import RunConfig, device_of
 from experiments.training.cuda_graphs import WARM_UP
@@ -47,20 +48,33 @@ SLOW_CORE, FEWEST = 1e10, 4
 ENDLESS = 1000
 """Length of a timed training, which never gets there."""
 
-COLUMNS = ("study", "problem", "method", "runs", "finished", "remaining", "each", "estimated time")
+COLUMNS = (
+    "study",
+    "problem",
+    "method",
+    "runs",
+    "finished",
+    "remaining",
+    "each",
+    "estimated time",
+    "because of",
+)
+"""The last: what tells the runs that are left from finished ones."""
 
 
 def table(configs: Sequence[RunConfig], slots: int) -> Table:
     """Runs, how many are finished, and the time for the others, by study, problem and method; the last row is all."""
     finished = find_finished(configs)
     keys = {run.key for run in finished}
-    seconds = estimate([config for config in configs if run_key(config) not in keys], finished)
+    left = [config for config in configs if run_key(config) not in keys]
+    seconds = estimate(left, finished)
+    why = {run_key(config): reason for config, reason in zip(left, reasons(left), strict=True)}
     rows: dict[tuple[str, ...], list[RunConfig]] = defaultdict(list)
     for config in configs:
         rows[config.study, config.problem, config.method].append(config)
     shown = Table(*COLUMNS)
     for names, group in rows.items():
-        shown.add_row(*names, *_numbers(group, seconds, 1))
+        shown.add_row(*names, *_numbers(group, seconds, 1), _because(group, why))
     shown.add_section()
     shown.add_row("all", "", f"slots: {slots}", *_numbers(configs, seconds, slots), style="bold")
     return shown
@@ -71,6 +85,12 @@ def _numbers(group: Sequence[RunConfig], seconds: dict[str, float], slots: int) 
     each = duration(sum(left) / len(left)) if left else ""
     whole = max(sum(left) / slots, max(left, default=0.0))
     return [*map(str, (len(group), len(group) - len(left), len(left))), each, duration(whole)]
+
+
+def _because(group: Sequence[RunConfig], why: dict[str, str]) -> str:
+    """The reasons of a group of runs, the most frequent first."""
+    counts = Counter(why[run_key(config)] for config in group if run_key(config) in why)
+    return "; ".join(f"{reason} ({count})" for reason, count in counts.most_common())
 
 
 def estimate(left: Sequence[RunConfig], finished: Sequence[FinishedRun]) -> dict[str, float]:

@@ -28,6 +28,9 @@ SHORT = {"train_loss": "final_train_loss", "val_accuracy": "final_val_accuracy",
 
 NAMES = {field: name for name, field in SHORT.items()}
 
+MADE = "provenance."
+"""Before the names of fields that say how a run was made: commit, device, threads and so on."""
+
 WHO = ("key", "study", "problem", "method", "seed", "status")
 """Columns that say which run it is."""
 
@@ -56,8 +59,10 @@ def _row(folder: Path, wrong: str | None) -> Row | None:
     settings = {f"settings.{name}": value for name, value in _fields(config.pop("settings", {})).items()}
     result = _fields(run.get("result"))
     outcome = {"key": folder.name, "status": wrong or result.get("status", "")}
-    times = {"seconds": _json(folder / "info.json").get("seconds"), "started": run.get("start_time", "")}
-    return {name: config.get(name) for name in WHO} | config | settings | result | outcome | times
+    info = _json(folder / "info.json")
+    times = {"seconds": info.get("seconds"), "started": run.get("start_time", "")}
+    made = {f"{MADE}{name}": value for name, value in _fields(info.get("provenance")).items()}
+    return {name: config.get(name) for name in WHO} | config | settings | result | outcome | times | made
 
 
 def _json(path: Path) -> Row:
@@ -116,8 +121,14 @@ def arrange(table: Sequence[Row], name: str) -> list[Row]:
 
 
 def as_csv(table: Sequence[Row]) -> str:
-    """All fields of the runs."""
-    return pd.DataFrame(table, dtype=object).to_csv(index=False)
+    """All fields of the runs; structures are JSON."""
+    return pd.DataFrame([{name: _cell(row[name]) for name in row} for row in table], dtype=object).to_csv(
+        index=False
+    )
+
+
+def _cell(value: Any) -> Any:
+    return json.dumps(value) if isinstance(value, dict | list) else value
 
 
 def as_table(table: Sequence[Row], limit: int) -> Table:
@@ -156,7 +167,8 @@ NOISE = ("started", "final_val_loss", "min_train_loss", "best_val_accuracy", "te
 
 
 def _differing(table: Sequence[Row]) -> list[str]:
-    fields = dict.fromkeys(field for row in table for field in row if field not in NOISE)
+    every = dict.fromkeys(field for row in table for field in row)
+    fields = [field for field in every if field not in NOISE and not field.startswith(MADE)]
     return [field for field in fields if len({_text(row.get(field)) for row in table}) > 1]
 
 

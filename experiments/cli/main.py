@@ -15,6 +15,7 @@ import click
 
 from experiments.common.errors import UserError
 from experiments.common.profiles import load_extensions, profile_path
+from experiments.common.sacred_habits import translated
 
 UNITS = {"s": 1, "min": 60, "m": 60, "h": 3600, "d": 86400}
 """Seconds of the units of time."""
@@ -42,6 +43,8 @@ def main(words: Sequence[str] | None = None) -> int:
     ours.handlers, ours.level = [logging.StreamHandler(sys.stderr)], logging.INFO
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # deterministic matrix products
     try:
+        _refuse_experiments_of_dvc()
+        words = translated(sys.argv[1:] if words is None else words)
         code = commands.main(words, NAME, standalone_mode=False) or 0
         sys.stdout.flush()
         return code
@@ -66,6 +69,15 @@ def _one_line(text: str) -> str:
     """A sentence on one line, without the middle of what somebody gave at great length."""
     line = " ".join(text.split())
     return line if len(line) <= LONGEST else f"{line[: LONGEST // 2]} ... {line[-LONGEST // 2 :]}"
+
+
+def _refuse_experiments_of_dvc() -> None:
+    """Raises UserError in `dvc exp run`, whose settings would go into the tables of the profile as it is."""
+    if os.environ.get("DVC_EXP_NAME") or os.environ.get("DVC_EXP_BASELINE_REV"):
+        raise UserError(
+            "`dvc exp run` is not used here: copy profiles/quick.yaml to profiles/NAME.yaml, change it there, call "
+            "`make reproduce PROFILE=NAME`, and then `python -m experiments compare quick NAME`"
+        )
 
 
 class Command(click.Command):
@@ -102,6 +114,17 @@ only = click.option(
 )
 
 
+threads = click.option(
+    "--threads", type=click.IntRange(1, 1024), default=1, help="CPU threads of each run (1)."
+)
+instructions = click.option(
+    "--instruction-set",
+    type=click.Choice(["portable", "native"]),
+    default="portable",
+    help="portable: the same bits on other processors; native: all that this one has (portable).",
+)
+
+
 def duration(word: str) -> float:
     """Seconds in 2h, 90min, 30s."""
     found = re.fullmatch(r"(\d+(?:\.\d+)?)([a-z]+)", word)
@@ -114,32 +137,67 @@ def duration(word: str) -> float:
 @click.argument("words", nargs=-1, required=True, metavar=FIELDS)
 @of_profile
 @click.option("--force", is_flag=True, help="Run it again even if it is finished.")
-@click.option("--threads", type=count, help="CPU threads (one per core).")
-def run(words: Sequence[str], profile: str, force: bool, threads: int | None) -> int:  # noqa: ARG001
+@click.option("--print-config", is_flag=True, help="Only print all fields of the run.")
+@click.option("--threads", type=click.IntRange(1, 1024), help="The same as threads=N.")
+def run(words: Sequence[str], profile: str, force: bool, print_config: bool, threads: int | None) -> int:  # noqa: ARG001
     """Train one network.
 
-    Its fields are given as words or as a file with the same fields (YAML or JSON):
+    Its fields are given as words or as a file with the same fields (YAML or JSON), such as a run's own config.json:
 
       python -m experiments run problem=digits-cnn optimizer=pal settings.mu=0.1 seed=1
       python -m experiments run problem=cifar10-resnet20 optimizer=sgd settings.lr=0.05 schedule=step steps=3000
       python -m experiments run my-run.yaml seed=2
+      python -m experiments run runs/KEY/config.json seed=7
 
     Fields: problem, optimizer, settings.NAME, schedule (none, step, cosine), steps, batch_size, l2, train_size,
-    evaluate_every, seed, device (auto, cpu, cuda), dtype (float32, bfloat16), deterministic. What is missing is taken
-    from the problem and the optimizer. The same run again shows its result; --force runs it again. Of a profile, only
-    the extensions count.
+    evaluate_every, seed, device (auto, cpu, cuda), dtype (float32, bfloat16), deterministic, threads (1, as in
+    studies), instruction_set (portable, native). What is missing is taken from the problem and the optimizer. The same
+    run again shows its result; --force runs it again. Of a profile, only the extensions count.
     """
-    from joblib import cpu_count
-
     from experiments.cli import run
 
-    return run.main(words, force, threads or _threads() or cpu_count(only_physical_cores=True))
+    config = run.read([*words, *([f"threads={threads}"] if threads else [])])
+    if print_config:
+        sys.stdout.write(run.as_yaml(config))
+        return 0
+    return run.main(config, force)
 
 
-def _threads() -> int | None:
-    """What OMP_NUM_THREADS asks for, the first number of a list; None if it says nothing that counts."""
-    first = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
-    return int(first) if re.fullmatch("[1-9][0-9]{0,3}", first) else None
+@commands.command
+@click.argument("key")
+def repeat(key: str) -> int:
+    """Make a finished run again, as it was made, and compare.
+
+    KEY is the key of a run, or its beginning: column `key` of every table in results/, "runs" in the JSON file next to
+    each figure, `python -m experiments runs`, and Omniboard (config.key, or the id) have it. The run
+    gets its threads and its instruction set again; what has changed since, such as data or code, is named. Nothing is
+    stored.
+
+    Exit codes: 0 the numbers agree, 1 they differ, 2 invalid input.
+    """
+    from experiments.cli import repeat
+
+    return repeat.main(key)
+
+
+@commands.command
+@click.argument("before")
+@click.argument("after")
+@click.option("--profile", default="small", help="The profile of git revisions that name none (small).")
+def compare(before: str, after: str, profile: str) -> None:
+    """Compare two sets of results: claims, best settings, rankings.
+
+    Each is a profile, a folder of results such as results/quick or a copy of it, or a git revision with committed
+    results (REVISION or REVISION:PROFILE):
+
+      python -m experiments compare quick mine
+      python -m experiments compare HEAD~1:small small
+
+    A change counts as beyond seed noise if the 95 % interval of the difference excludes zero.
+    """
+    from experiments.cli import compare
+
+    _show(compare.main(before, after, profile))
 
 
 def of_runs(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -147,7 +205,8 @@ def of_runs(command: Callable[..., Any]) -> Callable[..., Any]:
     limit, slots = "End at a checkpoint: 2h, 90min, 30s.", "Runs at a time (one per GPU, else one per core)."
     slurm = "As SLURM arrays, see docs/cluster.md."
     for option in (
-        click.option("--threads", type=count, default=1, help="CPU threads of each run (1)."),
+        threads,
+        instructions,
         click.option("--slots", type=count, envvar="PAL_SLOTS", help=slots),
         click.option("--slurm", metavar="FILE", envvar="PAL_SLURM", help=slurm),
         click.option("--time-limit", type=duration, envvar="PAL_TIME_LIMIT", help=limit),
@@ -454,7 +513,8 @@ def check_data(name: str, profile: str) -> int:  # noqa: ARG001
 
 
 @commands.command(hidden=True)
-def worker() -> None:
+@click.option("--native", is_flag=True, help="With all instructions of this processor.")
+def worker(native: bool) -> None:  # noqa: ARG001  (__main__ sees to it before torch is loaded)
     """Execute the run configs that a launcher writes to standard input."""
     from experiments.runs import worker
 

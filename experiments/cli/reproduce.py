@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
+from experiments import planning
 from experiments.cli import study
 from experiments.cli.study import Request
 from experiments.common.errors import UserError
@@ -29,7 +30,8 @@ def main(request: Request, force: bool) -> int:
         if force:
             study.forget(request)
         pipeline = Pipeline(request.profile)
-        code = pipeline.make("plan") or _studies(pipeline, request)
+        other = planning.has_other_digests(request.profile)
+        code = pipeline.make("plan", force=other) or _studies(pipeline, request)
         if code:
             partial_report(request.profile)
         return code or _report(pipeline, force)

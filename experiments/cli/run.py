@@ -1,54 +1,75 @@
 """One training from the command line."""
 
+import io
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from rich.console import Console
+from ruamel.yaml import YAML
 
 from experiments.common.errors import UserError
 from experiments.common.paths import is_file
 from experiments.common.progress import progress_bar
 from experiments.common.yaml_files import parse, read_fields
-from experiments.runs import launcher, run_directory
+from experiments.runs import launcher
 from experiments.runs.finished import FinishedRun, delete_runs, find_finished
-from experiments.studies import single
+from experiments.runs.launcher import Board, Failure
+from experiments.studies.base import get_study
 from experiments.training.config import RunConfig, resolve
 
+log = logging.getLogger(__name__)
 
-def main(words: Sequence[str], force: bool, threads: int) -> int:
-    """Train one network, show how far it is and what came out."""
-    config = read(words)
+
+def main(config: RunConfig, force: bool) -> int:
+    """Train one network in a worker, as studies do; show how far it is and what came out.
+
+    Returns:
+        0, or 1 if the run failed.
+    """
     console = Console()
     finished = find_finished([config])
     if finished and not force:
         console.print("This run is finished; --force runs it again.")
     else:
-        launcher.prepare([config])
         delete_runs(finished)
-        torch.set_num_threads(threads)
-        _train(config)
+        failures = _train(config)
+        if failures:
+            log.error(f"{failures[0].reason}\n{failures[0].log}")
+            return 1
     _show(find_finished([config])[0], console)
     return 0
 
 
 def read(words: Sequence[str]) -> RunConfig:
-    """The run that FIELD=VALUE words and files describe; later ones win.
+    """The run that FIELD=VALUE words and files describe; later ones win. A run's own config.json keeps its study.
 
     Raises:
         UserError: For a word that is neither, and for unknown fields and values that are not allowed.
     """
     fields: dict[str, Any] = {}
+    study = "single"
     for word in words:
         name, equals, value = word.partition("=")
         if equals:
             _put(fields, name, parse(value, f"the value in {word!r}"))
-        else:
-            fields |= _file(word)
+            continue
+        found = _file(word)
+        if found.pop("key", None) is not None:
+            study = str(found.pop("study", study))
+        fields |= found
     if "study" in fields:
         raise UserError("there is no field 'study': a single run belongs to no study")
-    return resolve("single", **fields)
+    get_study(study)
+    return resolve(study, **fields)
+
+
+def as_yaml(config: RunConfig) -> str:
+    """All fields, as `read` takes them from a file."""
+    text = io.StringIO()
+    YAML().dump(config.model_dump(exclude={"study"}), text)
+    return text.getvalue()
 
 
 def _put(fields: dict[str, Any], name: str, value: Any) -> None:
@@ -68,11 +89,13 @@ def _file(name: str) -> dict[str, Any]:
     return read_fields(path, name)
 
 
-def _train(config: RunConfig) -> None:
+def _train(config: RunConfig) -> list[Failure]:
     with progress_bar(config.name) as show:
-        run_directory.execute(
-            config, single.STUDY.run, on_progress=lambda step, words: show(step, config.steps, words)
-        )
+
+        def tell(board: Board) -> None:
+            show(board.done * config.steps, config.steps, board.words)
+
+        return launcher.launch([config], 1, tell)
 
 
 def _show(run: FinishedRun, console: Console) -> None:

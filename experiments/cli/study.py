@@ -24,6 +24,7 @@ from experiments.runs import launcher, run_packs
 from experiments.runs.finished import delete_runs, find_finished
 from experiments.runs.key import run_key
 from experiments.runs.launcher import Board, Failure
+from experiments.runs.mixture import require_one_kind, require_same_device
 from experiments.training.config import RunConfig
 
 log = logging.getLogger(__name__)
@@ -41,7 +42,8 @@ class Request:
         studies: All of the profile's if none is named.
         only: Pattern as `planning.select` takes it; all runs if None.
         slots: Runs at a time on this machine.
-        threads: CPU threads of each.
+        threads: CPU threads of each; on a cluster its settings say it.
+        instruction_set: Of each, "portable" or "native".
         until: Moment of `time.monotonic` at which runs end at a checkpoint.
         slurm: File with the settings of a SLURM cluster; None executes the runs on this machine.
     """
@@ -53,6 +55,15 @@ class Request:
     threads: int = 1
     until: float = math.inf
     slurm: str | None = None
+    instruction_set: str = "portable"
+
+    @property
+    def how(self) -> dict[str, Any]:
+        """Fields of the runs that this request decides."""
+        from experiments.runs import slurm
+
+        threads = self.threads if self.slurm is None else slurm.read(self.slurm).threads
+        return {"threads": threads, "instruction_set": self.instruction_set}
 
     @cached_property
     def sections(self) -> dict[str, Any]:
@@ -74,8 +85,8 @@ class Request:
             UserError: For mistakes in the profile, unknown studies, and a pattern that matches nothing.
         """
         sections = self.sections  # read now, even if studies are named: what changes later is noticed
-        studies = self.studies or list(sections)
-        plans = {study: planning.plan(self.profile, study) for study in studies}
+        studies, how = self.studies or list(sections), self.how
+        plans = {study: planning.plan(self.profile, study, how=how) for study in studies}
         if self.only is None:
             return plans
         every = [config for plan in plans.values() for config in plan.runs + plan.awaited]
@@ -116,13 +127,12 @@ def dry_run(request: Request) -> Table:
     run_packs.unpack_all(request.profile)
     plans = list(request.plans().values())
     configs = [config for plan in plans for config in plan.runs + plan.awaited]
-    slots, threads = request.slots or _slots(), request.threads
+    slots = request.slots or _slots()
     if request.slurm is not None:
         from experiments.runs import slurm
 
-        settings = slurm.read(request.slurm)
-        slots, threads = settings.at_a_time(len(configs)), settings.threads
-    torch.set_num_threads(threads)
+        slots = slurm.read(request.slurm).at_a_time(len(configs))
+    torch.set_num_threads(request.how["threads"])
     shown = estimate.table(configs, slots)
     awaited = sum(len(plan.awaited) for plan in plans)
     if awaited:
@@ -146,7 +156,7 @@ def _study(request: Request, study: str, plan: Plan) -> int:
 
 def _tables(request: Request, study: str, failures: Sequence[Failure]) -> None:
     """Make tables of all finished runs of the study, asked for or not, and name those that are missing."""
-    plan = planning.plan(request.profile, study)
+    plan = planning.plan(request.profile, study, how=request.how)
     finished = find_finished(plan.runs)
     keys = {run.key for run in finished}
     every = {run_key(config): config for config in plan.runs + plan.awaited}
@@ -157,6 +167,7 @@ def _tables(request: Request, study: str, failures: Sequence[Failure]) -> None:
             f"{study}: {len(left)} runs are missing; the tables in {place} have them from before, and stay"
         )
         return
+    require_one_kind(study, finished)
     if finished:
         tables.write(study, request.profile, finished)
     missing.write(request.profile, study, left, {one.log.parent.name: one.reason for one in failures})
@@ -199,10 +210,11 @@ def _execute(
     request: Request, study: str, configs: Sequence[RunConfig], show: Callable[[Board], None]
 ) -> list[Failure]:
     if request.slurm is None:
+        finished = find_finished(configs)
+        done = {run.key for run in finished}
+        require_same_device(study, finished, [one for one in configs if run_key(one) not in done])
         slots = request.slots or _slots()
-        return launcher.launch(
-            configs, slots, request.threads, show, lambda: time.monotonic() > request.until
-        )
+        return launcher.launch(configs, slots, show, lambda: time.monotonic() > request.until)
     from experiments.runs import slurm
 
     return slurm.launch(configs, slurm.read(request.slurm), f"{study}-{request.profile}", show)

@@ -2,9 +2,9 @@
 
 The key of a run and the dependencies of a stage contain the code, so that no change of it goes unnoticed; but a renamed
 function should not cost weeks. `verify` repeats the first steps of some finished runs with today's code and compares
-them with the recorded ones: bit by bit where device, torch and threads are the same, else to within `TOLERANCE`. Only
-if all agree, runs of the same configs get today's keys and the stage is marked as up to date. What shows only later
-than in the first steps stays unseen.
+them with the recorded ones: bit by bit where device, instruction set, torch and threads are the same, else to within
+`TOLERANCE`. Only if all agree, runs of the same configs get today's keys and the stage is marked as up to date. What
+shows only later than in the first steps stays unseen.
 """
 
 import json
@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from pydantic import ValidationError
 
 from experiments import planning
 from experiments.common.errors import UserError
@@ -29,11 +30,11 @@ from experiments.results import tables
 from experiments.results.tables import fingerprints
 from experiments.results.tables.common import identity
 from experiments.results.tables.fingerprints import Head
-from experiments.runs import launcher, run_packs
+from experiments.runs import launcher, reasons, run_packs
 from experiments.runs.finished import FinishedRun, find_finished
 from experiments.runs.integrity import damage, run_folders
-from experiments.runs.key import run_key
-from experiments.runs.provenance import provenance
+from experiments.runs.key import data_checksum, run_key
+from experiments.runs.provenance import ENVIRONMENT, arithmetic, environment
 from experiments.studies.base import get_study
 from experiments.training.config import RunConfig
 from experiments.training.measure import padded
@@ -100,12 +101,37 @@ def recorded(profile: str, study: str) -> list[Recorded]:
     if not (tables.folder(profile, study) / "traces.csv").is_file():
         return []
     configs = {config.model_dump_json(): config for config in plan}
-    rows = tables.read(profile, study, "traces").to_dict("records")
-    return [
-        Recorded(configs[row["config"]], json.loads(row["head"]), _environment(row))
-        for row in rows
-        if row["config"] in configs
+    rows = [
+        (row, configs.get(_whole(row["config"]) or ""))
+        for row in tables.read(profile, study, "traces").to_dict("records")
     ]
+    found = [
+        Recorded(config, json.loads(row["head"]), _environment(row))
+        for row, config in rows
+        if config is not None
+    ]
+    _require_same_data(profile, study, found)
+    return found
+
+
+def _whole(text: str) -> str | None:
+    """A recorded config with all fields of today, as JSON; None if it is none any more."""
+    try:
+        return RunConfig.model_validate_json(text).model_dump_json()
+    except ValidationError:
+        return None
+
+
+def _require_same_data(profile: str, study: str, several: Sequence[Recorded]) -> None:
+    """Raises UserError if tables were made from other data than those here, which first steps may not show."""
+    made = tables.read(profile, study, "provenance").groupby("problem")["data_sha256"].unique().to_dict()
+    for one in several:
+        dataset = one.config.resolved_problem.dataset
+        if data_checksum(dataset) not in (None, *made.get(one.config.problem, ())):
+            raise UserError(
+                f"{study}: the data set {dataset!r} is not the one that the results were made from; `make reproduce "
+                f"PROFILE={profile}` makes them from the data that are here"
+            )
 
 
 def read(run: FinishedRun) -> Recorded:
@@ -129,25 +155,28 @@ def planned(profile: str, study: str) -> list[RunConfig]:
 def earlier(plan: Sequence[RunConfig]) -> list[FinishedRun]:
     """Runs of these configs that are finished under another key: earlier code made them, of each config the newest."""
     wanted = {run_key(config): config for config in plan}
-    keys = {_text(config.model_dump()): key for key, config in wanted.items()}
+    keys = {config.model_dump_json(): key for key, config in wanted.items()}
     found: dict[str, FinishedRun] = {}
     for folder in run_folders(runs_root()):
         if folder.name not in wanted and damage(folder) is None:
             values = json.loads((folder / "config.json").read_text())
             values.pop("key")
-            key = keys.get(_text(values))
-            if key is not None and not (runs_root() / key).exists():
+            key = keys.get(_whole(json.dumps(values)) or "")
+            if key is not None and not (runs_root() / key).exists() and _has_todays_data(folder, wanted[key]):
                 run = FinishedRun(folder.name, wanted[key], folder)
                 found[key] = max(run, found.get(key, run), key=lambda one: one.started)
     return list(found.values())
 
 
-def _text(values: Mapping[str, Any]) -> str:
-    return json.dumps(values, sort_keys=True)
+def _has_todays_data(folder: Path, config: RunConfig) -> bool:
+    made = reasons.recorded(folder)
+    return made is not None and made["data"] == data_checksum(config.resolved_problem.dataset)
 
 
 def _environment(values: Mapping[Any, Any]) -> dict[str, Any]:
-    return {name: values[name] for name in fingerprints.ENVIRONMENT}
+    """What rounding depended on; tables of earlier versions do not say all of it."""
+    known = {name: values.get(name) for name in fingerprints.ENVIRONMENT}
+    return {name: known[name] for name in ENVIRONMENT} | {"device": arithmetic(known)}
 
 
 def _study(profile: str, study: str, several: Sequence[Recorded], sample: int) -> int:
@@ -164,7 +193,8 @@ def _study(profile: str, study: str, several: Sequence[Recorded], sample: int) -
                 )
                 return DIFFERENT
         show(len(chosen), len(chosen), "")
-    return _keep(profile, study)
+    same = all(environment(one.config) == one.environment for one in chosen)
+    return _keep(profile, study, ", bit by bit" if same else f" to within {TOLERANCE:g}, as devices differ")
 
 
 def choose(several: Sequence[Recorded], sample: int) -> list[Recorded]:
@@ -182,7 +212,7 @@ def difference(one: Recorded) -> str | None:
     """Where today's first steps differ from the recorded ones, in words; None if they agree."""
     torch.set_num_threads(int(one.environment["threads"]))
     today = repeat(one.config)
-    same = _environment(provenance(one.config)) == one.environment
+    same = environment(one.config) == one.environment
     for name in one.head if same else ("train_loss", "step"):
         for step, (then, now) in enumerate(zip(one.head[name], today.get(name, []), strict=False)):
             if not _equal(then, now, 0.0 if same else TOLERANCE):
@@ -234,7 +264,7 @@ def repeat(config: RunConfig) -> Head:
     return fingerprints.head(record.arrays)
 
 
-def _keep(profile: str, study: str) -> int:
+def _keep(profile: str, study: str, how: str) -> int:
     """Give the runs of earlier code today's keys; KEPT if all results of the study are there."""
     plan = planned(profile, study)
     for run in earlier(plan):
@@ -244,10 +274,10 @@ def _keep(profile: str, study: str) -> int:
         tables.write(study, profile, finished)
     elif not _tables_are_whole(profile, study, plan):
         log.info(
-            f"{study}: agrees, but is not kept: {len(finished)} of {len(plan)} runs are there; reproduce it"
+            f"{study}: agrees{how}, but is not kept: {len(finished)} of {len(plan)} runs are there; reproduce it"
         )
         return NOT_FINISHED
-    log.info(f"{study}: agrees; its results count as up to date")
+    log.info(f"{study}: agrees{how}; its results count as up to date")
     return KEPT
 
 

@@ -3,23 +3,19 @@
 An extension is a Python file, or a folder with an `__init__.py`. What it adds stands in variables that are called like
 the registries (see `registry`): DATASETS, NETWORKS, OBJECTIVES, PROBLEMS, OPTIMIZERS, STUDIES, TABLES, FIGURES, CLAIMS.
 
-A run depends on the part of an extension that its own things are made of, not on the rest (see `definitions`). Its
+A run depends on the part of an extension that its own things are made of, not on the rest (see `code_digest`). Its
 configuration names the file, so that other processes find it.
 """
 
-import ast
-import hashlib
 import os
 import sys
 import traceback
 from collections.abc import Iterable, Mapping
-from functools import lru_cache
 from importlib.util import find_spec, module_from_spec
 from pathlib import Path
 from types import ModuleType
 
-from experiments.common import code_digest, source
-from experiments.common.definitions import needed
+from experiments.common import source
 from experiments.common.errors import UserError
 from experiments.common.paths import REPOSITORY, is_file
 from experiments.common.registry import own_things, register
@@ -144,32 +140,6 @@ def _path(module: str) -> str:
     return os.path.relpath(file.parent if file.name == "__init__.py" else file, REPOSITORY)
 
 
-def digest(things: Things, without: tuple[str, ...] = ()) -> list[str]:
-    """SHA-256 of the code that each of these things depends on, of those from extensions.
-
-    Args:
-        things: What a run or a table uses.
-        without: Modules of the project to leave out.
-    """
-    return [_digest(*one, without) for one in _own(things)]
-
-
-@lru_cache
-def _digest(module: str, variable: str, name: str, without: tuple[str, ...]) -> str:
-    code, imported = needed(_tree, (module, variable, name))
-    code.append(code_digest.digest(*sorted(imported), without=without))
-    return hashlib.sha256("\n".join(code).encode()).hexdigest()
-
-
-def _tree(module: str) -> tuple[ast.Module, str] | None:
-    """Syntax tree and package of a module that belongs to an extension."""
-    top, _, rest = module.partition(".")
-    if top not in source.own:
-        return None
-    base = source.own[top].parent.joinpath(*rest.split(".")) if rest else source.own[top].with_suffix("")
-    inside = base / "__init__.py"
-    file = inside if inside.is_file() else base.with_suffix(".py")
-    if not file.is_file():
-        return None
-    package = module if file.name == "__init__.py" else module.rpartition(".")[0]
-    return code_digest.read(file), package
+def roots(things: Things) -> list[str]:
+    """Where the code of these things begins, of those from extensions, as `code_digest.digest` takes it."""
+    return [f"{module}:{variable}[{name}]" for module, variable, name in _own(things)]

@@ -7,6 +7,8 @@ import site
 import sys
 from pathlib import Path
 
+from experiments.common import instruction_set
+from experiments.common.instruction_set import Choice
 from experiments.common.paths import REPOSITORY
 
 CACHE = REPOSITORY / ".cache"
@@ -22,8 +24,13 @@ FIXED = {"MPLBACKEND": "agg", "JUPYTER_PREFER_ENV_PATH": "1", "PYTHONUTF8": "1",
 UNSET = ("JUPYTER_PATH", "MATPLOTLIBRC", "PYTHONIOENCODING", "PYTHONWARNINGS")
 
 
-def settle() -> None:
-    """Set the variables that libraries read; restart Python if it has already read others itself."""
+def settle(choice: Choice = "portable") -> None:
+    """Set the variables that libraries read; restart Python if it has already read others itself.
+
+    Args:
+        choice: The instruction set of this process.
+    """
+    instruction_set.fix(choice)
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # waiting threads give up their core
     os.environ.update(FIXED | {name: str(CACHE / folder) for name, folder in FOLDERS.items()})
     strict = "PYTHONWARNINGS" in os.environ

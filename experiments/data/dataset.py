@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 from experiments.common.errors import UserError
 from experiments.common.registry import load
+from experiments.data.integrity import splits_sha256
 from experiments.data.registry import DATASETS
 from experiments.data.splits import Splits
 from experiments.data.transforms import Transform
@@ -60,3 +61,19 @@ def get(name: str) -> Dataset:
             f"DATASETS: {name!r} is {found!r:.60}; it must be a Dataset or a function that returns one"
         )
     return found
+
+
+def checksum(name: str) -> str | None:
+    """SHA-256 of a data set as it is here; None if it is not here."""
+    store = get(name).store
+    if store is None:
+        return _of_splits(name)
+    return store.checksum() if store.is_here() else None
+
+
+@lru_cache
+def _of_splits(name: str) -> str | None:
+    try:
+        return splits_sha256(get(name).load())
+    except UserError:  # such as a folder that PAL_DATA_MIRROR does not have
+        return None

@@ -5,6 +5,7 @@ SHA-256. It appears by a rename, so it is either complete or absent. The environ
 the folder.
 """
 
+import hashlib
 import json
 import os
 import shutil
@@ -88,6 +89,12 @@ class Store:
     def source(self) -> str:
         """Where the decoded arrays came from."""
         return self._manifest()["source"]
+
+    def checksum(self) -> str:
+        """SHA-256 over names and checksums of the decoded arrays."""
+        entries = self._manifest()["arrays"]
+        sums = {name: entry["sha256"] for name, entry in entries.items()}
+        return hashlib.sha256(json.dumps(sums, sort_keys=True).encode()).hexdigest()
 
     def is_here(self) -> bool:
         """Whether the arrays have been decoded."""

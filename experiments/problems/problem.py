@@ -13,7 +13,6 @@ from experiments.common.errors import UserError
 from experiments.data import dataset
 from experiments.data.checks import check_splits
 from experiments.data.dataset import Dataset
-from experiments.data.integrity import splits_sha256
 from experiments.data.loader import Loader, ReadAhead
 from experiments.data.splits import Split, Splits
 from experiments.models.build import build as build_network
@@ -90,10 +89,6 @@ class Problem:
             raise UserError(f"train_size is {self.train_size}; allowed are 1 to {len(splits.train)}")
         return Splits(splits.train.part(slice(self.train_size)), splits.validation, splits.test)
 
-    def data_sha256(self) -> str:
-        """SHA-256 over the raw examples and targets of all splits, as the problem uses them."""
-        return _data_sha256(self)
-
     def loader(self, split: Split, order_seed: int, augmentation_seed: int) -> Loader:
         """Training batches of `split`."""
         kind = Loader if isinstance(split.inputs, Tensor) else ReadAhead
@@ -169,8 +164,3 @@ def _resident(name: str, validation: bool, device: torch.device) -> Splits:
     splits = data.load()
     check_splits(name, data, splits)
     return splits
-
-
-@lru_cache
-def _data_sha256(problem: Problem) -> str:
-    return splits_sha256(problem.load())

@@ -23,6 +23,9 @@ NAME = "SHA256SUMS"
 FILES = ("config.json", "cout.txt", "info.json", "metrics.json", "run.json", "trace.npz")
 """Files of a finished run: those of Sacred, and the arrays of its trace."""
 
+CHANGES = "changes.diff"
+"""A further file of runs whose code no commit has: what `git apply` adds to the commit."""
+
 
 def run_folders(place: Path) -> list[Path]:
     """Directories of runs in a folder, sorted by key; everything else there is ignored."""
@@ -33,7 +36,8 @@ def run_folders(place: Path) -> list[Path]:
 
 def seal(folder: Path) -> None:
     """Write the checksums of a run's files; raises FileNotFoundError if one is missing."""
-    lines = [f"{_sha256(folder / name)}  {name}\n" for name in FILES]
+    names = [*FILES, *([CHANGES] if (folder / CHANGES).exists() else [])]
+    lines = [f"{_sha256(folder / name)}  {name}\n" for name in names]
     (folder / NAME).write_text("".join(lines))
 
 
@@ -42,7 +46,8 @@ def damage(folder: Path) -> str | None:
     try:
         lines = regular(folder / NAME).read_bytes().decode(errors="replace").splitlines()
         sums = {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
-        wrong = next((name for name in FILES if _sha256(folder / name) != sums.get(name)), None)
+        names = dict.fromkeys([*FILES, *(name for name in sums if name == CHANGES)])
+        wrong = next((name for name in names if _sha256(folder / name) != sums.get(name)), None)
     except OSError as error:
         return f"{Path(error.filename or folder).name}: {error.strerror}"
     return wrong and f"{wrong} does not match its checksum"

@@ -60,6 +60,7 @@ class Board:
         finished: Runs that are done, also those that were before.
         failures: Runs that failed.
         under_way: Which part of its run a slot has done, by the slot's number.
+        words: What a run under way said last, such as its training loss.
     """
 
     total: int
@@ -67,6 +68,7 @@ class Board:
     finished: list[RunConfig]
     failures: list[Failure] = field(default_factory=list)
     under_way: dict[int, float] = field(default_factory=dict)
+    words: str = ""
 
     @property
     def done(self) -> float:
@@ -114,7 +116,6 @@ def _check_own_things(configs: Sequence[RunConfig]) -> None:
 def launch(
     configs: Sequence[RunConfig],
     slots: int,
-    threads: int = 1,
     show: Callable[[Board], None] = lambda _: None,
     stop: Callable[[], bool] = lambda: False,
 ) -> list[Failure]:
@@ -123,20 +124,19 @@ def launch(
     Args:
         configs: The runs, in the order in which they start.
         slots: Worker processes.
-        threads: CPU threads of each.
         show: Called about five times a second with what is done and what is not.
         stop: Asked as often; when true, the runs save a checkpoint and end, and no others are started.
 
     Raises:
         UserError: If data of a run that is not finished cannot be had.
     """
-    finished = [run.config for run in find_finished(configs)]
-    keys = {run_key(config) for config in finished}
-    waiting = deque(config for config in configs if run_key(config) not in keys)
-    board = Board(len(configs), waiting, finished)
-    workers = [Slot(number, threads, board) for number in range(min(slots, len(waiting)))]
+    keys = [run_key(config) for config in configs]
+    board = Board(len(configs), *_divided(configs))
+    workers = [Slot(number, board) for number in range(min(slots, len(board.waiting)))]
     try:
-        prepare(list(waiting))  # while the workers import torch
+        prepare(list(board.waiting))  # while the workers import torch
+        if keys != [run_key(config) for config in configs]:  # by data that were fetched now
+            board.waiting, board.finished = _divided(configs)
         for worker in workers:
             worker.thread.start()
         while any(worker.thread.is_alive() for worker in workers):
@@ -150,6 +150,13 @@ def launch(
             worker.stop()
     show(board)
     return board.failures
+
+
+def _divided(configs: Sequence[RunConfig]) -> tuple[deque[RunConfig], list[RunConfig]]:
+    """Runs that are left, and runs that are finished."""
+    finished = [run.config for run in find_finished(configs)]
+    keys = {run_key(config) for config in finished}
+    return deque(config for config in configs if run_key(config) not in keys), finished
 
 
 def halt(workers: Sequence["Slot"]) -> None:
@@ -166,18 +173,17 @@ class Slot:
 
     Args:
         number: Of the slot; decides its GPU.
-        threads: CPU threads of the worker.
         board: Shared by all slots.
     """
 
-    def __init__(self, number: int, threads: int, board: Board) -> None:
+    def __init__(self, number: int, board: Board) -> None:
         self._number = number
-        self._environment = _environment(number, threads)
         self._board = board
         self._errors = tempfile.TemporaryFile("w+", errors="replace")  # noqa: SIM115  (closed by stop)
         self._stopping = False
         self.thread = threading.Thread(target=self._feed, daemon=True)
-        self._process: subprocess.Popen[str] | None = self._start()
+        self._made_for: tuple[int, str] | None = None
+        self._process: subprocess.Popen[str] | None = self._start(board.waiting[0])
 
     def ask_to_end(self) -> None:
         """Have the worker save a checkpoint of its run and end; the slot takes no further run."""
@@ -240,7 +246,9 @@ class Slot:
 
     def _ask(self, config: RunConfig) -> dict[str, Any] | None:
         """The worker's answer; None if it died. What it says before is how far the run is."""
-        process = self._process or self._start()
+        if self._made_for != _kind(config):
+            self._end()
+        process = self._process or self._start(config)
         assert process.stdin is not None
         assert process.stdout is not None
         try:
@@ -253,16 +261,20 @@ class Slot:
                 if "failure" in answer:
                     return answer
                 self._board.under_way[self._number] = answer["part"]
+                self._board.words = answer["words"]
         except (BrokenPipeError, ValueError):
             pass
         self._end()
         return None
 
-    def _start(self) -> subprocess.Popen[str]:
+    def _start(self, config: RunConfig) -> subprocess.Popen[str]:
+        """A worker for runs with the threads and the instruction set of this one."""
+        self._made_for = _kind(config)
+        native = ["--native"] if config.instruction_set == "native" else []
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "experiments", "worker"],
+            [sys.executable, "-m", "experiments", "worker", *native],
             cwd=REPOSITORY,
-            env=self._environment,
+            env=_environment(self._number, config.threads),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,
@@ -285,9 +297,14 @@ class Slot:
         return self._errors.read()[-TAIL:]
 
 
+def _kind(config: RunConfig) -> tuple[int, str]:
+    """What must be the same for runs in one process."""
+    return config.threads, config.instruction_set
+
+
 def _environment(slot: int, threads: int) -> dict[str, str]:
     """Variables that must be there before the worker starts."""
-    variables = dict(os.environ, OMP_NUM_THREADS=str(threads), MKL_NUM_THREADS=str(threads))
+    variables = dict(os.environ, OMP_NUM_THREADS=str(threads))
     variables["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"  # deterministic matrix products
     # Activations are freed and asked for again in every step: glibc would give their pages back each time.
     variables |= {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**40)}

@@ -2,16 +2,18 @@
 
 import hashlib
 import platform
-from dataclasses import replace
+from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from experiments.common import instruction_set
+from experiments.common.errors import UserError
 from experiments.common.git import git
 from experiments.common.paths import REPOSITORY
-from experiments.problems import PROBLEMS
+from experiments.data import dataset
 from experiments.training.config import RunConfig, device_of
 
 CODE = ("pal", "experiments", "requirements.lock")
@@ -19,20 +21,70 @@ CODE = ("pal", "experiments", "requirements.lock")
 
 
 def provenance(config: RunConfig) -> dict[str, Any]:
-    """Code, data, software and hardware of a run that starts now."""
+    """Code, data, software and hardware of a run that starts now.
+
+    Raises:
+        UserError: If this process computes with another instruction set than the run asks for.
+    """
     gpu = device_of(config).type == "cuda"
     return _software() | {
-        "data_sha256": _data_sha256(config.problem, config.train_size),
-        "device": torch.cuda.get_device_name() if gpu else _processor(),
+        "data_sha256": dataset.checksum(config.resolved_problem.dataset),
+        "device": torch.cuda.get_device_name() if gpu else processor(),
         "device_type": "cuda" if gpu else "cpu",
         "threads": torch.get_num_threads(),
+        "instruction_set": _instruction_set(config.instruction_set),
     }
 
 
+ENVIRONMENT = ("threads", "torch", "instruction_set")
+"""What rounding depends on, besides the device."""
+
+
+def environment(config: RunConfig) -> dict[str, Any]:
+    """What rounding depends on in this process: if it is equal, the same code gives bitwise identical results."""
+    made = provenance(config.model_copy(update={"instruction_set": "portable"}))
+    return {name: made[name] for name in ENVIRONMENT} | {"device": arithmetic(made)}
+
+
+def arithmetic(made: Mapping[str, Any]) -> str:
+    """What computes, from a run's provenance: the model of a GPU; "cpu", since its instruction set says the rest."""
+    return str(made["device"]) if made["device_type"] == "cuda" else "cpu"
+
+
+def _instruction_set(choice: instruction_set.Choice) -> str:
+    """The portable set, or what torch finds where a run may use all; the processor's own name says less."""
+    here = torch.backends.cpu.get_cpu_capability().lower()
+    portable = instruction_set.portable()
+    known = {"avx2": "avx2", "sse4.1": "default"}.get(portable, here)
+    if not instruction_set.is_fixed(choice) or (choice == "portable" and here != known):
+        raise UserError(
+            f"instruction_set is {choice!r}, but this process has loaded torch with {here}; "
+            "`python -m experiments` starts every run with its own"
+        )
+    return portable if choice == "portable" else f"native {here}"
+
+
 @lru_cache
-def _data_sha256(problem: str, train_size: int | None) -> str:
-    """Worked out once per process, whatever else about the problem changes from run to run."""
-    return replace(PROBLEMS[problem], train_size=train_size).data_sha256()
+def changes() -> str:
+    """What the code here has that its commit has not, as a patch for `git apply`; empty without git, or changes."""
+    if not _software()["dirty"]:
+        return ""
+    tracked = git("diff", "HEAD", "--no-ext-diff", "--no-color", "--", *CODE) or ""
+    new = git("ls-files", "--others", "--exclude-standard", "-z", "--", *CODE) or ""
+    parts = [tracked, *(_as_new(name) for name in sorted(filter(None, new.split("\0"))))]
+    return "\n".join(part for part in parts if part) + "\n"
+
+
+def _as_new(name: str) -> str:
+    """The patch that creates a file."""
+    text = (REPOSITORY / name).read_bytes().decode(errors="replace")
+    lines = text.removesuffix("\n").split("\n") if text else []
+    head = f"diff --git a/{name} b/{name}\nnew file mode 100644\n"
+    if not lines:
+        return head.rstrip()
+    end = "" if text.endswith("\n") else "\n\\ No newline at end of file"
+    body = "\n".join(f"+{line}" for line in lines)
+    return f"{head}--- /dev/null\n+++ b/{name}\n@@ -0,0 +1,{len(lines)} @@\n{body}{end}"
 
 
 @lru_cache
@@ -52,7 +104,7 @@ def _software() -> dict[str, Any]:
     }
 
 
-def _processor() -> str:
+def processor() -> str:
     """Model of the CPU as the system names it."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()

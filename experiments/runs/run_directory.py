@@ -1,7 +1,7 @@
 """The run directory: Sacred writes it, a rename finishes it.
 
 runs/<key>/            a finished run: config.json, run.json, info.json, metrics.json and cout.txt of Sacred; trace.npz;
-                       the checksums of all these in SHA256SUMS
+                       changes.diff if no commit has its code; the checksums of all these in SHA256SUMS
 runs/.partial/<key>/   an unfinished one: `record/` of the present attempt, and the checkpoint
 runs/.failed/<key>/    the record of the last failed attempt, or a damaged run; its cout.txt ends with the reason
 runs/.deleted/<key>/   a finished run that is being deleted
@@ -25,11 +25,11 @@ from typing import Any
 import numpy as np
 
 from experiments.common.errors import UserError
-from experiments.common.paths import lock, remove, runs_root, to_disk
+from experiments.common.paths import lock, remove, runs_root, to_disk, write_whole
 from experiments.runs import checkpoint, integrity
-from experiments.runs.key import run_key
+from experiments.runs.key import identity, run_key
 from experiments.runs.observer import RunFiles
-from experiments.runs.provenance import provenance
+from experiments.runs.provenance import changes, provenance
 from experiments.training.config import RunConfig
 from experiments.training.record import Record, State
 
@@ -248,6 +248,9 @@ def _attempt(config: RunConfig, partial: Path, body: Body, recorder: Callable[[A
 
     def main(run: Any) -> dict[str, Any]:
         run.info["provenance"] = provenance(config)
+        run.info["identity"] = {name: part for name, part in identity(config).items() if name != "config"}
+        if patch := changes():
+            write_whole(partial / "record" / integrity.CHANGES, patch)
         record = recorder(run)
         try:
             result = body(config, record)

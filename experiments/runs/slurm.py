@@ -95,11 +95,10 @@ class Task:
     Args:
         configs: Its share of the runs.
         slots: Runs at a time.
-        threads: CPU threads of each.
     """
 
-    def __init__(self, configs: Sequence[RunConfig], slots: int, threads: int) -> None:
-        self._work = (list(configs), slots, threads)
+    def __init__(self, configs: Sequence[RunConfig], slots: int) -> None:
+        self._work = (list(configs), slots)
         self._stop = False
 
     def __call__(self) -> list[Failure]:
@@ -126,8 +125,8 @@ def launch(
     Raises:
         UserError: If data of a run cannot be had, or SLURM refuses or does not answer.
     """
-    wanted = {run_key(config): config for config in configs}
-    launcher.load_data(_board(wanted, []).waiting)
+    launcher.load_data(_board({run_key(config): config for config in configs}, []).waiting)
+    wanted = {run_key(config): config for config in configs}  # data that were fetched now may be other ones
     name = f"pal-{name}-{hashlib.sha256(str(runs_root()).encode()).hexdigest()[:6]}"
     failures: list[Failure] = []
     shares: list[Share] = []
@@ -161,7 +160,7 @@ def submit(configs: Sequence[RunConfig], settings: Cluster, name: str) -> list[S
     """Put an array into SLURM's queue; raises UserError if it refuses."""
     count = min(math.ceil(len(configs) / settings.runs_per_task), MOST_TASKS)
     shares = [list(configs[start::count]) for start in range(count)]  # so that slow neighbours are spread
-    tasks = [Task(share, settings.slots, settings.threads) for share in shares]
+    tasks = [Task(share, settings.slots) for share in shares]
     try:
         return list(zip(_executor(settings, name).submit_array(tasks), shares, strict=True))
     except (RuntimeError, OSError, FailedJobError) as error:

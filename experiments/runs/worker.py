@@ -1,6 +1,7 @@
 """A launcher's worker: run configs come in on standard input, one JSON line each.
 
-For each, lines go out that say which part of the run is done, and one at last whether it failed, and why.
+For each, lines go out that say which part of the run is done, and one at last whether it failed, and why. Threads and
+instruction set are those of the process.
 
 SIGTERM and SIGUSR2 ask it to end at a checkpoint: the launcher sends the first at its time limit; a SLURM controller
 sends both to all processes of a job, before it takes the node away.
@@ -38,7 +39,7 @@ def main() -> None:
 
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
     while True:
-        _answer(answers, _execute(lines.get(), lambda part: _answer(answers, {"part": part})))
+        _answer(answers, _execute(lines.get(), lambda part: _answer(answers, part)))
 
 
 def _read(lines: "queue.Queue[str]") -> None:
@@ -47,7 +48,7 @@ def _read(lines: "queue.Queue[str]") -> None:
     os._exit(0)  # the launcher is gone: its next call continues the run from its checkpoint
 
 
-def _execute(line: str, tell: Callable[[float], None]) -> dict[str, Any]:
+def _execute(line: str, tell: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
     from experiments.runs import run_directory
     from experiments.studies.base import get_study
     from experiments.training.config import RunConfig
@@ -65,14 +66,14 @@ def _execute(line: str, tell: Callable[[float], None]) -> dict[str, Any]:
     return {"failure": None}
 
 
-def _now_and_then(steps: int, tell: Callable[[float], None]) -> Callable[[int, str], None]:
+def _now_and_then(steps: int, tell: Callable[[dict[str, Any]], None]) -> Callable[[int, str], None]:
     told_at = time.monotonic()
 
-    def show(step: int, _: str) -> None:
+    def show(step: int, words: str) -> None:
         nonlocal told_at
-        if time.monotonic() - told_at > PART_SECONDS:
+        if time.monotonic() - told_at > PART_SECONDS or step == steps:
             told_at = time.monotonic()
-            tell(step / steps)
+            tell({"part": step / steps, "words": words})
 
     return show
 

@@ -19,6 +19,7 @@ from pydantic import (
 from experiments import optimizers
 from experiments.common import extensions
 from experiments.common.errors import UserError, nearest
+from experiments.common.instruction_set import Choice
 from experiments.optimizers import OPTIMIZERS
 from experiments.problems.problem import Problem
 from experiments.problems.registry import PROBLEMS
@@ -87,7 +88,9 @@ class RunConfig(Strict):
         seed: Seed of everything random.
         device: "auto" uses a GPU if there is one.
         dtype: Dtype of the forward pass; bfloat16 by autocast.
-        deterministic: Whether repeated runs on the same machine are bitwise identical.
+        deterministic: Whether repeated runs are bitwise identical.
+        threads: CPU threads.
+        instruction_set: "portable" gives the same bits on other processors, "native" uses all that this one has.
         measure: What the study measures during training, if anything.
         reference: Method and hyper-parameters of the run that it is compared with, in the study `ablation`.
         extensions: Modules of one's own that its things come from, relative to the repository.
@@ -110,6 +113,8 @@ class RunConfig(Strict):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     dtype: Literal["float32", "bfloat16"] = "float32"
     deterministic: bool = True
+    threads: Annotated[int, Field(ge=1, le=1024)] = 1
+    instruction_set: Choice = "portable"
     measure: dict[str, Any] | None = None
     reference: str | None = None
     extensions: list[str] = Field(default_factory=list)

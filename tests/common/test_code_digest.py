@@ -9,7 +9,7 @@ from textwrap import dedent
 import pytest
 from copies import repository_copy
 
-from experiments.common import code_digest, source
+from experiments.common import code_digest, definitions, source
 
 FILES = {
     "project/__init__.py": '"""A package."""',
@@ -39,8 +39,8 @@ FILES = {
 @pytest.fixture
 def project(tmp_path, monkeypatch):
     """A small project in place of this one; gives a function that changes a file and returns the digest."""
-    monkeypatch.setattr(code_digest, "REPOSITORY", tmp_path)
-    monkeypatch.setattr(code_digest, "PACKAGES", ("project",))
+    monkeypatch.setattr(definitions, "REPOSITORY", tmp_path)
+    monkeypatch.setattr(definitions, "PACKAGES", ("project",))
     forget()
     for name in FILES:
         write(tmp_path, name, FILES[name])
@@ -62,16 +62,11 @@ def write(root, name, text):
 
 
 def forget():
-    code_digest._used.clear()
-    for function in (
-        source.read,
-        code_digest.digest,
-        code_digest.files,
-        code_digest._imports,
-        code_digest._code,
-        code_digest._code_alone,
-    ):
-        function.cache_clear()
+    definitions.read_files.clear()
+    for module in (source, definitions, code_digest):
+        for function in vars(module).values():
+            if hasattr(function, "cache_clear"):
+                function.cache_clear()
 
 
 def test_everything_that_is_imported_directly_or_not_is_found(project, tmp_path):
@@ -104,13 +99,72 @@ def test_comments_docstrings_and_layout_do_not_count(project):
     [
         ("project/helper.py", "def double(x):\n    return 2.02 * x"),
         ("project/deep/inner.py", "value = 1.0"),
-        ("project/deep/other.py", "from ..register import NAMES\nmore = 1"),
-        ("project/deep/__init__.py", "import os"),
-        ("project/__init__.py", "x = 'text that is no docstring'"),
+        ("project/deep/inner.py", "value = 1\nvalue += 1"),
+        ("project/deep/inner.py", "value = 1\nif value:\n    value = 2"),
+        ("project/deep/other.py", "from ..register import NAMES\nNAMES.append('effect of the import')"),
+        ("project/deep/__init__.py", "import os\nos.umask(0)"),
+        ("project/__init__.py", "print('text that is no docstring')"),
     ],
 )
 def test_code_counts_wherever_it_is(project, name, text):
     assert project(name, text) != project(name, FILES[name])
+
+
+@pytest.mark.parametrize("name", ["project/study.py", "project/helper.py", "project/deep/inner.py"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "def beside(x):\n    return x",
+        "class Beside:\n    half = 0.5",
+        "OTHERS = {'one': 1}",
+        "import math",
+        "from project.unrelated import value as unused",
+    ],
+)
+def test_what_is_added_beside_does_not_count(project, name, text):
+    before = project()
+    assert project(name, f"{dedent(FILES[name])}\n{text}\n", start="project.study:run") == before
+
+
+FAR = {
+    "a name in a module": ("from project import table", "table.one(x)"),
+    "a name": ("from project.table import one", "one(x)"),
+    "another name for it": ("from project.table import one as first", "first(x)"),
+    "a name in a package": ("import project", "project.table.one(x)"),
+    "a re-exported name": ("from project.deep import one", "one(x)"),
+    "the module itself": ("from project import table", "vars(table)['one'](x)"),
+    "an import inside": ("", "__import__; from project.table import one; return one(x)"),
+    "everything": ("from project.table import *", "one(x)"),
+}
+
+
+@pytest.mark.parametrize("how", FAR)
+def test_what_is_used_counts_however_it_is_imported(project, tmp_path, how):
+    first, call = FAR[how]
+    write(tmp_path, "project/deep/__init__.py", "from project.table import one")
+    body = "\n    ".join(call.split("; ")) if "return" in call else f"return {call}"
+    write(tmp_path, "project/study.py", f"{first}\ndef run(x):\n    {body}\n")
+    table = "from project.deep.inner import value\ndef one(x):\n    return x + value\n"
+    before = project("project/table.py", table, start="project.study:run")
+    assert project("project/deep/inner.py", "value = 2", start="project.study:run") != before
+
+
+def test_of_a_dictionary_that_is_written_out_one_entry_can_count(project):
+    table = "def one(x):\n    return x\nTABLE = {'one': one, 'two': 2}\n"
+    one = "project.table:TABLE[one]"
+    before = project("project/table.py", table, start=one)
+    other = table.replace("'two': 2", "'two': 3, 'three': 3")
+    assert project("project/table.py", other, start=one) == before
+    assert project("project/table.py", table.replace("return x", "return -x"), start=one) != before
+    assert project("project/table.py", table.replace("'one': one", "'one': len"), start=one) != before
+
+
+def test_packages_of_others_are_those_that_are_used(project):
+    text = "import numpy as np\nimport scipy.special\nfrom torch import nn\n"
+    text += "def run(x):\n    return nn.ReLU(np.abs(x))\n"
+    project("project/study.py", text + "def other(x):\n    return scipy.special.expit(x)")
+    assert code_digest.packages("project.study:run") == {"numpy", "torch"}
+    assert code_digest.packages("project.study") == {"numpy", "torch", "scipy"}
 
 
 def test_code_that_is_not_imported_does_not_count(project):
@@ -155,7 +209,7 @@ def test_moving_and_renaming_modules_does_not_count(project, tmp_path):
 
 
 def test_the_same_name_from_another_module_counts(project, tmp_path):
-    write(tmp_path, "project/deep/same.py", "value = 1\nfurther = 2")
+    write(tmp_path, "project/deep/same.py", "value = 2")
     study = dedent(FILES["project/study.py"]) + "\nfrom project.deep import same"
     before = project("project/study.py", study)
     assert project("project/study.py", study.replace("deep.inner import", "deep.same import")) != before

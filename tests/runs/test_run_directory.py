@@ -13,6 +13,7 @@ import torch
 from small_runs import Interrupted, record_folder, short, until
 
 from experiments.common.paths import REPOSITORY
+from experiments.data import dataset
 from experiments.runs import checkpoint, run_directory
 from experiments.runs.finished import delete_runs, find_finished
 from experiments.runs.key import run_key
@@ -52,7 +53,7 @@ def test_a_run_records_where_it_comes_from():
     assert found["commit"] == (head.stdout.strip() or None)
     assert isinstance(found["dirty"], bool)
     assert len(found["lock_sha256"]) == 64
-    assert found["data_sha256"] == short().resolved_problem.data_sha256()
+    assert found["data_sha256"] == dataset.checksum("digits")
     assert found["torch"] == torch.__version__
     assert found["device_type"] in ("cpu", "cuda")
     assert found["device"]

@@ -6,7 +6,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from experiments.results.tables.common import Run, Tables, accuracy, in_rows, log_losses, measured_lines
+from experiments.results.tables.common import (
+    Run,
+    Tables,
+    accuracy,
+    in_rows,
+    log_losses,
+    measured_lines,
+    short_key,
+)
 from experiments.results.tables.intervals import mean_interval
 from experiments.results.tables.trainings import run_row
 
@@ -53,7 +61,7 @@ def _row(run: Run) -> dict[str, Any]:
         "mu": run.config.settings.get("mu"),
         "seed": run.config.seed,
         "steps": run.config.steps,
-    }
+    } | short_key(run)
     return known | {
         **{name: row[name] for name in KEPT},
         "final_train_loss": _with_l2(run),

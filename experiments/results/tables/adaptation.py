@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from experiments.results.tables.common import Run, Tables, in_rows, measured_lines
+from experiments.results.tables.common import Run, Tables, in_rows, measured_lines, short_key
 from experiments.results.tables.trainings import run_row
 
 
@@ -45,7 +45,7 @@ def _alphas(run: Run) -> pd.DataFrame:
 def _lines(run: Run) -> pd.DataFrame:
     columns: dict[str, Any] = {"problem": run.config.problem, "alpha": run.config.settings["alpha"]}
     arrays = {name: values for name, values in measured_lines(run).items() if not name.startswith("alpha")}
-    return _compared(pd.DataFrame(columns | {"seed": run.config.seed} | arrays))
+    return _compared(pd.DataFrame(columns | {"seed": run.config.seed} | short_key(run) | arrays))
 
 
 def _compared(table: pd.DataFrame) -> pd.DataFrame:

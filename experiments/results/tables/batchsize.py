@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from experiments.results.tables.common import Run, Tables, in_rows, measured_lines
+from experiments.results.tables.common import Run, Tables, in_rows, measured_lines, short_key
 from experiments.results.tables.intervals import block_sums
 
 STRATEGIES = ("optimum", "sgd-0.05", "pal", "exact", "sgd-0.1")
@@ -44,7 +44,7 @@ def _rows(run: Run) -> pd.DataFrame:
     )
     lines = {name: values[finite] for name, values in lines.items()}
     size = lines["size"].astype(int)
-    whose: dict[str, Any] = {"problem": run.config.problem, "seed": run.config.seed}
+    whose: dict[str, Any] = {"problem": run.config.problem, "seed": run.config.seed} | short_key(run)
     whose |= {"at": lines["at"].repeat(size.shape[1]), "size": size.ravel()}
     return pd.concat(
         [

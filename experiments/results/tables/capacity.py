@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from experiments.results.tables.common import Run, Tables, in_rows, measured_lines
+from experiments.results.tables.common import Run, Tables, in_rows, measured_lines, short_key
 
 PARTS = 20
 """Number of equal parts of a training; each has the median learning rate and the mean loss of its steps."""
@@ -38,7 +38,7 @@ def _whose(run: Run) -> dict[str, Any]:
         "weights": run.result["weights"],
         "images": run.config.train_size,
         "seed": run.config.seed,
-    }
+    } | short_key(run)
 
 
 def _curve(run: Run) -> pd.DataFrame:

@@ -14,8 +14,17 @@ else:
 Tables = dict[str, pd.DataFrame]
 
 
+KEY_DIGITS = 8
+"""Of a run's key, in tables: enough for `python -m experiments repeat`."""
+
+
+def short_key(run: Run) -> dict[str, str]:
+    """The column that leads from a row to its run."""
+    return {"key": run.key[:KEY_DIGITS]}
+
+
 def identity(run: Run) -> dict[str, Any]:
-    """The columns that identify the run of a row."""
+    """The columns that tell the run of a row from others of its study."""
     return {
         "problem": run.config.problem,
         "method": run.config.method,
@@ -48,7 +57,7 @@ def times(finished: Sequence[Run]) -> pd.DataFrame:
 
 def provenance(finished: Sequence[Run]) -> pd.DataFrame:
     """Code, software, data and device, with the number of runs that share them."""
-    names = ["commit", "dirty", "python", "torch", "device", "threads", "data_sha256"]
+    names = ["commit", "dirty", "python", "torch", "device", "instruction_set", "threads", "data_sha256"]
     rows = pd.DataFrame(
         [
             {"problem": run.config.problem} | {name: run.info["provenance"][name] for name in names}

@@ -17,8 +17,8 @@ from experiments.results.tables.common import Run
 STEPS = 10
 """Number of steps that are kept."""
 
-ENVIRONMENT = ("device", "threads", "torch")
-"""If these are equal, the same code gives bitwise identical results."""
+ENVIRONMENT = ("device", "device_type", "instruction_set", "threads", "torch")
+"""Columns on which the rounding of a run depends (`runs.provenance.arithmetic`)."""
 
 Head = dict[str, list[Any]]
 

@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 from scipy.interpolate import CubicSpline
 
-from experiments.results.tables.common import Run, Tables, in_rows, measured_lines
+from experiments.results.tables.common import Run, Tables, in_rows, measured_lines, short_key
 from experiments.results.tables.intervals import block_sums
 from experiments.studies.strategies import RATES, S_MAX
 
@@ -109,7 +109,7 @@ def _whose(run: Run) -> dict[str, Any]:
         "problem": run.config.problem,
         "momentum": run.config.settings["momentum"],
         "seed": run.config.seed,
-    }
+    } | short_key(run)
 
 
 def accumulated(strategies: pd.DataFrame) -> pd.DataFrame:

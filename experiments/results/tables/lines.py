@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from experiments.results.tables.common import Run, Tables, in_rows, measured_lines
+from experiments.results.tables.common import Run, Tables, in_rows, measured_lines, short_key
 from experiments.results.tables.line_shape import CONVEX, fit_error, fits, hull_distance, minima
 from experiments.results.tables.trainings import uninformative
 
@@ -135,6 +135,7 @@ def _line_row(run: Run, line: dict[str, Any]) -> dict[str, Any]:
     return (
         {"problem": run.config.problem, "seed": run.config.seed, "at": int(line["at"])}
         | {"part": "even" if line["even"] else "first", "case": int(line["case"])}
+        | short_key(run)
         | numbers
         | _exactness(numbers, int(line["case"]))
         | {
@@ -175,5 +176,5 @@ def _view(run: Run, view: str, at: np.ndarray, wanted: np.ndarray) -> pd.DataFra
         "loss": losses.ravel(),
     }
     whose: dict[str, Any] = dict(zip(GROUP, _group(run), strict=True)) | {"seed": run.config.seed}
-    whose |= {"view": view.removesuffix("_") or "near"}
+    whose |= {"view": view.removesuffix("_") or "near"} | short_key(run)
     return pd.DataFrame(whose | columns)

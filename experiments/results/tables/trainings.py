@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from experiments.results.tables.common import Run, Tables, identity, in_rows
+from experiments.results.tables.common import Run, Tables, identity, in_rows, short_key
 
 RESULTS = (
     "status",
@@ -51,6 +51,7 @@ def run_row(run: Run) -> dict[str, Any]:
         | {name: run.result.get(name) for name in (*RESULTS, *metrics)}
         | {"median_step": _of_finite(np.median, run.trace["step"])}
         | fractions(run)
+        | short_key(run)
     )
 
 
@@ -92,4 +93,5 @@ def curve(run: Run) -> pd.DataFrame:
     trace, prefix = run.trace, "evaluations/"
     columns = {name.removeprefix(prefix): trace[name] for name in trace if name.startswith(prefix)}
     steps = columns.pop("evaluation_step").astype(int)
-    return pd.DataFrame(identity(run) | {"schedule": run.config.schedule, "step": steps} | columns)
+    whose = identity(run) | {"schedule": run.config.schedule, "step": steps}
+    return pd.DataFrame(whose | columns | short_key(run))

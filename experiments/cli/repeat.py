@@ -1,0 +1,219 @@
+"""Make a finished run again, as it was made, and compare.
+
+On the same kind of device with the same instruction set, torch and code, every recorded number must have the same bits.
+Otherwise rounding differs, which grows during a training: then the first steps must agree to within `TOLERANCE`, and
+final values are shown beside each other.
+"""
+
+import json
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from experiments.cli.verify import TOLERANCE
+from experiments.common.errors import UserError
+from experiments.common.paths import REPOSITORY, runs_root
+from experiments.common.progress import progress_bar
+from experiments.results.tables import fingerprints
+from experiments.runs import launcher, reasons
+from experiments.runs.finished import FinishedRun, find_finished
+from experiments.runs.integrity import damage, run_folders
+from experiments.runs.key import identity
+from experiments.runs.launcher import Board
+from experiments.runs.mongo import number_of
+from experiments.runs.provenance import ENVIRONMENT, arithmetic
+from experiments.training.config import RunConfig
+
+SERIES = ("train_loss", "step")
+"""What is compared where rounding differs."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two executions of a run.
+
+    Attributes:
+        results: Each result's name, old value, new value, and whether they are equal.
+        same: Names of the arrays of the trace that have the same bits.
+        other: Names of those that have not.
+        deviation: Largest relative difference of loss and step in the first steps.
+        expects_bits: Whether all that rounding depends on is the same.
+    """
+
+    results: list[tuple[str, Any, Any, bool]]
+    same: list[str]
+    other: list[str]
+    deviation: float
+    expects_bits: bool
+
+    @property
+    def agrees(self) -> bool:
+        """Whether the new execution confirms the old one."""
+        if self.expects_bits:
+            return not self.other and all(equal for *_, equal in self.results)
+        return self.deviation <= TOLERANCE
+
+
+def main(word: str) -> int:
+    """Repeat the run that a key, the beginning of one, or Omniboard's id names.
+
+    Returns:
+        0 if the new numbers agree with the old ones, else 1.
+
+    Raises:
+        UserError: If no run, or more than one, is meant, or if the run fails.
+    """
+    folder = find(word)
+    wrong = damage(folder)
+    if wrong:
+        raise UserError(f"the run {folder.name} is damaged ({wrong}), so there is nothing to compare with")
+    old = FinishedRun(folder.name, config_of(folder), folder)
+    changed = reasons.differences(reasons.recorded(folder) or {}, identity(old.config))
+    with _elsewhere():
+        found = compare(old, _executed(old.config), changed)
+    _show(old, found, changed)
+    return 0 if found.agrees else 1
+
+
+def find(word: str) -> Path:
+    """The directory of the run; raises UserError if there is none, or if the word fits several."""
+    folders = run_folders(runs_root())
+    found = [folder for folder in folders if folder.name.startswith(word.lower())]
+    found = found or [folder for folder in folders if str(number_of(folder.name)) == word]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        names = ", ".join(folder.name for folder in found[:5])
+        raise UserError(f"{word!r} fits {len(found)} runs ({names}); give more digits of the key")
+    tables = [str(path.relative_to(REPOSITORY)) for path in _mentions(word)]
+    if tables:
+        raise UserError(
+            f"the run {word!r} of {tables[0]} is not in {runs_root()}: bring its runs there, or make them with "
+            f"`make reproduce PROFILE={Path(tables[0]).parts[1]} FORCE=1`"
+        )
+    raise UserError(
+        f"no run in {runs_root()} has a key that begins with {word!r}; `python -m experiments runs` lists them"
+    )
+
+
+def _mentions(word: str) -> list[Path]:
+    """Tables of the keys of a study that have this one."""
+    return [
+        path
+        for path in sorted((REPOSITORY / "results").glob("*/*/times.csv"))
+        if f",{word}" in path.read_text()
+    ]
+
+
+def config_of(folder: Path) -> RunConfig:
+    """The config of a run; raises UserError if today's code has no such runs."""
+    values = json.loads((folder / "config.json").read_text())
+    values.pop("key", None)
+    return RunConfig.read(values, f"{folder.name}/config.json")
+
+
+@contextmanager
+def _elsewhere() -> Iterator[None]:
+    """A context in which runs are kept in a temporary folder."""
+    before = os.environ.get("PAL_RUNS")
+    with tempfile.TemporaryDirectory(prefix="pal-repeat-") as place:
+        os.environ["PAL_RUNS"] = place
+        try:
+            yield
+        finally:
+            os.environ.pop("PAL_RUNS")
+            if before is not None:
+                os.environ["PAL_RUNS"] = before
+
+
+def _executed(config: RunConfig) -> FinishedRun:
+    with progress_bar(config.name) as show:
+
+        def tell(board: Board) -> None:
+            show(board.done * config.steps, config.steps, board.words)
+
+        failures = launcher.launch([config], 1, tell)
+    if failures:
+        raise UserError(f"the repeated run failed: {failures[0].reason}")
+    run = find_finished([config])[0]
+    _ = run.result, run.info  # read before the folder goes
+    return run
+
+
+def compare(old: FinishedRun, new: FinishedRun, changed: list[str]) -> Comparison:
+    """Compare all results and arrays of two executions; `changed` are the parts in which the runs differ."""
+    values = [(name, old.result[name], new.result.get(name)) for name in old.result]
+    before, after = dict(old.trace), dict(new.trace)
+    same = [name for name in before if name in after and _same_bits(before[name], after[name])]
+    environments = [_environment(run.info["provenance"]) for run in (old, new)]
+    return Comparison(
+        [(name, then, now, _equal(then, now)) for name, then, now in values],
+        same,
+        sorted({*before, *after} - {*same}),
+        _deviation(fingerprints.head(before), fingerprints.head(after)),
+        environments[0] == environments[1] and not changed and old.config.deterministic,
+    )
+
+
+def _same_bits(one: np.ndarray, other: np.ndarray) -> bool:
+    return (one.dtype, one.shape, one.tobytes()) == (other.dtype, other.shape, other.tobytes())
+
+
+def _equal(then: Any, now: Any) -> bool:
+    return then == now or (
+        isinstance(then, float) and isinstance(now, float) and bool(np.isnan([then, now]).all())
+    )
+
+
+def _environment(made: Mapping[str, Any]) -> tuple[Any, ...]:
+    return (arithmetic(made), *(made.get(name) for name in ENVIRONMENT))
+
+
+def _deviation(then: fingerprints.Head, now: fingerprints.Head) -> float:
+    """Largest relative difference in the first steps; infinite if they are not as many."""
+    worst = 0.0
+    for name in SERIES:
+        one, other = (np.asarray(head.get(name, []), float) for head in (then, now))
+        if one.shape != other.shape or (np.isfinite(one) != np.isfinite(other)).any():
+            return np.inf
+        known = np.isfinite(one) & (one != 0)
+        worst = max(worst, *np.abs(other[known] / one[known] - 1), 0.0)
+    return float(worst)
+
+
+def _show(old: FinishedRun, found: Comparison, changed: list[str]) -> None:
+    console = Console(highlight=False)
+    console.print(f"{old.key}  {old.config.study}: {old.config.name}", style="bold", soft_wrap=True)
+    if changed:
+        commit = old.info["provenance"]["commit"]
+        console.print(f"Changed since it was made (commit {commit}): {', '.join(changed)}.", soft_wrap=True)
+    table = Table("result", "then", "now", "equal")
+    for name, then, now, equal in found.results:
+        table.add_row(name, _text(then), _text(now), "yes" if equal else "NO")
+    console.print(table)
+    console.print(_verdict(found), soft_wrap=True)
+
+
+def _verdict(found: Comparison) -> str:
+    """The result of the comparison in one sentence."""
+    arrays = len(found.same) + len(found.other)
+    bits = f"{len(found.same)} of {arrays} recorded series have the same bits"
+    if found.expects_bits:
+        return f"{'Agrees' if found.agrees else 'DIFFERS'}: {bits}."
+    steps = f"the first {fingerprints.STEPS} steps differ by {found.deviation:.2g} at most"
+    return (
+        f"{'Agrees' if found.agrees else 'DIFFERS'}: {steps} ({TOLERANCE:g} is allowed where rounding, code, data or "
+        f"packages are not the same); {bits}."
+    )
+
+
+def _text(value: Any) -> str:
+    return f"{value:.9g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,72 @@
+"""What people who know Sacred's command line type, and the words that do the same here."""
+
+from collections.abc import Sequence
+
+from experiments.common.errors import UserError
+
+RUN = "python -m experiments run"
+
+COMMANDS = {
+    "print_config": f"{RUN} --print-config FIELD=VALUE ...",
+    "save_config": f"{RUN} --print-config FIELD=VALUE ... > my-run.yaml",
+    "print_dependencies": "python -m experiments runs --csv (columns provenance.*)",
+    "print_named_configs": "ls profiles",
+    "with": f"{RUN} FIELD=VALUE ...",
+}
+"""Commands of Sacred."""
+
+OPTIONS = {
+    (
+        "-F",
+        "--file_storage",
+        "--file-storage",
+    ): "runs are always stored as files; PAL_RUNS=FOLDER names the folder",
+    (
+        "-m",
+        "--mongo_db",
+        "--mongo-db",
+    ): "MONGO_URL=mongodb://... python -m experiments sync brings all runs into a database",
+    ("--name",): "method=NAME names a run in tables and lists",
+    ("-c", "--comment"): "notes go into Omniboard (`make omniboard`); method=NAME names a run",
+    ("-i", "--id"): "the key of a run follows from all that it depends on",
+    ("-u", "--unobserved"): "every run is stored; PAL_RUNS=/tmp/FOLDER stores it elsewhere",
+    (
+        "-e",
+        "--enforce_clean",
+        "--enforce-clean",
+    ): "runs of uncommitted code keep the difference as changes.diff",
+    ("-p", "--print_config"): f"{RUN} --print-config FIELD=VALUE ... prints all fields without running",
+    ("-d", "--debug", "-D", "--pdb"): "a failed run names its log, which ends with the traceback",
+    ("-l", "--loglevel"): "the captured output of a run is its cout.txt",
+    ("-q", "--queue"): "a profile lists the runs to come, and python -m experiments study executes them",
+    ("-C", "--capture"): "the output of each run is captured in its cout.txt",
+    ("-b", "--beat_interval", "--beat-interval", "-P", "--priority"): "there is nothing to set",
+    (
+        "-s",
+        "--sql",
+        "-t",
+        "--tiny_db",
+        "-S",
+        "--s3",
+    ): "runs are files in runs/; MONGO_URL names a database for them",
+}
+"""Options of Sacred for which ours are other ones."""
+
+
+def translated(words: Sequence[str]) -> list[str]:
+    """The words of a command line without Sacred's `with`.
+
+    Raises:
+        UserError: For a command or an option of Sacred that is called otherwise here, with the words that do it.
+    """
+    command, rest = words[:1], list(words[1:])
+    if command and command[0] in COMMANDS:
+        raise UserError(f"{command[0]!r} is Sacred's; here it is: {COMMANDS[command[0]]}")
+    if command != ["run"]:
+        return list(words)
+    for word in rest:
+        name = word.partition("=")[0] if word.startswith("--") else word[:2]
+        for names, answer in OPTIONS.items():
+            if word.startswith("-") and name in names:
+                raise UserError(f"there is no option {name}, as Sacred has it: {answer}")
+    return ["run", *(rest[1:] if rest[:1] == ["with"] else rest)]
