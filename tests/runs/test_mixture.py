@@ -43,7 +43,7 @@ def test_a_table_of_several_kinds_is_refused_with_their_numbers(other):
 def test_another_device_is_refused_before_anything_starts(monkeypatch, finished, here):
     monkeypatch.setattr("torch.cuda.is_available", lambda: here is not None)
     monkeypatch.setattr("torch.cuda.get_device_name", lambda: here)
-    if here == {CPU: None, GPU: "NVIDIA H200"}[finished]:
+    if here == (None if finished is CPU else "NVIDIA H200"):
         mixture.require_same_device("benchmark", [finished], [short()])
     else:
         with pytest.raises(UserError, match="FORCE=1"):
