@@ -1,0 +1,79 @@
+"""Two sets of results, and which differences between them are more than noise."""
+
+import subprocess
+
+import pandas as pd
+import pytest
+
+from experiments.cli import compare
+from experiments.cli import main as cli
+from experiments.common import git
+
+SEEDS = (0, 1, 2)
+
+
+def write(folder, losses, mu=0.1, measured=0.5, verdict="undecided", place=1):
+    """Results with one claim, and two methods of which `pal` has these losses, one for each seed."""
+    there = folder / "benchmark"
+    there.mkdir(parents=True)
+    claim = {
+        "id": "one",
+        "measured": measured,
+        "low": measured - 0.1,
+        "high": measured + 0.1,
+        "verdict": verdict,
+    }
+    pd.DataFrame([claim]).to_csv(folder / "claims.csv", index=False)
+    who = {"problem": "digits", "method": "pal", "setting": f"mu={mu:g}"}
+    runs = [who | {"seed": seed, "final_train_loss": loss} for seed, loss in zip(SEEDS, losses, strict=False)]
+    pd.DataFrame(runs).to_csv(there / "runs.csv", index=False)
+    criterion = {"criterion": "training loss"}
+    pd.DataFrame([who | criterion]).to_csv(there / "best.csv", index=False)
+    rows = [who | criterion | {"rank": place}, who | criterion | {"method": "sgd", "rank": 3 - place}]
+    pd.DataFrame(rows).to_csv(there / "ranking.csv", index=False)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("losses", "word"),
+    [
+        ((0.1, 0.2, 0.4), "no"),
+        ((0.2, 0.41, 0.79), "yes"),  # twice as much with each seed, however different seeds are
+        ((0.2, 0.1, 0.3), "no"),
+        ((0.2,), "one value"),
+    ],
+)
+def test_settings_are_compared_seed_by_seed(tmp_path, losses, word):
+    old, new = write(tmp_path / "old", (0.1, 0.2, 0.4)), write(tmp_path / "new", losses, mu=0.3)
+    (row,) = compare.best(old, new, "benchmark").to_dict("records")
+    assert (row["setting before"], row["setting after"]) == ("mu=0.1", "mu=0.3")
+    assert row["beyond seed noise"] == word
+
+
+@pytest.mark.parametrize(("measured", "word"), [(0.5, "no"), (0.6, "no"), (0.7, "yes")])
+def test_claims_change_if_their_intervals_say_so(tmp_path, measured, word):
+    old = write(tmp_path / "old", (0.1,))
+    new = write(tmp_path / "new", (0.1,), measured=measured, verdict="supported")
+    (row,) = compare.claims(old, new).to_dict("records")
+    assert row["beyond seed noise"] == word
+    assert row["after"].endswith("supported")
+
+
+def test_only_methods_with_another_rank_are_named(tmp_path):
+    old, new = write(tmp_path / "old", (0.1,)), write(tmp_path / "new", (0.1,), place=2)
+    assert set(compare.rankings(old, new)["method"]) == {"pal", "sgd"}
+    assert compare.rankings(old, old).empty
+
+
+def test_folders_and_revisions_are_compared_and_anything_else_is_refused(tmp_path, monkeypatch, capsys):
+    write(tmp_path / "results" / "mine", (0.1, 0.2, 0.4))
+    author = ["-c", "user.name=a", "-c", "user.email=a@b"]
+    for words in (["init", "--quiet"], ["add", "."], ["commit", "--quiet", "--message=all"]):
+        subprocess.run(["git", *author, *words], cwd=tmp_path, check=True)
+    for module in (git, compare):
+        monkeypatch.setattr(module, "REPOSITORY", tmp_path)
+    other = write(tmp_path / "other", (0.3, 0.6, 1.2), mu=0.3)
+    assert cli.main(["compare", "HEAD:mine", str(other)]) == 0
+    assert "mu=0.3" in capsys.readouterr().out
+    assert cli.main(["compare", "mine", "HEAD~9"]) == 2
+    assert "'HEAD~9' is neither a profile with results" in capsys.readouterr().err
