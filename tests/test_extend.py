@@ -1,10 +1,12 @@
 """docs/extend.md, followed word by word in a copy of the repository."""
 
-import json
 import os
 import re
+import shutil
 import subprocess
 import sys
+from importlib.util import find_spec
+from itertools import pairwise
 from pathlib import Path
 
 import pandas as pd
@@ -13,13 +15,47 @@ from copies import repository_copy
 
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
+STAND_IN = """
+import torch
+
+
+class Lion(torch.optim.Optimizer):
+    \"\"\"Stands for the package where it is not installed: this test adds none to the environment.\"\"\"
+
+    def __init__(self, params, lr=1e-4, betas=(0.9, 0.99)):
+        super().__init__(params, {"lr": lr, "betas": betas})
+
+    @torch.no_grad()
+    def step(self, closure=None):
+        for group in self.param_groups:
+            for p in group["params"]:
+                mean = self.state[p].setdefault("mean", torch.zeros_like(p))
+                p.sub_(torch.lerp(p.grad, mean, group["betas"][0]).sign(), alpha=group["lr"])
+                mean.lerp_(p.grad, 1 - group["betas"][1])
+"""
+
 
 class Reader:
     """Somebody who does what the page says, in order."""
 
     def __init__(self, root: Path) -> None:
-        self.root, self.outputs = root, []
-        self.environment = dict(os.environ, OMP_NUM_THREADS="1", PAL_SLOTS="1", PYTHONPATH=str(root))
+        self.root, self.outputs, self.file = root, [], ""
+        own = root.parent / "mine"
+        own.mkdir()
+        if find_spec("lion_pytorch") is None:
+            (root.parent / "lion_pytorch.py").write_text(STAND_IN)
+        paths = f"{root}{os.pathsep}{root.parent}"
+        self.environment = dict(os.environ, OMP_NUM_THREADS="1", PAL_SLOTS="1", PYTHONPATH=paths)
+        self.before = self.contents()
+
+    def contents(self) -> dict[Path, bytes]:
+        """Files of the repository, without what is made."""
+        made = ("runs", "results", "figures", "reports", ".dvc", ".cache", "data")
+        return {
+            path: path.read_bytes()
+            for path in self.root.rglob("*")
+            if path.is_file() and path.relative_to(self.root).parts[0] not in made and path.suffix != ".pyc"
+        }
 
     def follow(self) -> None:
         page, place = (self.root / "docs" / "extend.md").read_text(), 0
@@ -31,84 +67,112 @@ class Reader:
         words = " ".join(words.split())
         if kind == "bash":
             for line in text.splitlines():
-                self.run([sys.executable, *line.split()[1:]])
+                self.run(line)
         elif found := re.search(r"Create `([^`]+)`:$", words):
             self.write(found[1], text)
-        elif words.endswith("and draw:"):
-            self.draw(text)
         else:
             self.change(words, text)
 
     def change(self, words: str, text: str) -> None:
-        named = re.search(r"In `([^`]+)`", words)
-        self.file = named[1] if named else self.file
-        old = (self.root / self.file).read_text()
-        if "at the end" in words:
-            new = old + text
+        (name, how, line) = re.findall(
+            r"In `([^`]+)`, (at the end|below|instead of)(?: `([^`]+)`)?:$", words
+        )[0]
+        old = (self.root / name).read_text()
+        if how == "at the end":
+            new = f"{old}\n\n{text}" if name.endswith(".py") else old + text
         else:
-            how, line = re.search(r"(below|instead of) `([^`]+)`", words).groups()
             (whole,) = [one for one in old.splitlines() if one.strip() == line]
             new = old.replace(f"{whole}\n", text if how == "instead of" else f"{whole}\n{text}", 1)
         assert new != old
-        self.write(self.file, new)
-
-    def draw(self, text: str) -> None:
-        """Copy the notebook, keep the cells that the page names, and add one."""
-        book = json.loads((self.root / "notebooks" / "lines.ipynb").read_text())
-        parameters, imports = [cell for cell in book["cells"] if cell["cell_type"] == "code"][:2]
-        kept = "".join(imports["source"]).splitlines()[:-2]
-        book["cells"] = [
-            parameters,
-            imports | {"source": "\n".join(kept)},
-            imports | {"id": "drawing", "source": text},
-        ]
-        self.write("notebooks/batches.ipynb", json.dumps(book))
+        self.write(name, new)
 
     def write(self, name: str, text: str) -> None:
         (self.root / name).write_text(text)
 
-    def run(self, command: list[str]) -> None:
+    def run(self, line: str) -> None:
+        command = line.split()
+        if command[0] == "make":
+            return
         done = subprocess.run(
-            command, cwd=self.root, env=self.environment, capture_output=True, text=True, timeout=240
+            [sys.executable, *command[1:]],
+            cwd=self.root,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=240,
         )
-        assert done.returncode == 0, done.stderr
-        self.outputs.append((command, set((self.root / "runs").glob("[0-9a-f]*")), done.stdout))
+        assert done.returncode == 0, done.stdout + done.stderr
+        self.outputs.append((line, set((self.root / "runs").glob("[0-9a-f]*"))))
 
 
 @pytest.fixture(scope="module")
 def reader(tmp_path_factory):
-    root = repository_copy(tmp_path_factory.mktemp("copy"))
+    root = repository_copy(tmp_path_factory.mktemp("outer") / "copy")
     found = Reader(root)
     found.follow()
     return found
 
 
-def test_only_what_is_new_runs(reader):
-    counts = [len(runs) for command, runs, _ in reader.outputs if "study" in command]
-    assert counts == [6, 6 + 2 + 4, 6 + 2 + 4 + 1 + 9]  # the single run comes before the last
-    benchmark = [runs for command, runs, _ in reader.outputs if "benchmark" in command]
-    assert benchmark[0] < benchmark[1]
+def test_only_what_is_new_runs_and_nothing_is_made_again(reader):
+    studies = [(line.split()[4], runs) for line, runs in reader.outputs if " study " in line]
+    counts = [(name, len(runs)) for name, runs in studies]
+    assert counts[:3] == [("benchmark", 6), ("benchmark", 30), ("benchmark", 30 + 5 * 2 * (2 + 2))]
+    assert [count - counts[2][1] for _, count in counts[3:]] == [9, 9 + 9]
+    for (_, fewer), (_, more) in pairwise(studies):
+        assert fewer < more
 
 
-def test_a_new_optimizer_is_in_tables_and_figures(reader):
-    runs = pd.read_csv(reader.root / "results" / "mine" / "benchmark" / "runs.csv")
-    assert set(runs.loc[runs["method"] == "signsgd", "setting"]) == {"lr=0.001", "lr=0.0001"}
-    from experiments import figures
-
-    folder = reader.root / "results" / "mine" / "benchmark"
-    tables = [pd.read_csv(folder / f"{name}.csv") for name in ("runs", "curves", "best")]
-    figure = figures.comparison(*tables, "digits-mlp")
-    assert "signsgd" in [text.get_text() for text in figure.legends[0].get_texts()]
+def test_no_file_of_the_repository_is_edited(reader):
+    now = reader.contents()
+    added = {str(path.relative_to(reader.root)) for path in set(now) - set(reader.before)}
+    assert added == {"profiles/mine.yaml"}
+    assert all(now[path] == content for path, content in reader.before.items())
 
 
-def test_a_new_study_has_a_claim_with_a_verdict_and_a_figure(reader):
+def test_own_things_are_in_tables(reader):
+    place = reader.root / "results" / "mine" / "benchmark"
+    runs = pd.read_csv(place / "runs.csv")
+    assert set(runs["problem"]) == {"digits-mlp", "diabetes", "wine", "wine-tanh", "robust"}
+    assert set(runs.loc[runs["method"] == "lion", "setting"]) == {
+        "lr=0.01 betas=0.9,0.99",
+        "lr=0.001 betas=0.9,0.99",
+    }
+    assert set(runs.loc[runs["method"] == "following", "setting"].str.split().str[-1]) == {
+        "memory=0.9",
+        "memory=0.99",
+    }
+    assert runs.loc[runs["problem"] == "robust", ["final_val_mae", "test_mae"]].notna().all(axis=None)
+    best = pd.read_csv(place / "best.csv")
+    criteria = best.groupby("problem")["criterion"].agg(lambda names: sorted(set(names)))
+    assert criteria["robust"] == criteria["diabetes"] == ["training loss", "validation loss"]
+    assert criteria["wine"] == ["training loss", "validation accuracy"]
+
+
+def test_claims_have_verdicts_and_figures_are_drawn(reader):
     claims = pd.read_csv(reader.root / "results" / "mine" / "claims.csv").set_index("id")
-    assert claims.loc["steps-grow", "verdict"] in ("supported", "contradicted", "undecided")
+    declared = [f"not-worse-{name}-pal-0.4-val-accuracy" for name in ("pal-0.2", "following")]
+    for name in ["steps-grow", *declared]:
+        assert claims.loc[name, "verdict"] in ("supported", "contradicted", "undecided")
     assert claims.loc["lines-convex", "verdict"] == "not measured"
-    figures = reader.root / "figures" / "mine" / "batches"
-    assert {file.name for file in figures.iterdir()} == {
+    figures = reader.root / "figures" / "mine"
+    assert {file.name for file in (figures / "batches").iterdir()} == {
         f"step-sizes.{kind}" for kind in ("png", "pdf", "json")
     }
+    assert (figures / "ablation" / "variants.png").is_file()
+    assert (figures / "benchmark" / "comparison-diabetes.png").is_file()
     page = (reader.root / "reports" / "mine" / "index.html").read_text()
-    assert "steps-grow" in page or "longer steps with larger batches" in page
+    assert "longer steps with larger batches" in page
     assert "step-sizes" in page
+
+
+def test_editing_one_thing_runs_only_what_uses_it(reader):
+    things = reader.root.parent / "mine" / "things.py"
+    text = things.read_text()
+    before = set((reader.root / "runs").glob("[0-9a-f]*"))
+    things.write_text(text.replace("nn.Tanh()", "nn.ReLU()") + "\n\ndef unused(): ...\n")
+    try:
+        reader.run("python -m experiments study benchmark --profile mine --only wine*,seed=0,sgd")
+    finally:
+        things.write_text(text)
+    assert len(set((reader.root / "runs").glob("[0-9a-f]*")) - before) == 2
+    shutil.rmtree(things.parent)

@@ -93,7 +93,7 @@ def variant_effects(differences: pd.DataFrame, effects: pd.DataFrame) -> Figure:
     variants, problems = list(labels), sorted(differences["problem"].unique())
     colours = dict(zip(problems, itertools.cycle((PAPER["pal"], *OTHERS)), strict=False))
     quantities = _measured(differences)
-    height = len(quantities) * (0.42 * len(variants) + 0.6) + 0.7
+    height = max(1, len(quantities)) * (0.42 * max(1, len(variants)) + 0.6) + 0.7
     figure, grid = new_figure(3.6, height, nrows=max(1, len(quantities)), squeeze=False)
     for axes, (quantity, words) in zip(grid[:, 0], quantities.items(), strict=False):
         axes.axvline(0, color="#444444", ls="--", lw=1)

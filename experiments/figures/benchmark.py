@@ -44,7 +44,10 @@ def comparison(runs: pd.DataFrame, curves: pd.DataFrame, best: pd.DataFrame, pro
     runs, curves, best = (table[table["problem"] == problem] for table in (runs, curves, best))
     methods = in_order(runs["method"])
     colour = colours(methods)
-    figure, axes = new_figure(PAGE, 2.5 + 0.34 * 2 * len(methods), nrows=3, ncols=2, width_ratios=(1.25, 1))
+    height = max(
+        5.2, 2.5 + 0.34 * 2 * len(methods)
+    )  # three rows of labels need room, however few methods there are
+    figure, axes = new_figure(PAGE, height, nrows=3, ncols=2, width_ratios=(1.25, 1))
     measure = quality(runs)
     for row, (column, criterion, words) in enumerate((TRAINING, validation(measure), RATE)):
         _curves(axes[row, 0], curves, best[best["criterion"] == criterion], methods, colour, column)
@@ -125,7 +128,8 @@ def _boxes(
     numbers: bool = False,
 ) -> None:
     """Draw one horizontal box per method over all its runs, with each run as a point."""
-    log = log and scale(runs[column]) == "log"
+    # On a logarithmic axis seaborn gives a single value no width.
+    log = log and scale(runs[column]) == "log" and runs[column].nunique() > 1
     sns.boxplot(
         runs, y="method", x=column, order=methods, hue="method", palette=colour, legend=False, ax=axes, width=0.62,
         fliersize=0, linewidth=0.8, linecolor="#333333", boxprops={"alpha": 0.55}, log_scale=log,

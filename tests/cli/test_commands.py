@@ -17,7 +17,7 @@ from experiments.cli import main as cli
 from experiments.common import code_digest, profiles
 from experiments.common.paths import REPOSITORY
 from experiments.common.progress import duration, progress_bar
-from experiments.results import tables
+from experiments.results import missing, tables
 from experiments.runs import launcher, run_directory
 from experiments.runs.finished import find_finished
 
@@ -180,6 +180,7 @@ def profile(tmp_path, monkeypatch):
     monkeypatch.setattr(
         tables, "write", lambda study, name, finished: written.append((study, name, len(finished)))
     )
+    monkeypatch.setattr(missing, "_path", lambda profile, study, _: tmp_path / study / "missing.csv")
     return written
 
 
@@ -207,10 +208,13 @@ def test_a_study_with_a_failed_run_names_it_and_ends_with_1_and_the_next_call_co
     assert failed.name in text
     assert "MemoryError: [all] gone" in text
     assert str(run_directory.log(failed)) in text
-    assert profile == []
+    assert profile == [("benchmark", "tiny", 1)]
+    left = missing.read("tiny", "benchmark")
+    assert left[["seed", "state", "reason"]].values.tolist() == [[1, "failed", "MemoryError: [all] gone"]]
     in_this_process.failing = False
     assert cli.main(words) == 0
-    assert profile == [("benchmark", "tiny", 2)]
+    assert profile[1:] == [("benchmark", "tiny", 2)]
+    assert missing.read("tiny", "benchmark").empty
     assert cli.main(["forget", "--profile", "tiny"]) == 0
     assert not find_finished(planning.plan("tiny", "benchmark").runs)
     assert "2 runs" in said(capsys)
@@ -230,7 +234,9 @@ def test_what_a_killed_forget_has_begun_to_delete_is_not_finished_and_the_next_o
     assert not list((runs_root / ".deleted").iterdir())
 
 
-def test_a_study_at_its_time_limit_says_how_much_is_left_and_writes_no_tables(profile, monkeypatch, capsys):
+def test_a_study_at_its_time_limit_says_how_much_is_left_and_has_tables_of_the_rest(
+    profile, monkeypatch, capsys
+):
     def one_run(configs, slots, threads, show, stop):
         run_directory.execute(configs[0], lambda *_: {"steps": 1})
         now = time.monotonic()
@@ -242,7 +248,7 @@ def test_a_study_at_its_time_limit_says_how_much_is_left_and_writes_no_tables(pr
     monkeypatch.setattr(launcher, "launch", one_run)
     assert cli.main(["study", "--profile", "tiny", "--time-limit", "1.5h"]) == 75
     assert "1 of 2 runs left; the same command continues" in said(capsys)
-    assert profile == []
+    assert profile == [("benchmark", "tiny", 1)]
 
 
 def test_after_the_time_limit_no_study_starts_anything_and_finished_ones_get_their_tables(
@@ -274,12 +280,12 @@ def test_after_the_time_limit_no_study_starts_anything_and_finished_ones_get_the
     assert profile == [("exactness", "tiny", 1)]
 
 
-def test_only_runs_what_matches_every_word_and_writes_no_tables(profile, monkeypatch, capsys):
+def test_only_runs_what_matches_every_word_and_names_the_others(profile, monkeypatch, capsys):
     monkeypatch.setattr(launcher, "launch", in_this_process)
     in_this_process.failing = True  # of the run with seed 1
     assert cli.main(["study", "--profile", "tiny", "--only", "digits-*,pal,seed=0"]) == 0
-    assert "no tables" in said(capsys)
-    assert profile == []
+    assert "benchmark has 1 runs; missing.csv there names 1 others" in said(capsys)
+    assert profile == [("benchmark", "tiny", 1)]
     assert [run.config.seed for run in find_finished(planning.plan("tiny", "benchmark").runs)] == [0]
 
 
