@@ -17,7 +17,7 @@ import pandas as pd
 from experiments.common import code_digest
 from experiments.common.errors import UserError, nearest
 from experiments.common.paths import write_whole
-from experiments.common.profiles import profile_path
+from experiments.common.profiles import parts, profile_path
 from experiments.common.yaml_files import read_fields
 from experiments.results import tables
 from experiments.results.tables.benchmark import CRITERIA
@@ -82,21 +82,26 @@ def _finished_today(configs: Sequence[RunConfig]) -> pd.DataFrame:
     return outcomes(find_finished(configs))
 
 
-def plan(profile: str, study: str, known: Outcomes = _finished_today) -> Plan:
+def plan(profile: str, study: str, known: Outcomes = _finished_today, part: int | None = None) -> Plan:
     """All runs of a study in a profile, checked before anything is launched.
 
     Args:
         profile: Name of the profile.
         study: Name of the study.
         known: Returns the results of finished runs, by which hyper-parameters are selected.
+        part: Number of one section, from 1, if the study has a list of them; None: all.
 
     Raises:
-        UserError: As `load_profile`; if the profile lacks the study; and if the same run is planned twice.
+        UserError: As `load_profile`; if the profile lacks the study or the part; and if the same run is planned twice.
     """
     sections = load_profile(profile)
     if study not in sections:
         raise UserError(f"profile {profile!r} has no section {study!r}; {nearest(study, sections)}")
-    parts = [_plan_section(study, section, known) for section in sections[study]]
+    count = len(sections[study])
+    if part is not None and not 1 <= part <= count:
+        raise UserError(f"part is {part}; section {study} of profile {profile!r} has parts 1 to {count}")
+    chosen = sections[study] if part is None else [sections[study][part - 1]]
+    parts = [_plan_section(study, section, known) for section in chosen]
     whole = Plan(
         [config for part in parts for config in part.runs],
         [config for part in parts for config in part.awaited],
@@ -153,6 +158,15 @@ def write_digests(profile: str) -> Path:
     """
     digests = {study: digest(profile, study) for study in load_profile(profile)}
     return write_whole(tables.verdicts(profile).with_name("plan.json"), json.dumps(digests, indent=2) + "\n")
+
+
+def write_parts(profile: str, study: str, only: int | None = None) -> None:
+    """Write results/<profile>/parts/<study>/<part>.txt, the keys of the runs of each part, or of one, for DVC."""
+    for part in range(1, parts(load_profile(profile)).get(study, 0) + 1):
+        if only in (None, part):
+            keys = [run_key(config) for config in plan(profile, study, part=part).runs]
+            path = tables.verdicts(profile).with_name("parts") / study / f"{part}.txt"
+            write_whole(path, "".join(f"{key}\n" for key in keys))
 
 
 def digest(profile: str, study: str) -> str:

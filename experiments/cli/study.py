@@ -3,7 +3,7 @@
 import logging
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -12,7 +12,7 @@ from rich.table import Table
 
 from experiments import planning
 from experiments.cli import estimate
-from experiments.common import code_digest
+from experiments.common import code_digest, profiles
 from experiments.common.errors import UserError
 from experiments.common.progress import progress_bar
 from experiments.planning import Plan
@@ -36,6 +36,7 @@ class Request:
     Attributes:
         profile: Its name.
         studies: All of the profile's if none is named.
+        part: Number of one section of the study, if it has a list of them; all if None.
         only: Pattern as `planning.select` takes it; all runs if None.
         slots: Runs at a time on this machine.
         threads: CPU threads of each.
@@ -45,6 +46,7 @@ class Request:
 
     profile: str
     studies: Sequence[str] = ()
+    part: int | None = None
     only: str | None = None
     slots: int | None = None
     threads: int = 1
@@ -58,7 +60,7 @@ class Request:
             UserError: For mistakes in the profile, unknown studies, and a pattern that matches nothing.
         """
         studies = self.studies or list(planning.load_profile(self.profile))
-        plans = {study: planning.plan(self.profile, study) for study in studies}
+        plans = {study: planning.plan(self.profile, study, part=self.part) for study in studies}
         if self.only is None:
             return plans
         every = [config for plan in plans.values() for config in plan.runs + plan.awaited]
@@ -100,8 +102,8 @@ def main(request: Request) -> int:
 
 def dry_run(request: Request) -> Table:
     """What `main` would do, and how long it would take; steps are timed on this machine."""
-    plans = list(request.plans().values())
-    configs = [config for plan in plans for config in plan.runs + plan.awaited]
+    plans = request.plans()
+    configs = [config for plan in plans.values() for config in plan.runs + plan.awaited]
     slots, threads = request.slots or _slots(), request.threads
     if request.slurm is not None:
         from experiments.runs import slurm
@@ -109,13 +111,25 @@ def dry_run(request: Request) -> Table:
         settings = slurm.read(request.slurm)
         slots, threads = settings.at_a_time(len(configs)), settings.threads
     torch.set_num_threads(threads)
-    shown = estimate.table(configs, slots)
-    awaited = sum(len(plan.awaited) for plan in plans)
+    shown = estimate.table(configs, slots, _parts(request, plans))
+    awaited = sum(len(plan.awaited) for plan in plans.values())
     if awaited:
         shown.caption = (
-            f"{awaited} of the runs follow when the others of their study have decided their settings"
+            f"up to {awaited} of the runs follow when the others of their study have decided their settings"
         )
     return shown
+
+
+def _parts(request: Request, plans: Mapping[str, Plan]) -> dict[str, set[str]]:
+    """Keys of the runs of each part, such as "benchmark, part 2", in a profile with parts."""
+    counts = profiles.parts(planning.load_profile(request.profile))
+    parts = {
+        f"{study}, part {number}": planning.plan(request.profile, study, part=number)
+        for study in plans
+        for number in range(1, counts.get(study, 0) + 1)
+        if request.part in (None, number)
+    }
+    return {name: {run_key(config) for config in plan.runs + plan.awaited} for name, plan in parts.items()}
 
 
 def _study(request: Request, study: str, plan: Plan) -> int:
@@ -127,9 +141,11 @@ def _study(request: Request, study: str, plan: Plan) -> int:
     if len(decided.runs) > len(plan.runs):
         return _study(request, study, decided)
     finished = find_finished(plan.runs)
-    if request.only is not None:
+    if request.only is None:
+        planning.write_parts(request.profile, study, request.part)
+    if request.only is not None or request.part is not None:
         log.info(
-            f"{study}: {len(finished)} runs finished; with --only no tables are written, without it they are"
+            f"{study}: {len(finished)} runs finished; with --only or --part no tables are written, without it they are"
         )
     else:
         tables.write(study, request.profile, finished)
