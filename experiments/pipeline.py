@@ -10,7 +10,7 @@ import logging
 import os
 import sqlite3
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import chdir, contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from ruamel.yaml import YAML
 from experiments.common.errors import UserError
 from experiments.common.git import git
 from experiments.common.paths import REPOSITORY, write_whole
-from experiments.common.profiles import extensions_of, profile_path, sections
+from experiments.common.profiles import extensions_of, parts, profile_path, sections
 
 CACHE = REPOSITORY / ".dvc" / "tmp" / "site"
 """Used by DVC instead of /var/tmp."""
@@ -45,8 +45,10 @@ def write_pipeline(profile: str) -> None:
     profile_path(profile)
     if profile == "quick":
         return
-    studies = list(sections(profile))
-    text = for_studies((REPOSITORY / "dvc.yaml").read_text(), studies, extensions_of(profile))
+    known = sections(profile)
+    text = for_studies(
+        (REPOSITORY / "dvc.yaml").read_text(), list(known), parts(known), extensions_of(profile)
+    )
     file = REPOSITORY / pipeline_file(profile)
     for target, content in {
         file: text,
@@ -56,17 +58,23 @@ def write_pipeline(profile: str) -> None:
             write_whole(target, content)
 
 
-def for_studies(text: str, studies: Sequence[str], extensions: Sequence[str] = ()) -> str:
+def for_studies(
+    text: str, studies: Sequence[str], parts: Mapping[str, int], extensions: Sequence[str] = ()
+) -> str:
     """A pipeline with these studies instead of those that it has; the very same text if these are all it has.
 
-    Its stages depend on the extensions, too.
+    Args:
+        text: The pipeline.
+        studies: The studies.
+        parts: Number of parts of each study, each of which becomes a stage; none if empty.
+        extensions: Files on which its stages depend, too.
     """
     yaml, changed = YAML(), io.StringIO()
     yaml.width, yaml.preserve_quotes = 1000, True
     pipeline: Any = yaml.load(text)
     study, claims = pipeline["stages"]["study"], pipeline["stages"]["claims"]
     known = list(study["foreach"])
-    if set(known) == set(studies) and not extensions:
+    if set(known) == set(studies) and not parts and not extensions:
         return text
     for stage in ("plan", "claims", "report"):
         pipeline["stages"][stage]["deps"] += extensions
@@ -74,8 +82,31 @@ def for_studies(text: str, studies: Sequence[str], extensions: Sequence[str] = (
     code = [path for path in claims["deps"] if path not in map(_tables, known)]
     claims["deps"] = code + list(map(_tables, studies))
     pipeline["plots"] = [plot for plot in pipeline["plots"] if any(_is_of(plot, one) for one in studies)]
+    if parts:
+        pipeline["stages"]["part"] = _part_stages(parts)
+        study["do"]["deps"] = ["results/${profile}/parts/${item}"]
     yaml.dump(pipeline, changed)
     return changed.getvalue()
+
+
+def _part_stages(parts: Mapping[str, int]) -> dict[str, Any]:
+    """A stage for each part, which executes its runs; the stage of its study then makes the tables."""
+    items = {
+        f"{study}-{part}": {"study": study, "part": part}
+        for study, count in parts.items()
+        for part in range(1, count + 1)
+    }
+    done = "results/${profile}/parts/${item.study}/${item.part}.txt"
+    return {
+        "foreach": items,
+        "do": {
+            "desc": "runs of one part of the study ${item.study}",
+            "wdir": "${root}",
+            "cmd": "python -m experiments study ${item.study} --part ${item.part} --profile ${profile}",
+            "params": [{"results/${profile}/plan.json": ["${item.study}"]}],
+            "outs": [{done: {"cache": False, "persist": True}}],
+        },
+    }
 
 
 def _tables(study: str) -> str:
@@ -118,6 +149,13 @@ class Pipeline:
         with _dvc() as repo:
             stages = [name.rpartition(":")[2] for name in repo.status(self._file)]
         return [name.removeprefix("study@") for name in stages if name.startswith("study@")]
+
+    def stages(self, studies: Sequence[str]) -> list[str]:
+        """The stages of some studies, those of their parts first."""
+        found = YAML(typ="safe").load((REPOSITORY / self._file).read_text())["stages"]
+        parts = found.get("part", {"foreach": {}})["foreach"]
+        of_parts = [f"part@{name}" for name, item in parts.items() if item["study"] in studies]
+        return of_parts + [f"study@{study}" for study in studies]
 
     def keep(self, *stages: str) -> None:
         """Have the outputs of stages count as those of their dependencies as they are."""

@@ -17,7 +17,7 @@ import pandas as pd
 from experiments.common import code_digest, extensions
 from experiments.common.errors import UserError, nearest
 from experiments.common.paths import write_whole
-from experiments.common.profiles import load_extensions, profile_path, sections
+from experiments.common.profiles import load_extensions, parts, profile_path, sections
 from experiments.data.dataset import checksum
 from experiments.results import tables
 from experiments.results.tables.benchmark import CRITERIA
@@ -83,7 +83,11 @@ def _finished_today(configs: Sequence[RunConfig]) -> pd.DataFrame:
 
 
 def plan(
-    profile: str, study: str, known: Outcomes = _finished_today, how: Mapping[str, Any] | None = None
+    profile: str,
+    study: str,
+    known: Outcomes = _finished_today,
+    part: int | None = None,
+    how: Mapping[str, Any] | None = None,
 ) -> Plan:
     """All runs of a study in a profile, checked before anything is launched.
 
@@ -91,18 +95,25 @@ def plan(
         profile: Name of the profile.
         study: Name of the study.
         known: Returns the results of finished runs, by which hyper-parameters are selected.
+        part: Number of one section, from 1, if the study has a list of them; None: all.
         how: Fields of all runs that no profile has: threads and instruction_set.
 
     Raises:
-        UserError: As `load_profile`; if the profile lacks the study; and if the same run is planned twice.
+        UserError: As `load_profile`; if the profile lacks the study or the part; and if the same run is planned twice.
     """
-    profile_sections = load_profile(profile)
-    if study not in profile_sections:
-        raise UserError(f"profile {profile!r} has no section {study!r}; {nearest(study, profile_sections)}")
-    parts = [_plan_section(study, section, known, how or {}) for section in profile_sections[study]]
+    known_sections = load_profile(profile)
+    if study not in known_sections:
+        raise UserError(f"profile {profile!r} has no section {study!r}; {nearest(study, known_sections)}")
+    chosen = known_sections[study]
+    if part is not None and not 1 <= part <= len(chosen):
+        raise UserError(
+            f"part is {part}; section {study} of profile {profile!r} has parts 1 to {len(chosen)}"
+        )
+    chosen = chosen if part is None else [chosen[part - 1]]
+    planned = [_plan_section(study, section, known, how or {}) for section in chosen]
     whole = Plan(
-        [config for part in parts for config in part.runs],
-        [config for part in parts for config in part.awaited],
+        [config for one in planned for config in one.runs],
+        [config for one in planned for config in one.awaited],
     )
     seen: set[str] = set()
     for config in whole.runs + whole.awaited:
@@ -169,6 +180,17 @@ def has_other_digests(profile: str) -> bool:
     """Whether plan.json is not what `write_digests` would write: DVC does not see data and packages change."""
     path = tables.verdicts(profile).with_name("plan.json")
     return not path.is_file() or path.read_text() != _digests(profile)
+
+
+def write_parts(
+    profile: str, study: str, only: int | None = None, how: Mapping[str, Any] | None = None
+) -> None:
+    """Write results/<profile>/parts/<study>/<part>.txt, the keys of the runs of each part, or of one, for DVC."""
+    for part in range(1, parts(load_profile(profile)).get(study, 0) + 1):
+        if only in (None, part):
+            keys = [run_key(config) for config in plan(profile, study, part=part, how=how).runs]
+            path = tables.verdicts(profile).with_name("parts") / study / f"{part}.txt"
+            write_whole(path, "".join(f"{key}\n" for key in keys))
 
 
 def digest(profile: str, study: str) -> str:

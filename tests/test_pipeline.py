@@ -13,6 +13,7 @@ import yaml
 
 from experiments import pipeline, planning
 from experiments.common import code_digest
+from experiments.common.profiles import parts
 from experiments.optimizers import OPTIMIZERS
 from experiments.results import tables
 
@@ -83,12 +84,25 @@ WHOLE = (REPOSITORY / "dvc.yaml").read_text()
 
 def test_copies_of_the_pipeline_are_copies():
     for copy in REPOSITORY.glob("results/*/dvc.yaml"):
-        assert copy.read_text() == WHOLE
-    assert pipeline.for_studies(WHOLE, stages()["study"]["foreach"][::-1]) == WHOLE
+        sections = planning.load_profile(copy.parent.name)
+        assert copy.read_text() == pipeline.for_studies(WHOLE, list(sections), parts(sections))
+    assert pipeline.for_studies(WHOLE, stages()["study"]["foreach"][::-1], {}) == WHOLE
+
+
+def test_each_part_of_a_study_is_a_stage_before_its_tables():
+    found = yaml.safe_load(pipeline.for_studies(WHOLE, ["lines", "horizon"], {"lines": 2, "horizon": 1}))
+    part, study = found["stages"]["part"], found["stages"]["study"]["do"]
+    assert list(part["foreach"]) == ["lines-1", "lines-2", "horizon-1"]
+    assert part["foreach"]["lines-2"] == {"study": "lines", "part": 2}
+    (out,) = part["do"]["outs"][0]
+    (folder,) = study["deps"]
+    assert out.startswith(folder.replace("${item}", "${item.study}"))
+    assert parts({"lines": [{}, {}], "horizon": {}}) == {"lines": 2, "horizon": 1}
+    assert parts({"lines": [{}], "horizon": {}}) == {}
 
 
 def test_a_profile_of_some_studies_and_one_of_its_own_has_a_pipeline_of_just_these():
-    found = yaml.safe_load(pipeline.for_studies(WHOLE, ["lines", "twin"]))
+    found = yaml.safe_load(pipeline.for_studies(WHOLE, ["lines", "twin"], {}))
     assert found["stages"]["study"]["foreach"] == ["lines", "twin"]
     claims = [dep for dep in found["stages"]["claims"]["deps"] if dep.startswith("results/")]
     assert claims == ["results/${profile}/lines", "results/${profile}/twin"]

@@ -7,7 +7,7 @@ timed once for all runs that have them in common; studies give the cost of their
 import math
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
@@ -62,8 +62,14 @@ COLUMNS = (
 """The last: what tells the runs that are left from finished ones."""
 
 
-def table(configs: Sequence[RunConfig], slots: int) -> Table:
-    """Runs, how many are finished, and the time for the others, by study, problem and method; the last row is all."""
+def table(configs: Sequence[RunConfig], slots: int, parts: Mapping[str, set[str]]) -> Table:
+    """Runs, how many are finished, and the time for the others, by study, problem and method; then by part, and all.
+
+    Args:
+        configs: The runs.
+        slots: Runs at a time, by which the times of parts and of all are divided.
+        parts: Keys of the runs of each part, by its name.
+    """
     finished = find_finished(configs)
     keys = {run.key for run in finished}
     left = [config for config in configs if run_key(config) not in keys]
@@ -75,6 +81,11 @@ def table(configs: Sequence[RunConfig], slots: int) -> Table:
     shown = Table(*COLUMNS)
     for names, group in rows.items():
         shown.add_row(*names, *_numbers(group, seconds, 1), _because(group, why))
+    shown.add_section()
+    for name, members in parts.items():
+        group = [config for config in configs if run_key(config) in members]
+        if group:
+            shown.add_row(name, "", f"slots: {slots}", *_numbers(group, seconds, slots))
     shown.add_section()
     shown.add_row("all", "", f"slots: {slots}", *_numbers(configs, seconds, slots), style="bold")
     return shown

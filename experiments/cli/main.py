@@ -244,8 +244,11 @@ def reproduce(force: bool, **given: Any) -> int:
 @commands.command
 @click.argument("name", required=False)
 @of_runs
+@click.option(
+    "--part", type=count, help="Only the runs of the part with this number, if the section is a list."
+)
 @click.option("--dry-run", is_flag=True, help="Only tell how many runs, and how long they take.")
-def study(name: str | None, dry_run: bool, **given: Any) -> int | None:
+def study(name: str | None, part: int | None, dry_run: bool, **given: Any) -> int | None:
     """Execute the runs of a study, or of all studies; make tables.
 
     Finished runs are not executed again.
@@ -256,14 +259,31 @@ def study(name: str | None, dry_run: bool, **given: Any) -> int | None:
 
     A PATTERN is words separated by commas; a run is taken if every word is its problem, its method, its optimizer or
     its seed (seed=0). * stands for anything. Tables have all finished runs; missing.csv beside them names the others.
-    An interrupted command continues.
+    With a part no tables are made. An interrupted command continues.
 
     Exit codes: 0 done, 1 a run failed (its log is named), 2 invalid input, 75 not finished within the time limit.
     """
     from experiments.cli import study
 
-    request = _request(studies=[name] if name else [], **given)
+    if part is not None and name is None:
+        raise UserError("--part needs the name of a study")
+    request = _request(studies=[name] if name else [], part=part, **given)
     return _show(study.dry_run(request)) if dry_run else study.main(request)
+
+
+@commands.command
+@of_profile
+def pilots(profile: str) -> None:
+    """Write the spreads over seeds in the profile `pilots` to results/<profile>/pilots.csv.
+
+    The profile's runs have to be finished: make reproduce PROFILE=pilots.
+    """
+    from experiments.results import tables
+    from experiments.results.tables.pilots import pilots
+
+    found = (tables.read("pilots", "benchmark", name) for name in ("runs", "times", "rates"))
+    for name, table in pilots(*found).items():
+        tables.replace(table, tables.verdicts(profile).with_name(f"{name}.csv"))
 
 
 @commands.command(hidden=True)

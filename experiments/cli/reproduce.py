@@ -64,7 +64,7 @@ def _studies(pipeline: Pipeline, request: Request) -> int:
     outdated = pipeline.outdated()
     code = study.main(replace(request, studies=outdated)) if outdated else 0
     if code == 0:
-        pipeline.keep(*(f"study@{name}" for name in outdated))
+        pipeline.keep(*pipeline.stages(outdated))
     return code
 
 

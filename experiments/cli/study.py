@@ -3,7 +3,7 @@
 import logging
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -14,7 +14,7 @@ from rich.table import Table
 
 from experiments import planning
 from experiments.cli import estimate
-from experiments.common import code_digest
+from experiments.common import code_digest, profiles
 from experiments.common.errors import UserError
 from experiments.common.paths import REPOSITORY
 from experiments.common.progress import progress_bar
@@ -40,6 +40,7 @@ class Request:
     Attributes:
         profile: Its name.
         studies: All of the profile's if none is named.
+        part: Number of one section of the study, if it has a list of them; all if None.
         only: Pattern as `planning.select` takes it; all runs if None.
         slots: Runs at a time on this machine.
         threads: CPU threads of each; on a cluster its settings say it.
@@ -50,6 +51,7 @@ class Request:
 
     profile: str
     studies: Sequence[str] = ()
+    part: int | None = None
     only: str | None = None
     slots: int | None = None
     threads: int = 1
@@ -86,7 +88,7 @@ class Request:
         """
         sections = self.sections  # read now, even if studies are named: what changes later is noticed
         studies, how = self.studies or list(sections), self.how
-        plans = {study: planning.plan(self.profile, study, how=how) for study in studies}
+        plans = {study: planning.plan(self.profile, study, part=self.part, how=how) for study in studies}
         if self.only is None:
             return plans
         every = [config for plan in plans.values() for config in plan.runs + plan.awaited]
@@ -125,21 +127,33 @@ def main(request: Request) -> int:
 def dry_run(request: Request) -> Table:
     """What `main` would do, and how long it would take; steps are timed on this machine."""
     run_packs.unpack_all(request.profile)
-    plans = list(request.plans().values())
-    configs = [config for plan in plans for config in plan.runs + plan.awaited]
+    plans = request.plans()
+    configs = [config for plan in plans.values() for config in plan.runs + plan.awaited]
     slots = request.slots or _slots()
     if request.slurm is not None:
         from experiments.runs import slurm
 
         slots = slurm.read(request.slurm).at_a_time(len(configs))
     torch.set_num_threads(request.how["threads"])
-    shown = estimate.table(configs, slots)
-    awaited = sum(len(plan.awaited) for plan in plans)
+    shown = estimate.table(configs, slots, _parts(request, plans))
+    awaited = sum(len(plan.awaited) for plan in plans.values())
     if awaited:
         shown.caption = (
-            f"{awaited} of the runs follow when the others of their study have decided their settings"
+            f"up to {awaited} of the runs follow when the others of their study have decided their settings"
         )
     return shown
+
+
+def _parts(request: Request, plans: Mapping[str, Plan]) -> dict[str, set[str]]:
+    """Keys of the runs of each part, such as "benchmark, part 2", in a profile with parts."""
+    counts = profiles.parts(planning.load_profile(request.profile))
+    parts = {
+        f"{study}, part {number}": planning.plan(request.profile, study, part=number, how=request.how)
+        for study in plans
+        for number in range(1, counts.get(study, 0) + 1)
+        if request.part in (None, number)
+    }
+    return {name: {run_key(config) for config in plan.runs + plan.awaited} for name, plan in parts.items()}
 
 
 def _study(request: Request, study: str, plan: Plan) -> int:
@@ -155,7 +169,11 @@ def _study(request: Request, study: str, plan: Plan) -> int:
 
 
 def _tables(request: Request, study: str, failures: Sequence[Failure]) -> None:
-    """Make tables of all finished runs of the study, asked for or not, and name those that are missing."""
+    """Make tables of all finished runs of the study, asked for or not, and name those that are missing; no part does."""
+    if request.only is None:
+        planning.write_parts(request.profile, study, request.part, request.how)
+    if request.part is not None:
+        return
     plan = planning.plan(request.profile, study, how=request.how)
     finished = find_finished(plan.runs)
     keys = {run.key for run in finished}

@@ -296,4 +296,5 @@ def _commit(profile: str, studies: Sequence[str]) -> None:
     """Tell DVC that the results of studies belong to the files as they are."""
     if studies:
         planning.write_digests(profile)
-        Pipeline(profile).keep("plan", *(f"study@{study}" for study in studies))
+        pipeline = Pipeline(profile)
+        pipeline.keep("plan", *pipeline.stages(studies))

@@ -1,5 +1,6 @@
 """Profiles: which there are, their sections, and the extensions that they name."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -49,3 +50,9 @@ def sections(name: str) -> dict[str, Any]:
 
 def _where(path: Path) -> str:
     return f"{path.parent.name}/{path.name}"
+
+
+def parts(sections: Mapping[str, Any]) -> dict[str, int]:
+    """Number of parts of each study of a profile if any section is a list of several; empty if none is."""
+    counts = {study: len(values) if isinstance(values, list) else 1 for study, values in sections.items()}
+    return counts if any(count > 1 for count in counts.values()) else {}

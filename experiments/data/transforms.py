@@ -67,7 +67,7 @@ class Pixels:
     def plain(self, raw: Tensor) -> Tensor:
         """Normalised float images: x / (white deviation) - mean / deviation."""
         scale, shift = _scale_and_shift(self.mean, self.deviation, self.white, raw.device)
-        return raw.float().mul_(scale).add_(shift)
+        return torch.mul(raw, scale).add_(shift)  # never in place: averaged images are float already
 
     def draw(self, random: np.random.Generator, count: int) -> np.ndarray:
         """One number per example: (row offset n + column offset) 2 + flip, with n = 2 padding + 1 offsets."""

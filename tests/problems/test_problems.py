@@ -15,8 +15,9 @@ from torch.nn import functional
 
 from experiments import data, models
 from experiments.common.errors import UserError, nearest
-from experiments.data import DATASETS, Split, Splits
+from experiments.data import DATASETS, Split, Splits, cifar
 from experiments.data.integrity import splits_sha256
+from experiments.data.store import Store
 from experiments.problems import PROBLEMS, listing
 from experiments.problems.objectives import OBJECTIVES
 
@@ -206,3 +207,37 @@ def test_unknown_names(call, sentence):
 def test_nearest():
     assert nearest("sgdd", ["pal", "sgd"]) == "did you mean 'sgd'?"
     assert nearest("xyz", ["pal", "sgd"]) == "known are pal, sgd"
+
+
+def test_images_at_16x16_are_means_of_2x2_pixels_with_the_same_targets(monkeypatch):
+    random = np.random.default_rng(0)
+    arrays = {
+        f"{split}_images": random.integers(0, 256, (count, 3, 32, 32), np.uint8) for split, count in SPLITS
+    }
+    arrays |= {f"{split}_labels": np.arange(count) % 10 for split, count in SPLITS}
+    monkeypatch.setattr(Store, "arrays", lambda _: arrays)
+    monkeypatch.setattr(cifar, "POOLED_AT_A_TIME", 7)
+    splits = cifar.load_pooled(cifar.CIFAR10, validation=5)
+    assert splits.sizes == (15, 5, 9)
+    whole = torch.from_numpy(arrays["train_images"]).double()
+    pooled = functional.avg_pool2d(whole, 2)
+    assert torch.equal(splits.train.inputs.double(), pooled[:15])
+    assert torch.equal(splits.validation.inputs.double(), pooled[15:])
+    assert splits.validation.targets.tolist() == [5, 6, 7, 8, 9]
+    transform = data.get("cifar10-16").transform
+    normal = transform.plain(splits.train.inputs[:2])
+    means = torch.tensor(transform.mean).view(-1, 1, 1)
+    expected = (pooled[:2] / 255 - means) / torch.tensor(transform.deviation).view(-1, 1, 1)
+    torch.testing.assert_close(normal.double(), expected, rtol=1e-5, atol=1e-5)
+    assert torch.equal(splits.train.inputs.double(), pooled[:15])  # nothing is normalised in place
+
+
+SPLITS = (("train", 20), ("test", 9))
+
+
+@pytest.mark.parametrize("name", [name for name in PROBLEMS if name.startswith("cifar10-16-")])
+def test_networks_at_16x16_map_images_to_ten_classes(name):
+    problem = PROBLEMS[name]
+    assert problem.data.shape == (3, 16, 16)
+    assert problem.build(0).eval()(torch.zeros(2, 3, 16, 16)).shape == (2, 10)
+    assert problem.augment is (problem.train_size is None)

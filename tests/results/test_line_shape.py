@@ -4,27 +4,71 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.spatial import ConvexHull
 
-from experiments.results.tables.line_shape import fits, minima, shape
+from experiments.results.tables.line_shape import fit_error, fits, hull_distance, lower_hull, minima
 
 GRID = np.linspace(-1, 3, 81)
 NUMBERS = st.floats(0.1, 10)
+LOSSES = st.lists(st.integers(-1000, 1000), min_size=4, max_size=40).map(lambda values: np.array(values) / 64)
 
 
 @given(curvature=NUMBERS, minimiser=st.floats(0.2, 0.9), offset=st.floats(-3, 3))
-def test_of_a_parabola_everything_is_known(curvature, minimiser, offset):
+def test_a_parabola_is_convex_and_fits_itself(curvature, minimiser, offset):
     losses = curvature / 2 * (GRID - minimiser) ** 2 + offset
     parabola = (curvature / 2, -curvature * minimiser, curvature / 2 * minimiser**2 + offset)
-    found = shape(GRID, losses, 1.0, minimiser, parabola)
-    assert found["locally_convex"] == found["convex_fraction"] == found["interior"] == found["minima"] == 1
-    assert found["minimiser"] == pytest.approx(minimiser, rel=1e-6)
-    assert found["step_error"] == pytest.approx(0, abs=1e-5)
-    assert found["improvement"] == pytest.approx(1, abs=0.05)  # l(step) is read between grid points
-    assert found["parabola_error"] == pytest.approx(0, abs=1e-6)
+    assert hull_distance(GRID, losses) == pytest.approx(0, abs=1e-9)
+    assert minima(losses) == 1
+    assert fit_error(GRID, losses, parabola) == pytest.approx(0, abs=1e-9)
     errors = fits(GRID, losses, parabola)
     assert errors["quadratic_error"] == pytest.approx(0, abs=1e-9)
     assert errors["pal_error"] == pytest.approx(0, abs=1e-9)
     assert errors["linear_error"] > 1e-3
+
+
+@given(losses=LOSSES)
+def test_the_hull_is_that_of_scipy(losses):
+    distances = np.arange(len(losses), dtype=float)
+    bent = np.ptp(losses - np.interp(distances, distances[[0, -1]], losses[[0, -1]]))
+    if bent == 0:  # all on one straight line: Qhull refuses it
+        assert hull_distance(distances, losses) == 0 or np.ptp(losses) == 0
+        return
+    hull = ConvexHull(np.column_stack((distances, losses)))
+    # The lower facets have normals that point down; the hull is the largest of their planes.
+    normals, offsets = hull.equations[:, :2], hull.equations[:, 2]
+    down = normals[:, 1] < -1e-12
+    planes = -(normals[down, :1] * distances + offsets[down, None]) / normals[down, 1:]
+    expected = np.max(losses - planes.max(axis=0)) / np.ptp(losses)
+    assert hull_distance(distances, losses) == pytest.approx(expected, abs=1e-9)
+    assert {0, len(losses) - 1} <= set(lower_hull(distances, losses))
+
+
+@given(losses=LOSSES, factor=NUMBERS, slope=st.integers(-3, 3))
+def test_distance_from_the_hull_does_not_depend_on_units(losses, factor, slope):
+    if not np.ptp(losses):
+        return
+    distances = np.arange(len(losses), dtype=float)
+    found = hull_distance(distances, losses)
+    assert 0 <= found <= 1
+    assert hull_distance(factor * distances, factor * losses + slope) == pytest.approx(found, abs=1e-9)
+
+
+def test_how_far_a_tent_and_a_bump_are_from_convex():
+    assert hull_distance(GRID, -np.abs(GRID - 1)) == pytest.approx(1)
+    bump = (GRID - 1) ** 2 + 0.2 * np.exp(-(((GRID - 0.4) / 0.1) ** 2))
+    assert 0.02 < hull_distance(GRID, bump) < 0.06
+    assert minima(bump) == 2
+
+
+def test_losses_that_are_flat_or_not_finite_have_no_distance_and_no_fit():
+    losses = (GRID - 0.5) ** 2
+    losses[-3:] = np.inf, np.nan, np.inf
+    parabola = (1.0, -1.0, 0.25)
+    assert np.isnan(hull_distance(GRID, losses))
+    assert np.isnan(hull_distance(GRID, np.ones(81)))
+    assert np.isnan(fit_error(GRID, losses, parabola))
+    assert np.isnan(fits(GRID, losses, parabola)["linear_error"])
+    assert minima(losses) == 1
 
 
 @given(slope=st.floats(-5, 5), other=NUMBERS)
@@ -32,6 +76,14 @@ def test_a_straight_line_is_fitted_by_a_line(slope, other):
     errors = fits(GRID, slope * GRID + 1, (other, slope, 1.0))
     assert errors["linear_error"] == pytest.approx(0, abs=1e-9)
     assert errors["pal_error"] == pytest.approx(other * np.mean(GRID**2))
+
+
+def test_the_fit_error_is_the_excess_over_the_best_parabola_in_units_of_the_range():
+    losses = np.cos(GRID)
+    shifted = (*np.polyfit(GRID, losses, 2)[:2], np.polyfit(GRID, losses, 2)[2] + 1.0)
+    best = np.mean(np.abs(np.polyval(np.polyfit(GRID, losses, 2), GRID) - losses))
+    mine = np.mean(np.abs(np.polyval(shifted, GRID) - losses))
+    assert fit_error(GRID, losses, shifted) == pytest.approx((mine - best) / np.ptp(losses))
 
 
 @pytest.mark.parametrize(
@@ -46,23 +98,4 @@ def test_a_straight_line_is_fitted_by_a_line(slope, other):
     ids=["cosine", "rising", "concave", "flat bottom", "rounding"],
 )
 def test_local_minima_are_counted_beyond_rounding(losses, count):
-    assert minima(losses, 1e-6) == count
-
-
-def test_a_bump_before_the_minimum_is_not_convex():
-    losses = (GRID - 1) ** 2 + 0.2 * np.exp(-(((GRID - 0.4) / 0.1) ** 2))
-    found = shape(GRID, losses, 1.0, 1.0, (1.0, -2.0, 1.0))
-    assert found["locally_convex"] == 0
-    assert found["minima"] == 2
-    assert 0.8 < found["convex_fraction"] < 1
-
-
-def test_losses_that_are_not_finite_are_not_convex_and_have_no_fit():
-    distances = np.linspace(-1, 3, 41)
-    losses = (distances - 0.5) ** 2
-    losses[-3:] = np.inf, np.nan, np.inf
-    found = shape(distances, losses, 1.0, 0.5, (1.0, -1.0, 0.25))
-    assert found["minimiser"] == pytest.approx(0.5)
-    assert found["locally_convex"] == 1
-    assert found["convex_fraction"] < 1
-    assert np.isnan(fits(distances, losses, (1.0, -1.0, 0.25))["linear_error"])
+    assert minima(losses) == count

@@ -1,6 +1,7 @@
 """One training run: what it computes, what it notes, and that nothing from outside changes its bits."""
 
 import math
+import time
 
 import numpy as np
 import pytest
@@ -158,3 +159,69 @@ def test_a_study_sees_the_batch_of_the_step_before_it_is_taken():
     losses = trained(config, on_step=look)[1].arrays["train_loss"]
     assert [entry[:2] for entry in seen] == [(step, step) for step in range(6)]
     assert np.array_equal([loss for _, _, loss in seen], losses)
+
+
+def test_the_data_loss_is_the_training_loss_without_the_l2_term(monkeypatch):
+    terms, advance = [], Trainer.advance
+
+    def noted(trainer):
+        terms.append(
+            0.005 * sum(float(param.detach().double().square().sum()) for param in trainer.model.parameters())
+        )
+        advance(trainer)
+
+    monkeypatch.setattr(Trainer, "advance", noted)
+    result, record = trained(short(l2=0.01))
+    difference = record.arrays["train_loss"] - record.arrays["data_loss"]
+    np.testing.assert_allclose(difference, terms, rtol=1e-4)
+    assert result["final_data_loss"] == pytest.approx(record.arrays["data_loss"][20:].mean(), rel=1e-5)
+    without = trained(short(l2=0.0))[1].arrays
+    assert np.array_equal(without["train_loss"], without["data_loss"])
+
+
+def test_reestimated_statistics_are_means_over_the_training_batches():
+    trainer = Trainer(short(problem="digits-cnn", train_size=256))
+    for _ in range(3):
+        trainer.draw()
+        trainer.advance()
+    trainer.evaluate()
+    raw = trainer.problem.evaluate(trainer.model, trainer.splits.test).accuracy
+    scores = trainer.final_scores()
+    assert scores["test_accuracy"] == raw
+    inputs = torch.cat([trainer.loader.batch(number)[0] for number in range(2)])
+    maps = trainer.model[0](inputs)
+    norm = trainer.model[1]
+    torch.testing.assert_close(norm.running_mean, maps.mean((0, 2, 3)), rtol=1e-4, atol=1e-5)
+    assert (
+        scores["test_accuracy_reestimated"]
+        == trainer.problem.evaluate(trainer.model, trainer.splits.test).accuracy
+    )
+    assert norm.momentum == 0.1
+
+
+def test_without_batch_norm_both_accuracies_are_the_same():
+    result = trained(short(problem="digits-mlp"))[0]
+    for name in ("final_val_accuracy", "test_accuracy"):
+        assert result[f"{name}_reestimated"] == result[name]
+
+
+def test_the_trace_says_which_steps_were_clipped():
+    arrays = trained(short(settings={"mu": 0.1, "s_max": 0.2}))[1].arrays
+    assert 0 < arrays["clipped"].sum() < 24
+    np.testing.assert_allclose(arrays["step"][arrays["clipped"] == 1], 0.2, rtol=1e-6)
+    assert np.isnan(trained(short(optimizer="sgd"))[1].arrays["clipped"]).all()
+
+
+def test_the_time_of_steps_is_without_evaluations(monkeypatch):
+    evaluate, seconds = Trainer.evaluate, 0.05
+    monkeypatch.setattr(Trainer, "evaluate", lambda self: (time.sleep(seconds), evaluate(self))[1])
+    began = time.perf_counter()
+    record = trained(short())[1]
+    assert 0 < record.seconds < time.perf_counter() - began - 5 * seconds
+
+
+def test_a_schedule_may_be_made_for_another_length_than_that_of_the_run():
+    trace = trained(short(optimizer="sgd", schedule="step", schedule_steps=12, settings={"lr": 0.1}))[
+        1
+    ].arrays
+    assert np.allclose(trace["learning_rate"][[5, 6, 8, 9, 23]], [0.1, 0.01, 0.01, 0.001, 0.001])
