@@ -169,7 +169,7 @@ def _study(request: Request, study: str, plan: Plan) -> int:
 
 
 def _tables(request: Request, study: str, failures: Sequence[Failure]) -> None:
-    """Make tables of all finished runs of the study, asked for or not, and name those that are missing; no part does."""
+    """Make tables of all finished runs of the study, asked for or not, and name those that are missing."""
     if request.only is None:
         planning.write_parts(request.profile, study, request.part, request.how)
     if request.part is not None:

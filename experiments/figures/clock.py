@@ -1,6 +1,7 @@
 """Training progress over wall-clock time instead of steps."""
 
 import matplotlib as mpl
+import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
@@ -13,7 +14,17 @@ from experiments.figures.benchmark import (
     without_the_lowest,
 )
 from experiments.figures.measures import ACCURACY, quality
-from experiments.figures.style import PAGE, STYLE, colours, in_order, new_figure, plain_log
+from experiments.figures.style import (
+    PAGE,
+    PAPER,
+    STYLE,
+    colours,
+    in_order,
+    label,
+    legend,
+    new_figure,
+    plain_log,
+)
 
 
 @mpl.rc_context(STYLE)
@@ -50,3 +61,59 @@ def wall_clock(curves: pd.DataFrame, best: pd.DataFrame, times: pd.DataFrame, pr
     figure.suptitle(f"{problem}: the same runs over steps and over time", fontsize=10)
     method_legend(figure, methods, colour)
     return figure
+
+
+@mpl.rc_context(STYLE)
+def equal_time(ranks: pd.DataFrame, problem: str) -> Figure:
+    """Training loss of each method at the end of its training, and at the time at which the fastest method ends.
+
+    Args:
+        ranks: As `at_equal_time` returns them.
+        problem: For the title.
+    """
+    figure, axes = new_figure(PAGE * 0.7, 0.24 * len(ranks) + 1.3)
+    places = np.arange(len(ranks))
+    axes.hlines(places, ranks["at_steps"], ranks["at_time"], color="#bbbbbb", lw=1.2)
+    axes.plot(ranks["at_steps"], places, "o", mfc="white", mec="#444444", ms=5)
+    axes.plot(ranks["at_time"], places, "o", color=PAPER["pal"], ms=5)
+    axes.set_yticks(places, [label(name) for name in ranks["method"]])
+    axes.set(
+        xscale="log", xlabel="training loss (with L2 term), mean over seeds", ylim=(len(ranks) - 0.5, -0.5)
+    )
+    axes.grid(visible=False, axis="y")
+    looks = {
+        "after the same number of steps": {"color": "#444444", "marker": "o", "mfc": "white", "ls": "", "ms": 5},
+        f"after the same time, {ranks['budget'].iloc[0]:.3g} s of steps": {
+            "color": PAPER["pal"], "marker": "o", "ls": "", "ms": 5,
+        },
+    }  # fmt: skip
+    figure.suptitle(f"{problem}: ranking at equal time", fontsize=10)
+    legend(figure, looks, 1)
+    return figure
+
+
+def at_equal_time(
+    runs: pd.DataFrame, curves: pd.DataFrame, best: pd.DataFrame, times: pd.DataFrame, problem: str
+) -> pd.DataFrame:
+    """The methods in the order of their loss after the time in which the fastest one takes all of its steps.
+
+    Each with the setting of lowest training loss, mean over the fresh seeds. at_steps: after all steps; at_time: after
+    `budget` seconds, by the curve and the median time of a step; rank and rank_at_steps.
+    """
+    chosen = best.loc[
+        (best["problem"] == problem) & (best["criterion"] == "training loss"), ["method", "setting"]
+    ]
+    judged = runs[(runs["problem"] == problem) & (runs["phase"] == "evaluation")].merge(chosen)
+    keys = ["problem", "method", "setting", "seed"]
+    seconds = judged[keys].merge(times, on=keys).groupby("method")["seconds_per_step"].median()
+    means = curves.merge(judged[keys], on=keys).groupby(["method", "step"])["train_loss"].mean()
+    last = means.groupby("method").tail(1).reset_index("step")
+    budget = float((last["step"] * seconds).min())
+    steps = (budget / seconds).clip(upper=last["step"])
+    reached = {
+        method: np.exp(np.interp(steps[method], curve.index.get_level_values("step"), np.log(curve)))
+        for method, curve in means.groupby("method")
+    }
+    table = pd.DataFrame({"at_steps": last["train_loss"], "at_time": pd.Series(reached), "budget": budget})
+    table = table.assign(rank_at_steps=table["at_steps"].rank(), rank=table["at_time"].rank())
+    return table.rename_axis("method").reset_index().sort_values("at_time", kind="stable", ignore_index=True)

@@ -43,9 +43,9 @@ class Session:
         self._read.add((study, name))
         return tables.read(self._profile, study, name, self._root)
 
-    def verdicts(self) -> pd.DataFrame:
-        """The verdicts of the profile."""
-        return tables.verdicts_of(self._profile, self._root)[0]
+    def verdicts(self) -> tuple[pd.DataFrame, pd.DataFrame]:
+        """The claims of the profile with their verdicts, and the estimates behind them."""
+        return tables.verdicts_of(self._profile, self._root)
 
     def show(self, figure: "Figure", name: str) -> "Image":
         """Save a figure as PNG and PDF, with its sources as JSON; returns it for display."""

@@ -32,11 +32,12 @@ def verdicts(profile: str, root: Path = REPOSITORY) -> Group:
     claims, estimates = tables.verdicts_of(profile, root)
     places = f"report: reports/{profile}/index.html; figures: figures/{profile}/; tables: results/{profile}/"
     return Group(
-        Text(f"Profile {profile}: {words.summary(claims)}\n"), *_parts(claims, estimates), Text(places)
+        Text(f"Profile {profile}: {words.summary(claims)}\n"), *parts(claims, estimates), Text(places)
     )
 
 
-def _parts(claims: pd.DataFrame, estimates: pd.DataFrame) -> Iterator[RenderableType]:
+def parts(claims: pd.DataFrame, estimates: pd.DataFrame) -> Iterator[RenderableType]:
+    """The matrix and a sentence per claim that was measured, and the names of the others."""
     known = claims[claims["verdict"] != "not measured"]
     if len(known):
         yield _matrix(known, estimates)

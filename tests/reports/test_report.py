@@ -1,5 +1,6 @@
 """The report: pages that open from disk, and sentences where something is missing."""
 
+import io
 import json
 import os
 import re
@@ -9,41 +10,85 @@ import matplotlib as mpl
 import nbformat
 import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from matplotlib.figure import Figure
+from rich.console import Console
 
 from experiments.cli import main as cli
 from experiments.common import endings
 from experiments.common.errors import UserError
 from experiments.common.paths import REPOSITORY
-from experiments.reports import execution, markdown, pages
+from experiments.reports import execution, markdown, pages, terminal, words
 from experiments.reports.notebook import Session, figures_folder
 from experiments.results import tables
 from experiments.results.claims import judge
 from experiments.results.claims.registry import all_claims
+from experiments.results.claims.statistics import OVER
 
 NOTEBOOKS = sorted((REPOSITORY / "notebooks").glob("*.ipynb"))
+WORDS = "the loss is {value} [lower|higher] than that of {part}"
 VERDICT = {
-    "id": "lines-convex",
-    "claim": "Losses are <convex>.",
-    "source": "abstract",
-    "test": "share of lines",
+    "id": "loss-constant",
+    "claim": "Losses are <low>.",
+    "whose": "paper",
+    "source": "abstract [certain]",
+    "test": "log10 loss",
+    "study": "benchmark",
+    "unit": "pairs of trainings",
+    "post_hoc": "",
+    "figure": "benchmark/",
+    "scope": "digits",
+    "part": "sgd",
+    "mean": 0.91,
+    "low": 0.8,
+    "high": 0.99,
+    "n": 12,
+    "problems": 2,
+    "rule": "above",
+    "bound": 0.5,
+    "smallest": 0.05,
+    "detectable": 0.04,
+    "p": 0.001,
+    "words": WORDS,
+    "scale": "",
+    "measure_unit": "log10 loss",
+    "verdict": "supported",
+    "reason": "",
 }
-VERDICT |= {"threshold": 0.5, "study": "lines", "figure": "lines/", "explanation": "share", "scope": "digits"}
-VERDICT |= {"measured": 0.91, "low": 0.8, "high": 0.99, "n": 12, "verdict": "supported"}
+NUMBERS = ("mean", "low", "high", "p", "n")
+MISSING = VERDICT | {
+    "id": "two",
+    "claim": "Nobody knows.",
+    "verdict": "not measured",
+    "reason": "nothing was run",
+}
+MISSING |= dict.fromkeys(NUMBERS)
+
+
+def results_of(root, *rows):
+    """The files of verdicts and estimates, with two problems for each claim that was measured."""
+    claims = judge.with_q(pd.DataFrame(rows).reindex(columns=judge.CLAIM_COLUMNS))
+    known = claims[claims["verdict"] != "not measured"]
+    names = [OVER, "digits-cnn", "digits-mlp"]
+    estimates = pd.concat([known.assign(problem=name, slack=1.0, obstacle="") for name in names])
+    path = tables.verdicts("quick", root)
+    path.with_suffix("").mkdir(parents=True)
+    tables.replace(claims, path)
+    tables.replace(estimates.reindex(columns=judge.ESTIMATE_COLUMNS), path.with_suffix("") / "problems.csv")
+    tables.replace(pd.DataFrame(columns=judge.VALUE_COLUMNS), path.with_suffix("") / "values.csv")
 
 
 @pytest.fixture
 def results(tmp_path):
-    """A root with verdicts and the provenance of two studies."""
-    missing = VERDICT | {"id": "two", "claim": "Nobody knows.", "verdict": "not measured", "n": 0}
-    table = pd.DataFrame([VERDICT, missing | {"measured": None, "low": None, "high": None}])
+    """A root with verdicts, and the provenance of two studies."""
+    results_of(tmp_path, VERDICT, MISSING)
     path = tables.verdicts("quick", tmp_path)
     for study in ("benchmark", "lines"):
         (path.parent / study).mkdir(parents=True)
         (path.parent / study / "provenance.csv").write_text("problem,commit,torch\ndigits,abc123,2.15\n")
         (path.parent / study / "times.csv").write_text("key\nabcd\n")
-    table.to_csv(path, index=False)
-    picture = figures_folder("quick", "lines", tmp_path) / "shape.png"
+    picture = figures_folder("quick", "benchmark", tmp_path) / "shape.png"
     picture.parent.mkdir(parents=True)
     picture.write_bytes(b"")
     return tmp_path
@@ -53,10 +98,10 @@ def test_the_front_page_has_verdicts_figures_tables_and_provenance(results):
     markdown.write("quick", results)
     text = pages.index("quick", results).read_text()
     for wanted in (
-        "Losses are &lt;convex&gt;.",
+        "Losses are &lt;low&gt;.",
         "supported",
         "not measured",
-        "0.91",
+        "0.91 lower",
         "0.8 to 0.99",
         "abc123",
     ):
@@ -69,7 +114,7 @@ def test_the_front_page_has_verdicts_figures_tables_and_provenance(results):
 def test_a_notebook_becomes_a_page_that_needs_no_network(results):
     page = execution.execute("claims", "quick", results)
     text = page.read_text()
-    assert "Losses are &lt;convex&gt;." in text
+    assert "loss-constant" in text
     assert "data:image/png;base64," in text
     assert not re.search(r"""(?:src|href)=["']?(?:https?:)?//""", text)
     assert (figures_folder("quick", "claims", results) / "verdicts.pdf").stat().st_size > 1000
@@ -139,19 +184,76 @@ def test_notebooks_are_thin_and_stripped(path):
 
 
 def test_metrics_are_what_was_measured_and_how_many_claims_have_which_verdict():
-    missing = VERDICT | {"id": "two", "verdict": "not measured", "measured": None}
-    assert judge.metrics(pd.DataFrame([VERDICT, missing])) == {
+    assert judge.metrics(pd.DataFrame([VERDICT, MISSING])) == {
         "verdicts": {"supported": 1, "not measured": 1},
-        "measured": {"lines-convex": 0.91},
+        "measured": {"loss-constant": 0.91},
     }
 
 
 def test_the_markdown_report_has_every_claim_with_its_verdict_and_links_that_lead_somewhere(results):
     text = markdown.write("quick", results).read_text()
-    assert "| Losses are <convex>. | 0.91 (0.8 to 0.99) | above 0.5 | 12 | **supported** |" in text
+    assert "| [loss-constant](#loss-constant-supported) | **supported** | ✓ | ✓ |" in text
+    assert (
+        "The loss is 0.91 lower than that of SGD (95% interval 0.8 to 0.99; n = 12 pairs of trainings on 2 problems)."
+        in text
+    )
+    assert (
+        "Smallest effect of interest: 0.05 log10 loss; this design could have seen 0.04 (80 % power)." in text
+    )
     assert "### two: not measured" in text
+    assert "Nothing was run." in text
     assert "2 claims: 1 supported, 1 not measured." in text
-    assert "../../figures/quick/lines/shape.png" in text
+    assert "1 claims were tested" in text
+    assert "../../figures/quick/benchmark/shape.png" in text
+    assert "[values of the trainings](../../results/quick/claims/values.csv)" in text
+
+
+def test_links_within_the_page_lead_to_a_heading(results):
+    markdown.write("quick", results)
+    page = pages.index("quick", results).read_text()
+    assert set(re.findall(r'href="#([^"]+)"', page)) <= set(re.findall(r'<h[23] id="([^"]+)"', page))
+
+
+@pytest.mark.parametrize(
+    ("changes", "wanted"),
+    [
+        (
+            {"mean": -0.5, "low": -0.6, "high": -0.4},
+            "The loss is 0.5 higher than that of SGD (95% interval 0.4 to 0.6; ",
+        ),
+        (
+            {"scale": "10", "words": "{value} times", "mean": 1, "low": 0, "high": 2},
+            "10 times (95% interval 1 to 100; ",
+        ),
+        ({"part": "loss, sls"}, "that of SLS ("),
+        (
+            {"low": float("nan"), "high": float("nan"), "n": 1, "problems": 0},
+            "that of SGD (n = 1 pairs of trainings).",
+        ),
+        ({"rule": "within"}, "that of SGD (95% interval"),
+    ],
+)
+def test_a_verdict_is_said_in_a_sentence(changes, wanted):
+    assert wanted in words.sentence(VERDICT | changes)
+    assert "{" not in words.sentence(VERDICT | changes) + words.rule(VERDICT | changes)
+
+
+@settings(max_examples=20)
+@given(
+    names=st.lists(st.text("abcdefghij-16", min_size=1, max_size=40), min_size=1, max_size=18, unique=True),
+    verdict=st.sampled_from([name for name in words.SYMBOLS if name != "not measured"]),
+)
+def test_a_terminal_of_80_columns_breaks_no_word(names, verdict):
+    claims = pd.DataFrame([VERDICT | {"verdict": verdict}])
+    estimates = pd.concat([claims.assign(problem=name) for name in [OVER, *names]])
+    shown = Console(width=80, file=io.StringIO())
+    for part in terminal.parts(claims, estimates):
+        shown.print(part)
+    lines = shown.file.getvalue().splitlines()
+    assert max(map(len, lines)) <= 80
+    text = " ".join(" ".join(lines).split())
+    for word in ("loss-constant", verdict, *names, "95%", "interval", "0.99;", "trainings"):
+        assert word in text
 
 
 def test_beside_a_figure_stands_what_it_was_made_of(tmp_path):
@@ -183,20 +285,20 @@ def test_the_readme_takes_the_verdicts_of_the_profile_it_names(results):
         markdown.into_readme("small", results)
         text = readme.read_text()
         assert text.startswith("a\n<!-- verdicts of quick -->\n2 claims: ")
-        assert text.endswith("| **supported** |\n<!-- end of verdicts -->\nz\n")
+        assert text.endswith("|\n<!-- end of verdicts -->\nz\n")
         assert "bygone" not in text
 
 
 def test_the_readme_says_what_the_committed_results_say():
-    verdicts = pd.read_csv(tables.verdicts("small"))
-    readme = (REPOSITORY / "README.md").read_text()
-    assert markdown.for_readme(verdicts) in readme
+    claims, _ = tables.verdicts_of("small")
+    assert markdown.for_readme(claims) in (REPOSITORY / "README.md").read_text()
 
 
 def test_the_readme_counts_the_papers_claims_and_shows_the_main_ones():
-    beyond = VERDICT | {"id": "two", "claim": "Beyond.", "study": "capacity"}
+    main = VERDICT | {"id": "loss-scheduled"}
+    beyond = VERDICT | {"id": "two", "claim": "Beyond.", "whose": "ours"}
     minor = VERDICT | {"id": "three", "claim": "Minor."}
-    text = markdown.for_readme(pd.DataFrame([VERDICT, beyond, minor]))
+    text = markdown.for_readme(pd.DataFrame([main, beyond, minor]))
     assert "2 claims: 2 supported." in text
     assert "Losses are" in text
     assert "Beyond." not in text
@@ -204,12 +306,21 @@ def test_the_readme_counts_the_papers_claims_and_shows_the_main_ones():
 
 
 def test_the_main_claims_are_claims_of_the_paper():
-    papers = {claim.id for claim in all_claims() if claim.study not in markdown.BEYOND}
+    papers = {claim.id for claim in all_claims() if claim.whose == "paper"}
     assert papers.issuperset(markdown.HEADLINES)
+
+
+def test_a_verdict_that_chance_explains_is_named():
+    rows = [VERDICT | {"id": f"c{place}", "p": p} for place, p in enumerate([0.001, 0.04, 0.9, 0.9])]
+    rows[2]["verdict"] = rows[3]["verdict"] = "undecided"
+    text = words.multiplicity(judge.with_q(pd.DataFrame(rows)))
+    assert "4 claims were tested" in text
+    assert "Of the 2 verdicts, 1 remain" in text
+    assert "these do not: `c1`" in text
 
 
 def test_the_verdicts_are_shown_on_a_terminal_where_there_are_any(capsys):
     assert cli.main(["claims", "--profile", "small", "--show"]) == 0
-    assert re.search(r"PAL's steps .* (supported|contradicted|undecided)", capsys.readouterr().out)
+    assert "Profile small: " in capsys.readouterr().out
     assert cli.main(["claims", "--profile", "paper", "--show"]) == 2
     assert "`make reproduce PROFILE=paper` makes it" in capsys.readouterr().err

@@ -57,7 +57,7 @@ class Evidence:
         return tables.read(self.profile, study, name, self.root)
 
     def runs(self, study: str, phase: str = "evaluation") -> pd.DataFrame:
-        """The trainings of a study that selected nothing (or, with phase "selection", those that did), with their keys.
+        """The fresh trainings of a study (or, with phase "selection", those that selected), with keys and times.
 
         Studies without selection have no column `phase`; all of their trainings are for evaluation.
         """
@@ -66,16 +66,17 @@ class Evidence:
             runs = runs[runs["phase"] == phase]
         elif phase != "evaluation":
             raise Missing(f"{study} has no runs for {phase}")
-        return self._with_keys(runs, study)
+        return self._with_times(runs, study)
 
-    def _with_keys(self, runs: pd.DataFrame, study: str) -> pd.DataFrame:
+    def _with_times(self, runs: pd.DataFrame, study: str) -> pd.DataFrame:
         try:
             times = self.table(study, "times")
         except Missing:
             return runs
-        if "key" in runs or not set(IDENTITY) <= set(runs):
+        if not set(IDENTITY) <= set(runs):
             return runs
-        return runs.merge(times[[*IDENTITY, "key"]].drop_duplicates(IDENTITY), on=IDENTITY, how="left")
+        wanted = [name for name in ("key", "seconds_per_step") if name in times and name not in runs]
+        return runs.merge(times[[*IDENTITY, *wanted]].drop_duplicates(IDENTITY), on=IDENTITY, how="left")
 
     def selected(self, study: str, criterion: str) -> pd.DataFrame:
         """Fresh trainings of the setting of each method that other seeds have selected by a criterion.
