@@ -26,10 +26,9 @@ WIDE = 170
 LONGEST = 1000
 """Characters of an error message."""
 
-FAULTS = {
-    *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ESTALE),
-    *(errno.EEXIST, errno.EISDIR, errno.ENOTDIR, errno.ELOOP, errno.EMFILE, errno.ENFILE),
-}
+DISK = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ESTALE}
+PLACE = {errno.EEXIST, errno.EISDIR, errno.ENOTDIR, errno.ELOOP}
+FAULTS = DISK | PLACE | {errno.EMFILE, errno.ENFILE}
 """Errors of the machine, or of what lies in the place of a file or folder; any others are errors of this program."""
 
 NAME = "python -m experiments"

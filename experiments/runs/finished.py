@@ -1,7 +1,6 @@
 """Finished runs, read back from their directories."""
 
 import json
-import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -10,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from experiments.common.paths import runs_root
+from experiments.common.paths import remove, runs_root
 from experiments.runs.integrity import is_whole, run_folders
 from experiments.runs.key import run_key
 from experiments.training.config import RunConfig
@@ -104,10 +103,10 @@ def delete_runs(several: Iterable[FinishedRun]) -> None:
     place = runs_root() / ".deleted"
     for run in several:
         place.mkdir(exist_ok=True)
-        shutil.rmtree(place / run.key, ignore_errors=True)
+        remove(place / run.key)
         run.directory.rename(place / run.key)
     for left in place.glob("*"):
-        shutil.rmtree(left, ignore_errors=True)
+        remove(left)
 
 
 def _json(path: Path) -> dict[str, Any]:

@@ -47,10 +47,8 @@ def _read(path: Path, profile: str) -> pd.DataFrame:
         raise UserError(f"{path} is not there; {makes_it}")
     try:
         return pd.read_csv(path, dtype=TEXT, keep_default_na=True)
-    except (
-        ValueError
-    ) as error:  # empty, not UTF-8, or rows of different lengths, as merge conflicts leave them
-        raise UserError(f"{path} is no table ({error}); restore or remove it, {makes_it}") from None
+    except ValueError as error:  # empty, no UTF-8, or with rows of different lengths
+        raise UserError(f"{path} is no table ({error}); remove it, and {makes_it} again") from None
 
 
 def replace(table: pd.DataFrame, path: Path) -> Path:
