@@ -53,7 +53,7 @@ def _entries(statement: ast.stmt, key: str) -> list[ast.AST]:
     target = statement.targets[0] if isinstance(statement, ast.Assign) else None
     value = getattr(statement, "value", None)
     if isinstance(target, ast.Subscript) and isinstance(target.slice, ast.Constant):
-        return [statement] if target.slice.value == key else []
+        return [statement.value] if target.slice.value == key else []
     if isinstance(value, ast.Dict) and all(isinstance(each, ast.Constant) for each in value.keys):
         pairs = zip(value.keys, value.values, strict=True)
         return [thing for name, thing in pairs if isinstance(name, ast.Constant) and name.value == key]
