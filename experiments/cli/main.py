@@ -204,9 +204,11 @@ def pipeline(profile: str) -> None:
 @click.option("--show", is_flag=True, help="Only show the verdicts already there.")
 def claims(profile: str, show: bool) -> None:
     """Judge the claims of the paper by the tables."""
+    from experiments import planning
     from experiments.reports import markdown
     from experiments.results.claims import judge
 
+    planning.load_profile(profile)  # raises UserError for mistakes
     if show:
         _show(markdown.for_terminal(profile))
     else:
