@@ -308,9 +308,11 @@ def pipeline(profile: str) -> None:
 @click.option("--show", is_flag=True, help="Only show the verdicts already there.")
 def claims(profile: str, show: bool) -> None:
     """Judge the claims of the paper by the tables."""
+    from experiments import planning
     from experiments.reports import terminal
     from experiments.results.claims import judge
 
+    planning.load_profile(profile)  # raises UserError for mistakes
     if show:
         _show(terminal.verdicts(profile))
     else:

@@ -1,24 +1,27 @@
 """Whether the arrays of a data set are what its description says: shapes, types and numbers."""
 
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from experiments.common.check import Check
 from experiments.common.errors import UserError
-from experiments.data.dataset import Dataset
 from experiments.data.splits import Split, Splits
 
+if TYPE_CHECKING:
+    from experiments.data.dataset import Dataset
 
-def check_splits(name: str, data: Dataset, splits: Splits) -> None:
+
+def check_splits(name: str, data: "Dataset", splits: Splits) -> None:
     """Raise UserError, one sentence, for the first thing that is wrong."""
     wrong = next(_mistakes(data, splits), None)
     if wrong is not None:
         raise UserError(f"data set {name!r}: {wrong}")
 
 
-def _mistakes(data: Dataset, splits: Splits) -> Iterator[str]:
+def _mistakes(data: "Dataset", splits: Splits) -> Iterator[str]:
     if splits.sizes != data.sizes:
         yield f"its parts have {splits.sizes} examples, but `sizes` says {data.sizes}"
     parts = {"training": splits.train, "validation": splits.validation, "test": splits.test}
@@ -26,7 +29,7 @@ def _mistakes(data: Dataset, splits: Splits) -> Iterator[str]:
         yield from (f"the {part} {mistake}" for mistake in _of_split(data, split))
 
 
-def _of_split(data: Dataset, split: Split) -> Iterator[str]:
+def _of_split(data: "Dataset", split: Split) -> Iterator[str]:
     if len(split) == 0:
         yield "part is empty; it needs at least one example"
         return
@@ -42,7 +45,7 @@ def _of_split(data: Dataset, split: Split) -> Iterator[str]:
     yield from (f"targets {mistake}" for mistake in TARGETS.get(data.task, _of_any)(data, targets))
 
 
-def _of_classes(data: Dataset, targets: Tensor) -> Iterator[str]:
+def _of_classes(data: "Dataset", targets: Tensor) -> Iterator[str]:
     if targets.dtype != torch.int64 or targets.dim() != 1:
         yield f"have shape {list(targets.shape)} and type {targets.dtype}; classes are int64 of shape [examples]"
     elif not 0 <= int(targets.min()) <= int(targets.max()) < data.outputs:
@@ -52,7 +55,7 @@ def _of_classes(data: Dataset, targets: Tensor) -> Iterator[str]:
         )
 
 
-def _of_binary(data: Dataset, targets: Tensor) -> Iterator[str]:
+def _of_binary(data: "Dataset", targets: Tensor) -> Iterator[str]:
     if targets.is_floating_point() or targets.dim() != 1 or data.outputs != 1:
         yield (
             f"have shape {list(targets.shape)} and type {targets.dtype}, `outputs` is {data.outputs}; binary labels "
@@ -62,7 +65,7 @@ def _of_binary(data: Dataset, targets: Tensor) -> Iterator[str]:
         yield "are not all 0 or 1, as binary labels must be"
 
 
-def _of_values(data: Dataset, targets: Tensor) -> Iterator[str]:
+def _of_values(data: "Dataset", targets: Tensor) -> Iterator[str]:
     wanted = (len(targets), data.outputs)
     if not targets.is_floating_point() or targets.shape != wanted:
         yield (
@@ -73,7 +76,7 @@ def _of_values(data: Dataset, targets: Tensor) -> Iterator[str]:
         yield from _of_any(data, targets)
 
 
-def _of_any(data: Dataset, targets: Tensor) -> Iterator[str]:  # noqa: ARG001
+def _of_any(data: "Dataset", targets: Tensor) -> Iterator[str]:  # noqa: ARG001
     if targets.is_floating_point() and not targets.isfinite().all():
         yield "hold NaN or infinity; remove or replace these values"
 
@@ -86,7 +89,7 @@ TARGETS = {
 """Checks by kind of target."""
 
 
-def report(name: str, data: Dataset) -> list[Check]:
+def report(name: str, data: "Dataset") -> list[Check]:
     """What the data are: sizes, inputs as the network sees them, targets, and examples that are in two parts."""
     try:
         splits = data.load()
@@ -108,7 +111,7 @@ USUAL = 0.05, 20.0
 """Standard deviations of inputs with which networks train as they are initialised."""
 
 
-def _inputs(data: Dataset, split: Split) -> Check:
+def _inputs(data: "Dataset", split: Split) -> Check:
     seen = data.transform.plain(split.take(torch.arange(min(SAMPLE, len(split))))).double()
     mean, deviation = float(seen.mean()), float(seen.std())
     usual = data.task == "characters" or (USUAL[0] <= deviation <= USUAL[1] and abs(mean) <= USUAL[1])
@@ -133,7 +136,7 @@ def _rows(splits: Sequence[Split]) -> Iterator[bytes]:
         yield from (each.numpy().tobytes() for each in inputs[:SAMPLE])
 
 
-def _targets(data: Dataset, split: Split) -> Check:
+def _targets(data: "Dataset", split: Split) -> Check:
     targets = split.targets
     if data.task in ("classes", "binary"):
         counts = torch.bincount(targets, minlength=max(2, data.outputs))

@@ -9,7 +9,6 @@ from experiments.common.profiles import sections
 from experiments.results.claims.claim import Claim, Measure
 from experiments.results.claims.evidence import Evidence, Missing
 from experiments.results.claims.statistics import Criterion
-from experiments.studies.ablation import Settings
 
 QUANTITIES = {
     "val_accuracy": ("final_val_accuracy_reestimated", 1, "final validation accuracy"),
@@ -89,16 +88,14 @@ def _scored(evidence: Evidence, quantity: str) -> pd.DataFrame:
 
 
 def declared(profile: str) -> list[Claim]:
-    """The claims that the comparisons of a profile declare; raises UserError if its section is not valid."""
+    """The claims that the comparisons of a profile declare; the profile must be valid (see `planning.load_profile`)."""
     section = sections(profile).get("ablation", [])
-    where = f"profiles/{profile}.yaml, section ablation"
-    read = [Settings.read(one, where) for one in (section if isinstance(section, list) else [section])]
+    parts = [part for one in (section if isinstance(section, list) else [section]) for part in one["parts"]]
     claims = [
-        not_worse(variant, comparison.reference.name, margin, quantity)
-        for settings in read
-        for part in settings.parts
-        for comparison in part.comparisons
-        for variant in comparison.variants
-        for quantity, margin in comparison.margins.items()
+        not_worse(variant, comparison["reference"]["name"], margin, quantity)
+        for part in parts
+        for comparison in part.get("comparisons", [])
+        for variant in comparison["variants"]
+        for quantity, margin in comparison.get("margins", {}).items()
     ]
     return list({claim.id: claim for claim in claims}.values())
