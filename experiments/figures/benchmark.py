@@ -20,7 +20,11 @@ from experiments.figures.style import (
     legend,
     new_figure,
     plain_log,
+    tried,
 )
+
+BOX = 4
+"""The minimum number of runs for a box: fewer are only points."""
 
 CURVES = (
     ("train_loss", "training loss", "training loss\n(with L2 term)", True),
@@ -36,7 +40,7 @@ def comparison(runs: pd.DataFrame, curves: pd.DataFrame, best: pd.DataFrame, pro
 
     Left: training loss, validation accuracy and learning rate of each method's best configuration, mean over seeds (the
     one with the lowest training loss; in the second row, the one with the highest validation accuracy).
-    Right: every run of every configuration, as boxes.
+    Right: every configuration with the same seeds, as points, and as boxes where there are at least `BOX` runs.
     """
     runs, curves, best = (table[table["problem"] == problem] for table in (runs, curves, best))
     methods = in_order(runs["method"])
@@ -47,10 +51,13 @@ def comparison(runs: pd.DataFrame, curves: pd.DataFrame, best: pd.DataFrame, pro
         axes[row, 0].set(xlabel="step", ylabel=words, yscale="log" if log else "linear")
     plain_log(axes[0, 0].yaxis)
     without_the_lowest(axes[1, 0], curves, "val_accuracy")
-    _boxes(axes[0, 1], runs, methods, colour, "min_train_loss", "lowest training loss, all runs", log=True)
-    _boxes(axes[1, 1], runs, methods, colour, "best_val_accuracy", "highest validation accuracy, all runs")
-    _boxes(axes[2, 1], runs, methods, colour, "test_accuracy", "test accuracy, all runs", numbers=True)
-    figure.suptitle(f"{problem}: best configuration of each optimizer (left), all runs (right)", fontsize=10)
+    grid = tried(runs)
+    _boxes(axes[0, 1], grid, methods, colour, "min_train_loss", "lowest training loss", log=True)
+    _boxes(axes[1, 1], grid, methods, colour, "best_val_accuracy", "highest validation accuracy")
+    _boxes(axes[2, 1], grid, methods, colour, "test_accuracy", "test accuracy", numbers=True)
+    figure.suptitle(
+        f"{problem}: best configuration of each optimizer (left), all configurations (right)", fontsize=10
+    )
     method_legend(figure, methods, colour)
     return figure
 
@@ -109,9 +116,11 @@ def _boxes(
     log: bool = False,
     numbers: bool = False,
 ) -> None:
-    """Draw one horizontal box per method over all its runs, with each run as a point."""
+    """Draw the runs of each method as points, and a horizontal box over them if there are enough."""
+    enough = runs[runs.groupby("method")[column].transform("count") >= BOX]
+    axes.set_xscale("log" if log else "linear")
     sns.boxplot(
-        runs, y="method", x=column, order=methods, hue="method", palette=colour, legend=False, ax=axes, width=0.62,
+        enough, y="method", x=column, order=methods, hue="method", palette=colour, legend=False, ax=axes, width=0.62,
         fliersize=0, linewidth=0.8, linecolor="#333333", boxprops={"alpha": 0.55}, log_scale=log,
     )  # fmt: skip
     _points(axes, runs, methods, colour, column)

@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from experiments.figures.style import STYLE, colours, in_order, label, panels, plain_log
+from experiments.figures.style import STYLE, colours, in_order, label, panels, plain_log, tried
 
 ADAPTIVE = ("pal", "sls", "alig", "sgdhd", "cocob")
 """Methods that determine their learning rates themselves."""
@@ -24,10 +24,10 @@ def swept(runs: pd.DataFrame) -> list[str]:
 def sensitivity(runs: pd.DataFrame, problem: str) -> Figure:
     """Final validation accuracy over each hyper-parameter for which the grid has several values.
 
-    Each run is a point (0 if it diverged); the line is the mean over seeds and all other hyper-parameters. Runs far
-    below the others are triangles at the lower end.
+    Each run that selected settings is a point (0 if it diverged); the line is the mean over seeds and all other
+    hyper-parameters. Runs far below the others are triangles at the lower end.
     """
-    runs = runs[runs["problem"] == problem].assign(
+    runs = tried(runs[runs["problem"] == problem]).assign(
         value=lambda table: table["final_val_accuracy"].mask(table["status"] == "diverged", 0.0)
     )
     sweeps = [
