@@ -21,7 +21,11 @@ from experiments.figures.style import (
     legend,
     new_figure,
     plain_log,
+    tried,
 )
+
+BOX = 4
+"""The minimum number of runs for a box: fewer are only points."""
 
 TRAINING = ("train_loss", "training loss", "training loss\n(with L2 term)")
 RATE = ("learning_rate", "training loss", "learning rate\n(step / ||d||)")
@@ -39,14 +43,13 @@ def comparison(runs: pd.DataFrame, curves: pd.DataFrame, best: pd.DataFrame, pro
 
     Left: training loss, validation accuracy and learning rate of each method's best configuration, mean over seeds (the
     one with the lowest training loss; in the second row, the one with the highest validation accuracy).
-    Right: every run of every configuration, as boxes. Where accuracy is not defined, it is the loss instead.
+    Right: every configuration with the same seeds, as points, and as boxes where there are at least `BOX` runs. Where
+    accuracy is not defined, it is the loss instead.
     """
     runs, curves, best = (table[table["problem"] == problem] for table in (runs, curves, best))
     methods = in_order(runs["method"])
     colour = colours(methods)
-    height = max(
-        5.2, 2.5 + 0.34 * 2 * len(methods)
-    )  # three rows of labels need room, however few methods there are
+    height = max(5.2, 2.5 + 0.34 * 2 * len(methods))  # three rows of labels need room, however few methods
     figure, axes = new_figure(PAGE, height, nrows=3, ncols=2, width_ratios=(1.25, 1))
     measure = quality(runs)
     for row, (column, criterion, words) in enumerate((TRAINING, validation(measure), RATE)):
@@ -56,12 +59,15 @@ def comparison(runs: pd.DataFrame, curves: pd.DataFrame, best: pd.DataFrame, pro
             log_if_possible(axes[row, 0], curves[column])
     if measure is ACCURACY:
         without_the_lowest(axes[1, 0], curves, measure.curve)
-    _boxes(axes[0, 1], runs, methods, colour, "min_train_loss", "lowest training loss, all runs", log=True)
+    grid = tried(runs)
+    _boxes(axes[0, 1], grid, methods, colour, "min_train_loss", "lowest training loss", log=True)
     words = "final validation loss" if measure.low else "highest validation accuracy"
-    _boxes(axes[1, 1], runs, methods, colour, measure.best, f"{words}, all runs", log=measure.low)
-    words = f"test {measure.name}, all runs"
-    _boxes(axes[2, 1], runs, methods, colour, measure.test, words, log=measure.low, numbers=True)
-    figure.suptitle(f"{problem}: best configuration of each optimizer (left), all runs (right)", fontsize=10)
+    _boxes(axes[1, 1], grid, methods, colour, measure.best, words, log=measure.low)
+    words = f"test {measure.name}"
+    _boxes(axes[2, 1], grid, methods, colour, measure.test, words, log=measure.low, numbers=True)
+    figure.suptitle(
+        f"{problem}: best configuration of each optimizer (left), all configurations (right)", fontsize=10
+    )
     method_legend(figure, methods, colour)
     return figure
 
@@ -127,11 +133,12 @@ def _boxes(
     log: bool = False,
     numbers: bool = False,
 ) -> None:
-    """Draw one horizontal box per method over all its runs, with each run as a point."""
-    # On a logarithmic axis seaborn gives a single value no width.
+    """Draw the runs of each method as points, and a horizontal box over them if there are enough."""
+    enough = runs[runs.groupby("method")[column].transform("count") >= BOX]
     log = log and scale(runs[column]) == "log" and runs[column].nunique() > 1
+    axes.set_xscale("log" if log else "linear")
     sns.boxplot(
-        runs, y="method", x=column, order=methods, hue="method", palette=colour, legend=False, ax=axes, width=0.62,
+        enough, y="method", x=column, order=methods, hue="method", palette=colour, legend=False, ax=axes, width=0.62,
         fliersize=0, linewidth=0.8, linecolor="#333333", boxprops={"alpha": 0.55}, log_scale=log,
     )  # fmt: skip
     _points(axes, runs, methods, colour, column)

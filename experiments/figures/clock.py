@@ -80,6 +80,7 @@ def equal_time(ranks: pd.DataFrame, problem: str) -> Figure:
     axes.set(
         xscale="log", xlabel="training loss (with L2 term), mean over seeds", ylim=(len(ranks) - 0.5, -0.5)
     )
+    plain_log(axes.xaxis)
     axes.grid(visible=False, axis="y")
     looks = {
         "after the same number of steps": {"color": "#444444", "marker": "o", "mfc": "white", "ls": "", "ms": 5},

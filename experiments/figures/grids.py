@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from experiments.figures.measures import quality
-from experiments.figures.style import STYLE, colours, in_order, label, panels, plain_log
+from experiments.figures.style import STYLE, colours, in_order, label, panels, plain_log, tried
 
 CHANGE = 1e-6
 """Relative change of a learning rate from which on it is no rounding error."""
@@ -25,10 +25,10 @@ def swept(runs: pd.DataFrame) -> list[str]:
 def sensitivity(runs: pd.DataFrame, problem: str) -> Figure:
     """Final validation accuracy, or loss, over each hyper-parameter for which the grid has several values.
 
-    Each run is a point (0, or the highest loss, if it diverged); the line is the mean over seeds and all other
-    hyper-parameters. Runs that are far worse than the others are triangles at the end of the axis.
+    Each run that selected settings is a point (0, or the highest loss, if it diverged); the line is the mean over seeds
+    and all other hyper-parameters. Runs that are far worse than the others are triangles at the end of the axis.
     """
-    runs = runs[runs["problem"] == problem]
+    runs = tried(runs[runs["problem"] == problem])
     measure = quality(runs)
     diverged, values = runs["status"] == "diverged", runs[measure.final].astype(float)
     runs = runs.assign(value=values.mask(diverged, values.max() if measure.low else 0.0))

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
@@ -120,6 +121,12 @@ def in_order(methods: Iterable[str]) -> list[str]:
     order = list(PAPER)
     known = {name: place for place, name in enumerate(order)}
     return sorted(set(methods), key=lambda name: (known.get(name.removesuffix("-step"), len(order)), name))
+
+
+def tried(runs: pd.DataFrame) -> pd.DataFrame:
+    """The runs that selected hyper-parameters, with the same seeds for all; all runs if nothing was selected."""
+    selecting = runs[runs["phase"] == "selection"] if "phase" in runs else runs
+    return selecting if len(selecting) else runs
 
 
 def new_figure(width: float, height: float, **layout: Any) -> tuple[Figure, Any]:

@@ -29,7 +29,7 @@ def verdicts(matrix: pd.DataFrame, problems: Mapping[str, str]) -> Figure:
         problems: The problem of each letter.
     """
     rows, columns = matrix.shape
-    figure, axes = new_figure(PAGE, 0.2 * rows + 0.9 + 0.14 * len(problems))
+    figure, axes = new_figure(min(PAGE, 3.9 + 0.25 * columns), 0.2 * rows + 0.9 + 0.14 * len(problems))
     for row, name in enumerate(matrix.index):
         for column, verdict in enumerate(matrix.loc[name]):
             colour, symbol = VERDICTS[verdict]
@@ -51,7 +51,7 @@ def verdicts(matrix: pd.DataFrame, problems: Mapping[str, str]) -> Figure:
     looks = {
         name: {"color": colour, "marker": "s", "ls": "", "ms": 8} for name, (colour, _) in VERDICTS.items()
     }
-    legend(figure, looks, len(looks))
+    legend(figure, looks)
     return figure
 
 
