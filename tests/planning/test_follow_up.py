@@ -42,7 +42,7 @@ def profile(tmp_path, monkeypatch):
     return written
 
 
-def here(configs, slots, threads, show, stop):
+def here(configs, slots, show, stop):
     """Stands for the launcher: mu = 1 has the lowest loss; ends after `most` runs, as if it were killed."""
     for config in configs:
         if not find_finished([config]):
