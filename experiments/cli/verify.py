@@ -100,7 +100,7 @@ def recorded(profile: str, study: str) -> list[Recorded]:
         return [read(run) for run in there]
     if not (tables.folder(profile, study) / "traces.csv").is_file():
         return []
-    configs = {config.model_dump_json(): config for config in plan}
+    configs = {_text(config): config for config in plan}
     rows = [
         (row, configs.get(_whole(row["config"]) or ""))
         for row in tables.read(profile, study, "traces").to_dict("records")
@@ -117,9 +117,13 @@ def recorded(profile: str, study: str) -> list[Recorded]:
 def _whole(text: str) -> str | None:
     """A recorded config with all fields of today, as JSON; None if it is none any more."""
     try:
-        return RunConfig.model_validate_json(text).model_dump_json()
+        return _text(RunConfig.model_validate_json(text))
     except ValidationError:
         return None
+
+
+def _text(config: RunConfig) -> str:
+    return json.dumps(config.model_dump(), sort_keys=True)
 
 
 def _require_same_data(profile: str, study: str, several: Sequence[Recorded]) -> None:
@@ -155,7 +159,7 @@ def planned(profile: str, study: str) -> list[RunConfig]:
 def earlier(plan: Sequence[RunConfig]) -> list[FinishedRun]:
     """Runs of these configs that are finished under another key: earlier code made them, of each config the newest."""
     wanted = {run_key(config): config for config in plan}
-    keys = {config.model_dump_json(): key for key, config in wanted.items()}
+    keys = {_text(config): key for key, config in wanted.items()}
     found: dict[str, FinishedRun] = {}
     for folder in run_folders(runs_root()):
         if folder.name not in wanted and damage(folder) is None:

@@ -190,7 +190,7 @@ def profile(tmp_path, monkeypatch):
     return written
 
 
-def in_this_process(configs, slots, threads, show, stop):
+def in_this_process(configs, slots, show, stop):
     """Stands for the launcher: the run with seed 1 fails as long as it is told to."""
     failures = []
     for config in configs:
@@ -243,7 +243,7 @@ def test_what_a_killed_forget_has_begun_to_delete_is_not_finished_and_the_next_o
 def test_a_study_at_its_time_limit_says_how_much_is_left_and_has_tables_of_the_rest(
     profile, monkeypatch, capsys
 ):
-    def one_run(configs, slots, threads, show, stop):
+    def one_run(configs, slots, show, stop):
         run_directory.execute(configs[0], lambda *_: {"steps": 1})
         now = time.monotonic()
         assert not stop()

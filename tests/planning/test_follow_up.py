@@ -45,7 +45,7 @@ def profile(tmp_path, monkeypatch):
     return written
 
 
-def here(configs, slots, threads, show, stop):
+def here(configs, slots, show, stop):
     """Stands for the launcher: mu = 1 has the lowest loss and the highest accuracy, on digits-cnn mu = 3 the latter.
 
     It ends after `most` runs, as if it were killed.
