@@ -157,7 +157,7 @@ def _points(
     """Spread the runs evenly across their box, so that the figure is deterministic."""
     for place, method in enumerate(methods):
         values = runs.loc[runs["method"] == method, column].dropna().to_numpy()
-        spread = place + np.linspace(-0.2, 0.2, len(values)) if len(values) > 1 else [place]
+        spread = place + np.linspace(-0.2, 0.2, len(values)) if len(values) > 1 else [place] * len(values)
         axes.scatter(values, spread, s=5, color=colour[method], edgecolors="white", linewidths=0.3, zorder=4)
 
 
