@@ -74,7 +74,7 @@ def test_the_command_shows_every_claim_within_80_columns_and_declares_what_is_ou
     for name in CLAIMS:
         assert any(line.split()[:1] == [name] for line in lines), name
     declared = declared_out_of_reach("quick", pilots.parents[2])
-    assert declared["horizon"] == "the profile plans no runs of horizon for evaluation"
+    assert declared["parabola-fit"] == "no pilot tells the spread"
 
 
 def test_pilots_that_are_missing_or_no_pilots_are_one_sentence(pilots, capsys):
