@@ -20,7 +20,6 @@ from experiments.common.paths import write_whole
 from experiments.common.profiles import load_extensions, parts, profile_path, sections
 from experiments.data.dataset import checksum
 from experiments.results import tables
-from experiments.results.tables.benchmark import CRITERIA
 from experiments.results.tables.common import identity
 from experiments.results.tables.selection import COLUMNS, selected
 from experiments.runs.finished import FinishedRun, find_finished
@@ -136,12 +135,16 @@ def _plan_section(name: str, section: Strict, known: Outcomes, how: Mapping[str,
     return Plan(first, awaited) if choice is None else Plan(first + further(choice), [])
 
 
+MOST = 2
+"""So many settings of a method can be selected: one by training loss, one by accuracy or loss on validation data."""
+
+
 def _most(first: Sequence[RunConfig]) -> Choice:
     """A choice as large as any can be: another configuration by each criterion."""
     most: Choice = {}
     for config in first:
         chosen = most.setdefault((config.problem, config.method), [])
-        if len(chosen) < len(CRITERIA) and config.settings not in chosen:
+        if len(chosen) < MOST and config.settings not in chosen:
             chosen.append(config.settings)
     return most
 

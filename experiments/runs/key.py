@@ -54,7 +54,7 @@ def identity(config: RunConfig) -> dict[str, Any]:
     problem = config.resolved_problem
     network, optimizer = NETWORKS[problem.network], OPTIMIZERS[config.optimizer]
     targets = [target for target in (network.target, optimizer.target) if isinstance(target, str)]
-    own = extensions.roots(config.things)
+    own = extensions.roots({name: thing for name, thing in config.things.items() if name != "PROBLEMS"})
     parts = {
         "config": config.model_dump(exclude={"extensions"}),
         "problem": asdict(problem) | {"source": ""},

@@ -78,7 +78,7 @@ def test_a_mistake_is_one_line_and_exit_code_2_and_nothing_is_written(words, sen
 def test_a_long_mistake_is_one_short_line(capsys):
     assert cli.main(["report", "--profile", "x\n" * 50_000]) == 2
     text = said(capsys)
-    assert re.search(r"^error: there is no profile 'x.* \.\.\. .*known are paper, quick, small\n$", text)
+    assert re.search(r"^error: there is no profile 'x.* \.\.\. .*known are .*paper, .*taste\n$", text)
     assert len(text) < 1100
 
 
@@ -263,7 +263,7 @@ def test_after_the_time_limit_no_study_starts_anything_and_finished_ones_get_the
     few = {"problems": ["digits-mlp"], "steps": 2, "seeds": [0]}
     sections = {
         "benchmark": few | {"optimizers": {"pal": {}}},
-        "lines": few | {"measure": {"first": 1, "every": 1, "points": 9}},
+        "lines": few | {"measure": {"first": 1, "even": 1, "points": 9}},
         "exactness": few | {"evaluate_every": 2, "methods": {"pal": {"optimizer": "pal"}}},
     }
     (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(sections))

@@ -104,11 +104,11 @@ def test_results_that_are_not_complete_are_not_called_kept(plan, compared, caplo
     for config in plan[1:]:
         made(config, "before", "a")
     assert verify.main("tiny", 1) == 75
-    assert "benchmark: agrees, but is not kept: 5 of 6 runs are there" in caplog.text
+    assert "benchmark: agrees, bit by bit, but is not kept: 5 of 6 runs are there" in caplog.text
 
 
 def test_a_changed_measurement_of_lines_is_noticed(monkeypatch):
-    measure = {"first": 3, "every": 5, "points": 9}
+    measure = {"first": 3, "even": 3, "points": 9}
     config = resolve("lines", problem="digits-mlp", optimizer="pal", steps=12, measure=measure)
     run_directory.execute(config, get_study("lines").run)
     recorded = verify.read(find_finished([config])[0])

@@ -5,7 +5,7 @@ from textwrap import dedent
 
 import pytest
 
-from experiments.common import code_digest, extensions, source
+from experiments.common import code_digest, definitions, extensions, source
 from experiments.common import registry as registries
 from experiments.common.errors import UserError
 from experiments.common.registry import Registry, instance_of, own_things
@@ -47,8 +47,10 @@ def load(tmp_path, monkeypatch):
             del sys.modules[name]
         for name in names:
             source.own.pop(name, None)
-        for cache in (extensions._digest, source.read, code_digest.digest):
-            cache.cache_clear()
+        for module in (source, definitions, code_digest):
+            for function in vars(module).values():
+                if hasattr(function, "cache_clear"):
+                    function.cache_clear()
 
     def load(text=THINGS, name="own_things.py", **files):
         forget()
@@ -67,7 +69,7 @@ def load(tmp_path, monkeypatch):
 
 
 def digest(name):
-    (found,) = extensions.digest({"NUMBERS": name})
+    (found,) = map(code_digest.digest, extensions.roots({"NUMBERS": name}))
     return found
 
 

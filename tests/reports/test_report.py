@@ -290,8 +290,10 @@ def test_the_readme_takes_the_verdicts_of_the_profile_it_names(results):
 
 
 def test_the_readme_says_what_the_committed_results_say():
-    claims, _ = tables.verdicts_of("small")
-    assert markdown.for_readme(claims) in (REPOSITORY / "README.md").read_text()
+    _, _, rest = (REPOSITORY / "README.md").read_text().partition("<!-- verdicts of small -->\n")
+    shown, _, _ = rest.partition("<!-- end of verdicts -->")
+    known = tables.verdicts("small").is_file()
+    assert shown == (markdown.for_readme(tables.verdicts_of("small")[0]) + "\n" if known else "")
 
 
 def test_the_readme_counts_the_papers_claims_and_shows_the_main_ones():
@@ -319,8 +321,6 @@ def test_a_verdict_that_chance_explains_is_named():
     assert "these do not: `c1`" in text
 
 
-def test_the_verdicts_are_shown_on_a_terminal_where_there_are_any(capsys):
-    assert cli.main(["claims", "--profile", "small", "--show"]) == 0
-    assert "Profile small: " in capsys.readouterr().out
+def test_verdicts_that_are_not_there_cannot_be_shown(capsys):
     assert cli.main(["claims", "--profile", "paper", "--show"]) == 2
     assert "`make reproduce PROFILE=paper` makes it" in capsys.readouterr().err

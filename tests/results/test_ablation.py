@@ -218,7 +218,7 @@ def declared(folder, differences, quantity):
     ("differences", "quantity", "verdict"),
     [
         ((0.0, -0.005, 0.001, 0.002), "val_accuracy", "supported"),
-        ((-0.2, -0.21, -0.2, -0.2), "val_accuracy", "contradicted"),
+        ((-0.4, -0.41, -0.4, -0.4), "val_accuracy", "contradicted"),
         ((0.0, -0.005, 0.001, 0.0), "val_loss", "supported"),
         ((0.1, 0.11, 0.1, 0.1), "val_loss", "contradicted"),
         ((-0.1, -0.11, -0.1, None), "val_loss", "out of reach"),
@@ -227,5 +227,6 @@ def declared(folder, differences, quantity):
 )
 def test_a_declared_margin_becomes_a_claim(tmp_path, differences, quantity, verdict):
     known = declared(tmp_path, differences, quantity)
-    assert judge(not_worse("gentle", "pal", 0.05, quantity), known).row["verdict"] == verdict
-    assert judge(not_worse("gentle", "alig", 0.05, quantity), known).row["verdict"] == "not measured"
+    margin = 0.2 if quantity == "val_accuracy" else 0.05  # more than the sampling error of 270 examples
+    assert judge(not_worse("gentle", "pal", margin, quantity), known).row["verdict"] == verdict
+    assert judge(not_worse("gentle", "alig", margin, quantity), known).row["verdict"] == "not measured"

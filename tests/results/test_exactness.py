@@ -32,6 +32,13 @@ def test_steps_are_compared_with_the_minimum_of_their_line(tmp_path):
     config = resolve("adaptation", problem="digits-mlp", optimizer="pal", settings={"mu": 0.1}, steps=5)
     lines = {"at": [0, 2, 4], "step": [0.5, 3.0, 0.1], "exact": [1.0, 2.0, 0.0], "angle": [60.0, 120.0, 90.0]}
     lines |= {"loss0": [2.0] * 3, "loss_step": [1.25, 1.25, 2.0], "loss_exact": [1.0, 1.0, 2.0]}
+    double = [[step, 2 * step] for step in lines["step"]]
+    lines |= {
+        "alpha": [[1.0, 2.0]] * 3,
+        "alpha_step": double,
+        "alpha_angle": double,
+        "alpha_loss": [[1.25, 1.0]] * 3,
+    }
     run = finished(tmp_path / "a", config, **{f"lines__{name}": values for name, values in lines.items()})
     made = adaptation_tables([run])
     lines, runs = made["lines"], made["runs"]
@@ -39,6 +46,9 @@ def test_steps_are_compared_with_the_minimum_of_their_line(tmp_path):
     np.testing.assert_allclose(lines["step_error"], [0.5, 0.5, np.nan])
     np.testing.assert_allclose(lines["improvement"], [0.75, 0.75, np.nan])  # it falls nowhere: no minimum
     assert runs[["median_ratio", "median_angle"]].to_numpy().tolist() == [[1.0, 90.0]]
+    of_first = made["alphas"].loc[made["alphas"]["at"] == 0].set_index("alpha")
+    assert of_first["ratio"].to_dict() == {1.0: 0.5, 2.0: 1.0}
+    assert of_first["improvement"].to_dict() == {1.0: 0.75, 2.0: 1.0}
 
 
 BETTER, WORSE = ([0.1, 0.1, 0.1], [0.9, 0.9, 0.9]), ([0.2, 0.2, 0.2], [0.8, 0.8, 0.8])

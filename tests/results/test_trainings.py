@@ -14,9 +14,11 @@ def run(steps, cases, clipped, phase="evaluation", **settings):
     """A finished run with these steps."""
     settings = {"mu": 0.2, "alpha": 1.0} | settings
     trace = {"step": steps, "case": cases, "clipped": clipped, "learning_rate": np.arange(len(steps))}
-    config = SimpleNamespace(settings=settings, problem="p", method="pal", seed=0, phase=phase)
+    config = SimpleNamespace(settings=settings, problem="p", method="pal", setting="", seed=0, phase=phase)
     return SimpleNamespace(
-        config=config, trace={name: np.asarray(values, float) for name, values in trace.items()}
+        key="0123456789abcdef",
+        config=config,
+        trace={name: np.asarray(values, float) for name, values in trace.items()},
     )
 
 

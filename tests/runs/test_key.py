@@ -77,7 +77,7 @@ def test_what_is_added_beside_makes_no_finished_run_unknown(copy):
         (root / name).write_text(f"{(root / name).read_text()}\n\n{text}\n")
     change(
         root / "experiments/problems/objectives.py",
-        "OBJECTIVES: dict[str, Objective] = {",
+        '"objective",\n    {',
         '\n    "mine": None,',
     )
     change(
@@ -117,7 +117,7 @@ def copy(tmp_path, monkeypatch):
         forget()
         targets = [OPTIMIZERS[name].target for name in ("pal", "sls", "sgd", "pal-safeguard")]
         network = NETWORKS["digits-cnn"].target
-        return [key._code("benchmark", "digits", network, target) for target in targets]
+        return [key._code("benchmark", "digits", "classes", network, target) for target in targets]
 
     yield root, digests
     forget()

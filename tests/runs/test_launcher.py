@@ -33,11 +33,6 @@ def worked_on(config):
     return (record_folder(config) / "config.json").exists()
 
 
-def break_checkpoint(config):
-    """Make the run fail in the worker, though nothing is wrong with its config."""
-    (record_folder(config).parent / "checkpoint.pt").mkdir(parents=True)
-
-
 def kill_workers(config, times):
     """Kill this process's workers each time one is in the middle of the run."""
     others = set(children(os.getpid()))
@@ -51,8 +46,8 @@ def kill_workers(config, times):
 
 
 def test_failed_and_killed_runs_are_named_with_their_logs_and_stop_nothing_else():
-    configs = broken, good, doomed = short(seed=0), short(seed=1), short(seed=2, steps=100_000)
-    break_checkpoint(broken)
+    broken = short(seed=0, batch_size=5000)  # only the worker finds out
+    configs = broken, good, doomed = broken, short(seed=1), short(seed=2, steps=100_000)
     others = set(children(os.getpid()))
     killer = threading.Thread(target=kill_workers, args=(doomed, 2))
     killer.start()
@@ -60,7 +55,7 @@ def test_failed_and_killed_runs_are_named_with_their_logs_and_stop_nothing_else(
     failures = launcher.launch(configs, slots=1, show=boards.append)
     killer.join()
     assert [failure.name for failure in failures] == [broken.name, doomed.name]
-    assert "IsADirectoryError" in failures[0].reason
+    assert "batch_size is 5000" in failures[0].reason
     assert "Traceback" in failures[0].log.read_text()
     assert "killed" in failures[1].reason
     assert failures[1].reason in failures[1].log.read_text()
@@ -98,7 +93,7 @@ def test_an_error_of_the_slot_itself_is_the_failure_of_one_run(monkeypatch):
     def no_space(*_):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(launcher.Slot, "_start", lambda _: None)
+    monkeypatch.setattr(launcher.Slot, "_start", lambda *_: None)
     monkeypatch.setattr(launcher.Slot, "_ask", ask)
     monkeypatch.setattr(run_directory, "failed", no_space)
     boards = []

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from experiments.results.tables import paper_numbers
-from experiments.results.tables.common import Run, Tables, identity, in_rows, log_losses
+from experiments.results.tables.common import Run, Tables, identity, in_rows, log_losses, short_key
 from experiments.results.tables.intervals import mean_interval
 from experiments.results.tables.trainings import trainings
 
@@ -35,8 +35,11 @@ def rates(run: Run) -> pd.DataFrame:
     """Mean learning rate (step / ||d||) of each twentieth of a training that is judged; no rows for the others."""
     parts = np.array_split(run.trace["learning_rate"].astype(float), TWENTIETHS)
     known = [(number, np.mean(part)) for number, part in enumerate(parts) if len(part)]
-    rows = [identity(run) | {"twentieth": number, "mean_rate": mean} for number, mean in known]
-    return pd.DataFrame(rows if run.config.phase == "evaluation" else [])
+    rows = [
+        identity(run) | {"twentieth": number, "mean_rate": mean} | short_key(run) for number, mean in known
+    ]
+    table = pd.DataFrame(rows)
+    return table if run.config.phase == "evaluation" else table.iloc[:0]
 
 
 CRITERIA = {
