@@ -23,7 +23,7 @@ from experiments.common.errors import UserError
 from experiments.common.paths import REPOSITORY, runs_root
 from experiments.common.progress import progress_bar
 from experiments.results.tables import fingerprints
-from experiments.runs import launcher, reasons
+from experiments.runs import launcher, reasons, run_packs, thinning
 from experiments.runs.finished import FinishedRun, find_finished
 from experiments.runs.integrity import damage, run_folders
 from experiments.runs.key import identity
@@ -85,23 +85,31 @@ def main(word: str) -> int:
 
 def find(word: str) -> Path:
     """The directory of the run; raises UserError if there is none, or if the word fits several."""
-    folders = run_folders(runs_root())
-    found = [folder for folder in folders if folder.name.startswith(word.lower())]
-    found = found or [folder for folder in folders if str(number_of(folder.name)) == word]
+    tables = [str(path.relative_to(REPOSITORY)) for path in _mentions(word)]
+    found = _named(word)
+    if tables and not found:
+        run_packs.unpack_all(Path(tables[0]).parts[1])
+        found = _named(word)
     if len(found) == 1:
         return found[0]
     if found:
         names = ", ".join(folder.name for folder in found[:5])
         raise UserError(f"{word!r} fits {len(found)} runs ({names}); give more digits of the key")
-    tables = [str(path.relative_to(REPOSITORY)) for path in _mentions(word)]
     if tables:
         raise UserError(
-            f"the run {word!r} of {tables[0]} is not in {runs_root()}: bring its runs there, or make them with "
+            f"the run {word!r} of {tables[0]} is neither in {runs_root()} nor in a pack; make it with "
             f"`make reproduce PROFILE={Path(tables[0]).parts[1]} FORCE=1`"
         )
     raise UserError(
         f"no run in {runs_root()} has a key that begins with {word!r}; `python -m experiments runs` lists them"
     )
+
+
+def _named(word: str) -> list[Path]:
+    """The directories of the runs whose key begins with a word, or that have this id in Omniboard."""
+    folders = run_folders(runs_root())
+    found = [folder for folder in folders if folder.name.startswith(word.lower())]
+    return found or [folder for folder in folders if str(number_of(folder.name)) == word]
 
 
 def _mentions(word: str) -> list[Path]:
@@ -152,6 +160,8 @@ def compare(old: FinishedRun, new: FinishedRun, changed: list[str]) -> Compariso
     """Compare all results and arrays of two executions; `changed` are the parts in which the runs differ."""
     values = [(name, old.result[name], new.result.get(name)) for name in old.result]
     before, after = dict(old.trace), dict(new.trace)
+    if thinning.MARK in old.info:
+        after = thinning.thinned(after, fingerprints.STEPS)
     same = [name for name in before if name in after and _same_bits(before[name], after[name])]
     environments = [_environment(run.info["provenance"]) for run in (old, new)]
     return Comparison(

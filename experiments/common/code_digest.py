@@ -70,12 +70,19 @@ def _root(text: str) -> list[Reference]:
     module, _, name = text.partition(":")
     if path_of(module) is None:
         return []
-    table, bracket, key = name.partition("[")
-    home = resolve(Reference(module, table or None))
-    if not bracket or isinstance(home, str):
-        return [Reference(module, table or None)]
-    entry = Reference(home.module, f"{home.name}[{key}")
-    return [entry if resolve(entry) == entry else home]  # the whole of it if it is not written out
+    name, bracket, key = name.partition("[")
+    table = Reference(module, name or None)
+    entry = _entry(table, key.removesuffix("]")) if bracket else None
+    return [entry or table]  # the whole of it if it is not written out
+
+
+def _entry(table: Reference, key: str) -> Reference | None:
+    """The entry of a dictionary, in its module or in the one that it is imported from."""
+    entry = Reference(table.module, f"{table.name}[{key}]")
+    if resolve(entry) == entry:
+        return entry
+    origin = definitions(table.module).imported.get(str(table.name))
+    return None if origin is None or origin.name is None else _entry(origin, key)
 
 
 def _is_left_out(target: Reference, without: tuple[str, ...]) -> bool:

@@ -118,7 +118,7 @@ def log_if_possible(axes: Axes, values: pd.Series) -> None:
 def without_the_lowest(axes: Axes, curves: pd.DataFrame, column: str) -> None:
     """Hide the lowest accuracies: the first evaluations would compress the rest."""
     values = curves[column].dropna()
-    if len(values):
+    if values.nunique() > 1:
         low, high = values.quantile(0.05), values.max()
         axes.set_ylim(low - 0.05 * (high - low), high + 0.1 * (high - low))
 

@@ -20,6 +20,7 @@ import submitit
 from pydantic import Field
 from submitit.core.utils import FailedJobError
 
+from experiments.common import extensions
 from experiments.common.errors import UserError
 from experiments.common.paths import REPOSITORY, is_file, runs_root
 from experiments.common.yaml_files import read_fields
@@ -103,6 +104,8 @@ class Task:
 
     def __call__(self) -> list[Failure]:
         """Execute the runs; returns what failed."""
+        for config in self._work[0]:
+            extensions.load(config.extensions)  # what is unpickled has not been validated here
         with ThreadPoolExecutor(1) as pool:  # the main thread stays free for the signal
             self._launch = pool.submit(launcher.launch, *self._work, stop=lambda: self._stop)
             return self._launch.result()

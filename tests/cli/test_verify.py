@@ -21,7 +21,7 @@ lines:
   problems: [digits-mlp]
   steps: 12
   seeds: [0]
-  measure: {first: 3, every: 5, points: 9}
+  measure: {first: 3, even: 3, points: 9}
 """
 PIPELINE = "results/tiny/dvc.yaml"
 STUDIES = ("benchmark", "lines")

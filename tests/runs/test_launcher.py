@@ -46,7 +46,7 @@ def kill_workers(config, times):
 
 
 def test_failed_and_killed_runs_are_named_with_their_logs_and_stop_nothing_else():
-    broken = short(seed=0, batch_size=5000)  # only the worker finds out
+    broken = short("lines", seed=0, measure={"first": "x"})  # only the worker finds out
     configs = broken, good, doomed = broken, short(seed=1), short(seed=2, steps=100_000)
     others = set(children(os.getpid()))
     killer = threading.Thread(target=kill_workers, args=(doomed, 2))
@@ -55,7 +55,7 @@ def test_failed_and_killed_runs_are_named_with_their_logs_and_stop_nothing_else(
     failures = launcher.launch(configs, slots=1, show=boards.append)
     killer.join()
     assert [failure.name for failure in failures] == [broken.name, doomed.name]
-    assert "batch_size is 5000" in failures[0].reason
+    assert "validation error" in failures[0].reason
     assert "Traceback" in failures[0].log.read_text()
     assert "killed" in failures[1].reason
     assert failures[1].reason in failures[1].log.read_text()

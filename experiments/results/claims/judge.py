@@ -186,7 +186,7 @@ def judged(profile: str, root: Path = REPOSITORY) -> tuple[pd.DataFrame, pd.Data
     evidence, declared = Evidence(profile, root), declared_out_of_reach(profile, root)
     judgements = [judge(claim, evidence) for claim in [*all_claims(), *margins.declared(profile)]]
     claims = pd.DataFrame([one.row for one in judgements]).reindex(columns=CLAIM_COLUMNS)
-    claims["declared"] = claims["id"].map(declared).fillna("")
+    claims["declared"] = [declared.get(str(name), "") for name in claims["id"]]
     estimates, values = (
         pd.concat([getattr(one, name) for one in judgements]) for name in ("estimates", "values")
     )
