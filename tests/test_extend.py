@@ -141,7 +141,9 @@ def test_own_things_are_in_tables(reader):
         "memory=0.9",
         "memory=0.99",
     }
-    assert runs.loc[runs["problem"] == "robust", ["final_val_mae", "test_mae"]].notna().all(axis=None)
+    completed = runs[(runs["problem"] == "robust") & (runs["status"] == "completed")]
+    assert completed[["final_val_mae", "test_mae"]].notna().all(axis=None)
+    assert len(completed) >= 10
     best = pd.read_csv(place / "best.csv")
     criteria = best.groupby("problem")["criterion"].agg(lambda names: sorted(set(names)))
     assert criteria["robust"] == criteria["diabetes"] == ["training loss", "validation loss"]

@@ -61,8 +61,12 @@ def reached(*roots: str, without: tuple[str, ...] = ()) -> frozenset[Reference]:
 
 @lru_cache
 def _effects(module: str, without: tuple[str, ...]) -> list[Reference]:
-    """What importing a module does, besides binding names."""
-    modules = files(module, without=without)
+    """What importing a module does, besides binding names.
+
+    An extension is the home of many things, so that what it imports counts only for those that use it.
+    """
+    own = module.partition(".")[0] in source.own
+    modules = [module] if own else files(module, without=without)
     return [Reference(each, EFFECTS) for each in modules if EFFECTS in definitions(each).defined]
 
 

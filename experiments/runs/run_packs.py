@@ -22,14 +22,14 @@ from typing import Any
 
 from experiments.common.errors import UserError
 from experiments.common.paths import REPOSITORY, lock, runs_root, write_whole
-from experiments.runs.integrity import FILES, NAME, damage
+from experiments.runs.integrity import CHANGES, FILES, NAME, damage
 from experiments.runs.run_directory import adopt
 
 log = logging.getLogger(__name__)
 
 RESULTS = REPOSITORY / "results"
 
-MEMBER = re.compile(rf"([0-9a-f]{{16}})/({'|'.join(map(re.escape, (*FILES, NAME)))})")
+MEMBER = re.compile(rf"([0-9a-f]{{16}})/({'|'.join(map(re.escape, (*FILES, CHANGES, NAME)))})")
 """Names of the files in a pack, after its list of checksums."""
 
 COMPRESSION = {"id": lzma.FILTER_LZMA2, "preset": 6, "lc": 1, "lp": 2, "pb": 2}
@@ -86,9 +86,10 @@ def write(path: Path, directories: Iterable[Path]) -> bool:
         tarfile.open(fileobj=stream, mode="w|", format=tarfile.USTAR_FORMAT) as archive,
     ):
         _add(archive, NAME, "".join(f"{digest}  {key}/{NAME}\n" for key, digest in sums.items()).encode())
-        for name in (*FILES, NAME):  # alike files next to each other are smaller
+        for name in (*FILES, CHANGES, NAME):  # alike files next to each other are smaller
             for folder in folders:
-                _add(archive, f"{folder.name}/{name}", (folder / name).read_bytes())
+                if (folder / name).exists():
+                    _add(archive, f"{folder.name}/{name}", (folder / name).read_bytes())
     write_whole(path, packed.getvalue())
     return True
 

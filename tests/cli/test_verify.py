@@ -83,7 +83,7 @@ def copy(tmp_path_factory):
     return Copy(tmp_path_factory.mktemp("copy"))
 
 
-STEP = "vertex = -alpha * slope / select"
+STEP = "distance = -alpha * slope / curvature"
 
 
 def test_the_traces_beside_the_tables_are_small_and_of_every_setting(copy):
@@ -98,7 +98,7 @@ def test_without_runs_a_comment_is_accepted_and_a_changed_formula_is_refused(cop
     assert copy.outdated() == set()
     copy.verify()
     assert copy.outdated() == set()
-    undo = copy.change("pal/parabola.py", STEP, "vertex = -1.01 * alpha * slope / select")
+    undo = copy.change("pal/parabola.py", STEP, "distance = -1.01 * alpha * slope / curvature")
     words = copy.verify(code=1)
     assert "benchmark: digits-mlp pal" in words
     assert "with today's code it is" in words
