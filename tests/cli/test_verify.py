@@ -111,7 +111,7 @@ def test_runs_of_earlier_code_get_the_keys_of_todays_and_their_tables_do_not_cha
     folder = copy.root / "results" / "tiny" / "benchmark"
     table, times = folder / "runs.csv", folder / "times.csv"
     before, keys = table.read_bytes(), pd.read_csv(times)
-    undo = copy.change("pal/parabola.py", "vertex", "minimum_of_parabola")
+    undo = copy.change("pal/parabola.py", "excess", "above_the_tangent")
     assert copy.outdated() == set(STUDIES)
     copy.verify()
     assert copy.outdated() == set()
