@@ -9,6 +9,7 @@ from experiments.figures.clock import at_equal_time, equal_time, wall_clock
 from experiments.figures.exactness import exact_training
 from experiments.figures.fullbatch import fullbatch_lines, fullbatch_strategies
 from experiments.figures.grids import schedules, sensitivity, swept
+from experiments.figures.horizon import horizon
 from experiments.figures.interpolation import interpolation
 from experiments.figures.lines import convexity, fit_errors, line_shape, loss_lines, wide_lines
 from experiments.figures.style import remark, save

@@ -1,0 +1,47 @@
+"""Trainings that may end earlier than planned: PAL, and SGD with schedules made for several lengths."""
+
+import matplotlib as mpl
+import pandas as pd
+from matplotlib.figure import Figure
+
+from experiments.figures.measures import scale
+from experiments.figures.style import OTHERS, PAPER, STYLE, legend, panels, plain_log
+from experiments.results.claims.horizon import HORIZONS
+
+SCHEDULES = {"sgd-25": ":", "sgd-50": "--", "sgd-100": "-"}
+"""Line styles of SGD by the part of the training, in per cent, for which its schedule was made."""
+
+
+@mpl.rc_context(STYLE)
+def horizon(curves: pd.DataFrame) -> Figure:
+    """Training loss of every configuration, mean over seeds, with the steps at which the training might have ended."""
+    problems = sorted(curves["problem"].unique())
+    figure, grid = panels(len(problems), 2, 2.8, "training loss\n(with L2 term)", "step")
+    looks = {method: _look(method, place) for place, method in enumerate(sorted(set(curves["method"])))}
+    for axes, problem in zip(grid, problems, strict=True):
+        here = curves[curves["problem"] == problem]
+        for (method, _), of_one in here.groupby(["method", "setting"]):
+            means = of_one.groupby("step")["train_loss"].mean()
+            axes.plot(means.index, means, **looks[str(method)])
+        for part in HORIZONS:
+            axes.axvline(part * here["step"].max(), color="#bbbbbb", lw=0.8, zorder=0)
+        axes.set_yscale(scale(here["train_loss"]))
+        plain_log(axes.yaxis)
+        axes.set_title(problem, pad=3)
+    legend(figure, {_label(method): look for method, look in looks.items()}, 2)
+    return figure
+
+
+def _look(method: str, place: int) -> dict[str, object]:
+    if method == "pal":
+        return {"color": PAPER["pal"], "lw": 2.2}
+    if method in SCHEDULES:
+        return {"color": PAPER["sgd"], "ls": SCHEDULES[method]}
+    return {"color": OTHERS[place % len(OTHERS)]}
+
+
+def _label(method: str) -> str:
+    _, _, part = method.partition("-")
+    return (
+        f"SGD, schedule for {part} % of the training" if method in SCHEDULES else method.replace("pal", "PAL")
+    )
