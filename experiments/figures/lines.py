@@ -104,8 +104,8 @@ def fit_errors(lines: pd.DataFrame) -> Figure:
 
 
 SHAPES = (
-    ("hull_distance", "distance from the\nconvex hull (fraction\nof the line's range)", False),
-    ("log_ratio", "log(s1 / s*), minimum of\nthe parabola and\nof the line", False),
+    ("hull_distance", "distance from hull\n/ range of the line", False),
+    ("log_ratio", "log(parabola's /\nline's minimum)", False),
     ("improvement_fraction", "fraction of possible\ndecrease reached", False),
     ("learning_rate", "learning rate\n(step / ||g||)", True),
 )
@@ -132,13 +132,13 @@ def line_shape(lines: pd.DataFrame) -> Figure:
     looks = {
         "one line": {"color": "#1f5fbf", "marker": "o", "ms": 3, "ls": "", "alpha": 0.4},
         "median of neighbouring lines": {"color": "#111111", "lw": 1.8},
-        f"convex below, exact at the dashed line; {outside} lines lie below the third row": {
+        f"convex below (first row), exact (second); {outside} lines below the third": {
             "color": "#444444",
             "ls": "--",
             "lw": 1,
         },
     }
-    legend(figure, looks, 2)
+    legend(figure, looks, 1)
     return figure
 
 
