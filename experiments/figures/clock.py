@@ -19,13 +19,13 @@ from experiments.figures.style import (
     PAPER,
     STYLE,
     colours,
+    fresh,
     in_order,
     label,
     legend,
     new_figure,
     plain_log,
 )
-from experiments.results.tables.benchmark import of_phase
 
 
 @mpl.rc_context(STYLE)
@@ -105,7 +105,7 @@ def at_equal_time(
     chosen = best.loc[
         (best["problem"] == problem) & (best["criterion"] == "training loss"), ["method", "setting"]
     ]
-    judged = of_phase(runs[runs["problem"] == problem], "evaluation").merge(chosen)
+    judged = fresh(runs[runs["problem"] == problem]).merge(chosen)
     keys = ["problem", "method", "setting", "seed"]
     seconds = judged[keys].merge(times, on=keys).groupby("method")["seconds_per_step"].median()
     means = curves.merge(judged[keys], on=keys).groupby(["method", "step"])["train_loss"].mean()

@@ -1,20 +1,21 @@
 """Trainings that may end earlier than planned: PAL, and SGD with schedules made for several lengths."""
 
+from collections.abc import Sequence
+
 import matplotlib as mpl
 import pandas as pd
 from matplotlib.figure import Figure
 
 from experiments.figures.measures import scale
 from experiments.figures.style import OTHERS, PAPER, STYLE, legend, panels, plain_log
-from experiments.results.claims.horizon import HORIZONS
 
 SCHEDULES = {"sgd-25": ":", "sgd-50": "--", "sgd-100": "-"}
 """Line styles of SGD by the part of the training, in per cent, for which its schedule was made."""
 
 
 @mpl.rc_context(STYLE)
-def horizon(curves: pd.DataFrame) -> Figure:
-    """Training loss of every configuration, mean over seeds, with the steps at which the training might have ended."""
+def horizon(curves: pd.DataFrame, horizons: Sequence[float]) -> Figure:
+    """Training loss of every configuration, mean over seeds, with the parts after which the training might have ended."""
     problems = sorted(curves["problem"].unique())
     figure, grid = panels(len(problems), 2, 2.8, "training loss\n(with L2 term)", "step")
     looks = {method: _look(method, place) for place, method in enumerate(sorted(set(curves["method"])))}
@@ -23,7 +24,7 @@ def horizon(curves: pd.DataFrame) -> Figure:
         for (method, _), of_one in here.groupby(["method", "setting"]):
             means = of_one.groupby("step")["train_loss"].mean()
             axes.plot(means.index, means, **looks[str(method)])
-        for part in HORIZONS:
+        for part in horizons:
             axes.axvline(part * here["step"].max(), color="#bbbbbb", lw=0.8, zorder=0)
         axes.set_yscale(scale(here["train_loss"]))
         plain_log(axes.yaxis)

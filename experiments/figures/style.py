@@ -125,8 +125,17 @@ def in_order(methods: Iterable[str]) -> list[str]:
 
 def tried(runs: pd.DataFrame) -> pd.DataFrame:
     """The runs that selected hyper-parameters, with the same seeds for all; all runs if nothing was selected."""
-    selecting = runs[runs["phase"] == "selection"] if "phase" in runs else runs
-    return selecting if len(selecting) else runs
+    return _of_phase(runs, "selection")
+
+
+def fresh(runs: pd.DataFrame) -> pd.DataFrame:
+    """The runs with seeds that selected nothing; all runs if there are none."""
+    return _of_phase(runs, "evaluation")
+
+
+def _of_phase(runs: pd.DataFrame, phase: str) -> pd.DataFrame:
+    some = runs[runs["phase"] == phase] if "phase" in runs else runs
+    return some if len(some) else runs
 
 
 def new_figure(width: float, height: float, **layout: Any) -> tuple[Figure, Any]:
