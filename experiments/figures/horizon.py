@@ -1,6 +1,7 @@
 """Trainings that may end earlier than planned: PAL, and SGD with schedules made for several lengths."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import matplotlib as mpl
 import pandas as pd
@@ -15,10 +16,17 @@ SCHEDULES = {"sgd-25": ":", "sgd-50": "--", "sgd-100": "-"}
 
 @mpl.rc_context(STYLE)
 def horizon(curves: pd.DataFrame, horizons: Sequence[float]) -> Figure:
-    """Training loss of every configuration, mean over seeds, with the parts after which the training might have ended."""
+    """Training loss of every configuration, mean over seeds, with the ends that the training might have had.
+
+    Args:
+        curves: The table `curves` of the study.
+        horizons: Fractions of the training after which it might have ended.
+    """
     problems = sorted(curves["problem"].unique())
     figure, grid = panels(len(problems), 2, 2.8, "training loss\n(with L2 term)", "step")
-    looks = {method: _look(method, place) for place, method in enumerate(sorted(set(curves["method"])))}
+    looks: dict[str, dict[str, Any]] = {
+        method: _look(method, place) for place, method in enumerate(sorted(set(curves["method"])))
+    }
     for axes, problem in zip(grid, problems, strict=True):
         here = curves[curves["problem"] == problem]
         for (method, _), of_one in here.groupby(["method", "setting"]):
@@ -33,7 +41,7 @@ def horizon(curves: pd.DataFrame, horizons: Sequence[float]) -> Figure:
     return figure
 
 
-def _look(method: str, place: int) -> dict[str, object]:
+def _look(method: str, place: int) -> dict[str, Any]:
     if method == "pal":
         return {"color": PAPER["pal"], "lw": 2.2}
     if method in SCHEDULES:
