@@ -110,12 +110,12 @@ def test_runs_of_earlier_code_get_the_keys_of_todays_and_their_tables_do_not_cha
     copy.bring_back_runs()
     folder = copy.root / "results" / "tiny" / "benchmark"
     table, times = folder / "runs.csv", folder / "times.csv"
-    before, keys = table.read_bytes(), pd.read_csv(times)
+    before, keys = pd.read_csv(table), pd.read_csv(times)
     undo = copy.change("pal/parabola.py", "excess", "above_the_tangent")
     assert copy.outdated() == set(STUDIES)
     copy.verify()
     assert copy.outdated() == set()
-    assert table.read_bytes() == before
+    pd.testing.assert_frame_equal(pd.read_csv(table).drop(columns="key"), before.drop(columns="key"))
     after = pd.read_csv(times)
     assert (after["key"] != keys["key"])[keys["method"] == "pal"].all()
     assert {path.name for path in (copy.root / "runs").glob("[0-9a-f]*")} >= set(after["key"])
