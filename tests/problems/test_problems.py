@@ -240,3 +240,11 @@ def test_networks_at_16x16_map_images_to_ten_classes(name):
     assert problem.data.shape == (3, 16, 16)
     assert problem.build(0).eval()(torch.zeros(2, 3, 16, 16)).shape == (2, 10)
     assert problem.augment is (problem.train_size is None)
+
+
+@pytest.mark.parametrize(
+    ("name", "fast"), [("cifar10-16-resnet8-narrow-2k", True), ("cifar10-16-resnet8-thin-2k", False)]
+)
+def test_channels_last_is_for_convolutions_of_eight_channels_or_more(name, fast):
+    weight = next(PROBLEMS[name].build(0).parameters())
+    assert weight.is_contiguous(memory_format=torch.channels_last) == fast
