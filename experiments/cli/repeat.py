@@ -85,9 +85,9 @@ def main(word: str) -> int:
 
 def find(word: str) -> Path:
     """The directory of the run; raises UserError if there is none, or if the word fits several."""
-    tables = [str(path.relative_to(REPOSITORY)) for path in _mentions(word)]
     found = _named(word)
-    if tables and not found:
+    tables = [] if found else [str(path.relative_to(REPOSITORY)) for path in _mentions(word)]
+    if tables:
         run_packs.unpack_all(Path(tables[0]).parts[1])
         found = _named(word)
     if len(found) == 1:
