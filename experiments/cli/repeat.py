@@ -8,7 +8,7 @@ final values are shown beside each other.
 import json
 import os
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -168,7 +168,7 @@ def compare(old: FinishedRun, new: FinishedRun, changed: list[str]) -> Compariso
         [(name, then, now, _equal(then, now)) for name, then, now in values],
         same,
         sorted({*before, *after} - {*same}),
-        _deviation(fingerprints.head(before), fingerprints.head(after)),
+        deviation(fingerprints.head(before), fingerprints.head(after)),
         environments[0] == environments[1] and not changed and old.config.deterministic,
     )
 
@@ -187,10 +187,10 @@ def _environment(made: Mapping[str, Any]) -> tuple[Any, ...]:
     return (arithmetic(made), *(made.get(name) for name in ENVIRONMENT))
 
 
-def _deviation(then: fingerprints.Head, now: fingerprints.Head) -> float:
-    """Largest relative difference in the first steps; infinite if they are not as many."""
+def deviation(then: fingerprints.Head, now: fingerprints.Head, names: Sequence[str] = SERIES) -> float:
+    """Largest relative difference of some series in the first steps; infinite if they are not as many."""
     worst = 0.0
-    for name in SERIES:
+    for name in names:
         one, other = (np.asarray(head.get(name, []), float) for head in (then, now))
         if one.shape != other.shape or (np.isfinite(one) != np.isfinite(other)).any():
             return np.inf

@@ -7,10 +7,13 @@ from pathlib import PurePath
 
 import pytest
 from rich.console import Console
+from small_runs import short
 
 from experiments.cli import list_runs
 from experiments.cli import main as cli
 from experiments.common.errors import UserError
+from experiments.data.dataset import checksum
+from experiments.runs import run_directory
 from experiments.runs.integrity import seal
 
 
@@ -164,6 +167,17 @@ def test_csv_has_every_field_of_every_run(write, capsys):
     rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
     assert keys(rows) == ["aa", "bb"]
     assert [row["settings.lr"] for row in rows] == ["", "0.1"]
+
+
+def test_csv_says_what_made_a_run_and_its_structures_are_json(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("PAL_RUNS", str(tmp_path))
+    run_directory.execute(short(measure={"every": 1}), lambda *_: {"steps": 1})
+    assert cli.main(["runs", "--csv"]) == 0
+    (row,) = csv.DictReader(io.StringIO(capsys.readouterr().out))
+    assert json.loads(row["measure"]) == {"every": 1}
+    assert row["provenance.data_sha256"] == checksum("digits")
+    assert row["provenance.threads"] == row["threads"] == "1"
+    assert {"provenance.commit", "provenance.device", "provenance.instruction_set"} <= set(row)
 
 
 def test_no_runs_at_all_is_an_empty_table(tmp_path, monkeypatch, capsys):

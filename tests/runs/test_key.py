@@ -3,15 +3,18 @@
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 import torch
 from copies import repository_copy
 from small_runs import short
 
 from experiments.common import code_digest, definitions, packages, source
-from experiments.data import dataset
+from experiments.data import DATASETS, dataset, files
 from experiments.models import NETWORKS
 from experiments.optimizers import OPTIMIZERS
+from experiments.problems import PROBLEMS, Problem
 from experiments.runs import key, run_directory
 from experiments.runs.key import REGISTRIES, key_without_data, run_key
 
@@ -137,6 +140,34 @@ def test_other_data_make_another_key(monkeypatch):
     monkeypatch.setattr(dataset, "checksum", lambda _: "others")
     assert run_key(short()) != before
     assert key_without_data(short()) == key_without_data(short())
+
+
+@pytest.mark.parametrize("kind", ["csv", "npz"])
+def test_corrected_labels_in_a_file_make_another_key_and_the_old_ones_the_old_key(
+    kind, tmp_path, monkeypatch
+):
+    x = np.random.default_rng(0).standard_normal((60, 3))
+    labels = np.arange(60) % 3
+    file = tmp_path / f"mine.{kind}"
+    monkeypatch.setitem(PROBLEMS, "mine", Problem("mine", "mine", "mlp-8", "mine", 20, batch_size=8))
+
+    def key_with(labels):
+        if kind == "npz":
+            np.savez(file, x=x, y=labels)
+        else:
+            pd.DataFrame(x, columns=list("abc")).assign(y=labels).to_csv(file, index=False)
+        entry = (
+            files.npz(file, task="classes") if kind == "npz" else files.csv(file, target="y", task="classes")
+        )
+        monkeypatch.setitem(DATASETS, "mine", entry)
+        for function in (dataset.get, dataset._of_splits):  # as in a new process
+            function.cache_clear()
+        return run_key(short(problem="mine", train_size=None))
+
+    wrong, right = labels, np.where(np.arange(60) == 7, 0, labels)
+    before = key_with(wrong)
+    assert key_with(right) != before
+    assert key_with(wrong) == before
 
 
 def test_data_that_are_not_here_count_as_those_of_the_newest_run(monkeypatch):
