@@ -88,6 +88,7 @@ class Command(click.Command):
 
 
 @click.group(context_settings={"max_content_width": 120, "help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="pal-optimizer", message="%(version)s")
 def commands() -> None:
     """The experiments of "Parabolic Approximation Line Search for DNNs"."""
 
@@ -177,6 +178,23 @@ def repeat(key: str) -> int:
     from experiments.cli import repeat
 
     return repeat.main(key)
+
+
+@commands.command
+@click.argument("key")
+@click.option("--output", metavar="FILE", default="weights.pt", help="The file (weights.pt in this folder).")
+def weights(key: str, output: str) -> int:
+    """Make a finished run again and keep its final weights.
+
+    KEY is as for `repeat`. The file is a state_dict of the network, for torch.load:
+
+      python -m experiments weights 1f3a9c02 --output model.pt
+
+    Exit codes: 0 all results are the same as then, 1 they differ, 2 invalid input.
+    """
+    from experiments.cli import weights
+
+    return weights.main(key, output)
 
 
 @commands.command
@@ -355,6 +373,75 @@ def report(profile: str) -> None:
     pages.index(profile)
 
 
+inches = click.FloatRange(0.5, 50)
+
+
+@commands.command
+@click.argument("name")
+@click.argument("words", nargs=-1, metavar="[FIELD=VALUE ...]")
+@of_profile
+@click.option("--width", type=inches, help="Inches.")
+@click.option("--height", type=inches, help="Inches.")
+@click.option("--font-size", type=click.FloatRange(1, 100), default=9.0, help="Points (9).")
+@click.option("--style", metavar="STYLE", help="A style of matplotlib: a name, or a file of rcParams.")
+@click.option("--title/--no-title", default=True, help="With or without the title above all panels.")
+@click.option(
+    "--output", metavar="FILE", help="Ends with .pdf, .svg, .pgf or .png (NAME.pdf in this folder)."
+)
+def figure(name: str, words: Sequence[str], profile: str, output: str | None, **look: Any) -> None:
+    """Draw one figure with the size and style of a paper.
+
+    NAME is the path of a figure in figures/PROFILE/ without its ending; only the tables have to be there:
+
+      python -m experiments figure benchmark/comparison-digits-cnn --width 3.3 --no-title --output figure2.pgf
+      python -m experiments figure lines/line-shape problem=digits-cnn --profile quick --width 3.3 --font-size 9
+
+    With words, only rows of which they are true are drawn, as for `runs`. PGF is measured and set by LaTeX, in the
+    fonts of the document.
+    """
+    from experiments.cli import figure
+
+    sys.stdout.write(f"{figure.main(name, profile, words, output, **look)}\n")
+
+
+@commands.command
+@click.argument("name")
+@click.argument("words", nargs=-1, metavar="[FIELD=VALUE ...]")
+@of_profile
+@click.option("--columns", default="", metavar="A,B,C", help="Only these columns, in this order.")
+def table(name: str, words: Sequence[str], profile: str, columns: str) -> None:
+    """Print a table as LaTeX, for the package booktabs.
+
+    NAME is the path of a table in results/PROFILE/ without its ending. A mean and its standard deviation, or its 95 %
+    interval, are one column; with words, only rows of which they are true are shown:
+
+      python -m experiments table benchmark/best problem=digits-cnn --columns method,train_loss,test_accuracy
+      python -m experiments table claims verdict=supported --profile small --columns id,mean,n
+    """
+    from experiments.cli import table
+
+    sys.stdout.write(table.main(name, profile, words, [one for one in columns.split(",") if one]))
+
+
+@commands.command
+@of_profile
+@click.option("--output", metavar="FILE", help="The zip file (PROFILE.zip in this folder).")
+def export(profile: str, output: str | None) -> None:
+    """Write all results of a profile into one zip file of CSV files.
+
+    It has every run, with its hyper-parameters, results and provenance (runs.csv), all tables and verdicts, and the
+    unit and meaning of every column (columns.csv, see docs/columns.csv). In Python, the same is
+    `experiments.results.load(profile)`.
+    """
+    from pathlib import Path
+
+    from experiments.results import export
+
+    path = Path(output or f"{profile}.zip")
+    results = export.write(profile, path)
+    sys.stdout.write(f"{path}: {len(results.runs)} runs, {len(results.tables)} tables\n")
+
+
 @commands.command
 @of_profile
 @only
@@ -412,6 +499,7 @@ def runs(
     With a profile, the runs that are committed with its results are unpacked first.
     """
     from experiments.cli import list_runs
+    from experiments.runs import listing
 
     keys = None
     if profile:
@@ -419,7 +507,7 @@ def runs(
 
         keys = unpacked_keys(profile)
     conditions = [*words, *([f"study={study}"] if study else [])]
-    table = list_runs.arrange(list_runs.choose(list_runs.rows(keys), conditions), sort)
+    table = list_runs.arrange(list_runs.choose(listing.rows(keys), conditions), sort)
     if csv:
         sys.stdout.write(list_runs.as_csv(table))
     else:

@@ -1,13 +1,12 @@
 """Strategies on batches of different sizes, compared by the full-batch loss."""
 
-import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from experiments.figures.fullbatch import STRATEGIES
-from experiments.figures.style import STYLE, legend, measures
+from experiments.figures.style import legend, measures, styled
 
 ROWS = {
     "improvement": "decrease of the\nfull-batch loss\nper line",
@@ -17,7 +16,7 @@ ROWS = {
 """Column and label."""
 
 
-@mpl.rc_context(STYLE)
+@styled
 def batch_sizes(summary: pd.DataFrame) -> Figure:
     """Decrease of the full-batch loss, step and distance to the optimum over the batch size; means with intervals."""
     problems = sorted(summary["problem"].unique())

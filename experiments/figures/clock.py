@@ -1,6 +1,5 @@
 """Training progress over wall-clock time instead of steps."""
 
-import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
@@ -17,7 +16,6 @@ from experiments.figures.measures import ACCURACY, quality
 from experiments.figures.style import (
     PAGE,
     PAPER,
-    STYLE,
     colours,
     fresh,
     in_order,
@@ -25,10 +23,11 @@ from experiments.figures.style import (
     legend,
     new_figure,
     plain_log,
+    styled,
 )
 
 
-@mpl.rc_context(STYLE)
+@styled
 def wall_clock(curves: pd.DataFrame, best: pd.DataFrame, times: pd.DataFrame, problem: str) -> Figure:
     """Each method's best configuration over steps (left) and over time (right), mean over seeds.
 
@@ -59,12 +58,12 @@ def wall_clock(curves: pd.DataFrame, best: pd.DataFrame, times: pd.DataFrame, pr
         without_the_lowest(grid[1, 0], curves, measure.curve)
     grid[1, 0].set_xlabel("step")
     grid[1, 1].set_xlabel("time (s, logarithmic)")
-    figure.suptitle(f"{problem}: the same runs over steps and over time", fontsize=10)
+    figure.suptitle(f"{problem}: the same runs over steps and over time")
     method_legend(figure, methods, colour)
     return figure
 
 
-@mpl.rc_context(STYLE)
+@styled
 def equal_time(ranks: pd.DataFrame, problem: str) -> Figure:
     """Training loss of each method at the end of its training, and at the time at which the fastest method ends.
 
@@ -89,7 +88,7 @@ def equal_time(ranks: pd.DataFrame, problem: str) -> Figure:
             "color": PAPER["pal"], "marker": "o", "ls": "", "ms": 5,
         },
     }  # fmt: skip
-    figure.suptitle(f"{problem}: ranking at equal time", fontsize=10)
+    figure.suptitle(f"{problem}: ranking at equal time")
     legend(figure, looks, 1)
     return figure
 

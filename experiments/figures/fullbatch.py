@@ -2,13 +2,12 @@
 
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from experiments.figures.style import PAPER, STYLE, legend, measures, panels
+from experiments.figures.style import PAPER, legend, measures, panels, styled
 
 STRATEGIES = {
     "optimum": ("full-batch optimum", "#222222", "-", "*"),
@@ -30,7 +29,7 @@ ROWS = (
 """Column, label, and whether it is cumulative over the lines."""
 
 
-@mpl.rc_context(STYLE)
+@styled
 def fullbatch_strategies(strategies: pd.DataFrame, problem: str) -> Figure:
     """The strategies over the training of one problem: first seed, a column per momentum."""
     shown = strategies[strategies["problem"] == problem]
@@ -46,7 +45,7 @@ def fullbatch_strategies(strategies: pd.DataFrame, problem: str) -> Figure:
     for row, (name, _, _) in enumerate(ROWS[1:], start=1):
         sizes = shown[name].abs()
         grid[row, 0].set_yscale("symlog", linthresh=_round(float(sizes[sizes > 0].quantile(0.1))))
-    figure.suptitle(f"{problem}: strategies on the same lines, compared by the full-batch loss", fontsize=10)
+    figure.suptitle(f"{problem}: strategies on the same lines, compared by the full-batch loss")
     _legend(figure, {})
     return figure
 
@@ -73,7 +72,7 @@ def _legend(figure: Figure, more: dict[str, dict[str, Any]]) -> None:
     legend(figure, more | looks, 4 if more else 3)
 
 
-@mpl.rc_context(STYLE)
+@styled
 def fullbatch_lines(strategies: pd.DataFrame, points: pd.DataFrame, problem: str) -> Figure:
     """Some lines of one problem: loss of the batch that defines the direction, full-batch loss, and steps."""
     points = points[points["problem"] == problem]
@@ -85,8 +84,8 @@ def fullbatch_lines(strategies: pd.DataFrame, points: pd.DataFrame, problem: str
         of_line = (strategies["problem"] == problem) & (strategies["seed"] == measured["seed"].iloc[0])
         of_line &= (strategies["momentum"] == momentum) & (strategies["at"] == at)
         _line(axes, measured, strategies[of_line])
-        axes.set_title(f"step {at}, momentum {momentum:g}", pad=3, fontsize=8)
-    figure.suptitle(f"{problem}: batch loss and full-batch loss along SGD's direction", fontsize=10)
+        axes.set_title(f"step {at}, momentum {momentum:g}", pad=3, fontsize="small")
+    figure.suptitle(f"{problem}: batch loss and full-batch loss along SGD's direction")
     _legend(figure, {"batch loss": {"color": BATCH, "lw": 1.6}, "full-batch loss": {"color": FULL, "lw": 2}})
     return figure
 
@@ -108,5 +107,5 @@ def _line(axes: Axes, measured: pd.DataFrame, steps: pd.DataFrame) -> None:
             zorder=6 if strategy == "optimum" else 5,
         )  # fmt: skip
     axes.axvline(0, color="#bbbbbb", lw=0.8, zorder=1)
-    axes.tick_params(labelsize=7)
+    axes.tick_params(labelsize="small")
     axes.locator_params(nbins=4)

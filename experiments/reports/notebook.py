@@ -8,6 +8,8 @@ import pandas as pd
 
 from experiments import figures
 from experiments.common.paths import REPOSITORY, write_whole
+from experiments.figures.registry import Drawing
+from experiments.reports.catalogue import CLAIMS, figures_of
 from experiments.results import missing, tables
 
 if TYPE_CHECKING:
@@ -46,6 +48,26 @@ class Session:
     def verdicts(self) -> tuple[pd.DataFrame, pd.DataFrame]:
         """The claims of the profile with their verdicts, and the estimates behind them."""
         return tables.verdicts_of(self._profile, self._root)
+
+    def tables(self, drawing: Drawing) -> list[pd.DataFrame]:
+        """What a figure is drawn from."""
+        if drawing.study == CLAIMS:
+            return list(self.verdicts())
+        return [self.table(drawing.study, name) for name in drawing.tables]
+
+    def draw(self, name: str, **look: Any) -> list["Image"]:
+        """Draw and save a figure of this notebook, or one for each problem; returns them for display.
+
+        Args:
+            name: As in `reports.catalogue`.
+            look: Size and style, see `figures.style.styled`.
+        """
+        drawing = figures_of(self._name)[name]
+        read = self.tables(drawing)
+        if drawing.each is None:
+            return [self.show(drawing.draw(*read, **look), name)]
+        names = drawing.each(*read)
+        return [self.show(drawing.draw(*read, one, **look), f"{name}-{one}") for one in names]
 
     def show(self, figure: "Figure", name: str) -> "Image":
         """Save a figure as PNG and PDF, with its sources as JSON; returns it for display."""

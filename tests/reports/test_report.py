@@ -5,6 +5,8 @@ import json
 import os
 import re
 import signal
+import subprocess
+import sys
 
 import matplotlib as mpl
 import nbformat
@@ -254,6 +256,21 @@ def test_a_terminal_of_80_columns_breaks_no_word(names, verdict):
     text = " ".join(" ".join(lines).split())
     for word in ("loss-constant", verdict, *names, "95%", "interval", "0.99;", "trainings"):
         assert word in text
+
+
+def test_notebooks_are_executed_where_processes_cannot_be_forked(results, monkeypatch):
+    monkeypatch.setattr(execution, "START", "spawn")
+    execution.execute_some(["claims"], "quick", results)
+    assert "loss-constant" in pages.page("quick", "claims", results).read_text()
+
+
+def test_notebooks_run_from_any_folder(results, tmp_path):
+    book = nbformat.read(REPOSITORY / "notebooks" / "claims.ipynb", as_version=4)
+    words = "\n".join(cell.source for cell in book.cells if cell.cell_type == "code")
+    words = words.replace("root = None", f"root = {str(results)!r}")
+    command = [sys.executable, "-c", words]
+    assert subprocess.run(command, cwd=tmp_path, capture_output=True, text=True).returncode == 0
+    assert (figures_folder("quick", "claims", results) / "verdicts.pdf").stat().st_size > 1000
 
 
 def test_beside_a_figure_stands_what_it_was_made_of(tmp_path):

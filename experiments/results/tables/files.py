@@ -19,7 +19,7 @@ def folder(profile: str, study: str, root: Path = REPOSITORY) -> Path:
 
 def read(profile: str, study: str, name: str, root: Path = REPOSITORY) -> pd.DataFrame:
     """One table; raises UserError if it has not been made or is no table."""
-    return _read(folder(profile, study, root) / f"{name}.csv", profile)
+    return read_file(folder(profile, study, root) / f"{name}.csv", profile)
 
 
 def verdicts(profile: str, root: Path = REPOSITORY) -> Path:
@@ -34,14 +34,15 @@ def verdicts_of(profile: str, root: Path = REPOSITORY) -> tuple[pd.DataFrame, pd
         UserError: If they have not been made or are no table.
     """
     path = verdicts(profile, root)
-    return _read(path, profile), _read(path.with_suffix("") / "problems.csv", profile)
+    return read_file(path, profile), read_file(path.with_suffix("") / "problems.csv", profile)
 
 
 TEXT = dict.fromkeys(("key", "setting", "commit", "scale", "part", "reason", "post_hoc"), str)
 """Columns that are text even where they look like numbers."""
 
 
-def _read(path: Path, profile: str) -> pd.DataFrame:
+def read_file(path: Path, profile: str) -> pd.DataFrame:
+    """A table of a profile from its file; raises UserError if it has not been made or is no table."""
     makes_it = f"`make reproduce PROFILE={profile}` makes it"
     if not path.is_file():
         raise UserError(f"{path} is not there; {makes_it}")
