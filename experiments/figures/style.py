@@ -130,11 +130,7 @@ def styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
         try:
             with context([STYLE, {"font.size": font_size}, {} if style is None else style]):
                 figure = draw(*tables, **others)
-                for (
-                    axes
-                ) in figure.axes:  # the first tick, which all others copy, would be made when it is drawn
-                    for axis in (axes.xaxis, axes.yaxis):
-                        _ = axis.get_major_ticks(1), axis.get_minor_ticks(1)
+                _make_first_ticks(figure)
         finally:
             _size.reset(before)
         figure.set_size_inches(width or figure.get_figwidth(), height or figure.get_figheight())
@@ -145,6 +141,14 @@ def styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
 
     _add_arguments(drawn, draw)
     return drawn
+
+
+def _make_first_ticks(figure: Figure) -> None:
+    """Make what all further ticks copy, which otherwise would have the style in which the figure is saved."""
+    for axes in figure.axes:
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.get_major_ticks(1)
+            axis.get_minor_ticks(1)
 
 
 def _set_title(figure: Figure, words: str) -> None:
