@@ -184,6 +184,14 @@ def test_a_narrow_figure_has_fewer_columns_and_the_same_panels(benchmark):
     assert (count, wide, narrow) == (same, 3, 1)
 
 
+def test_learning_rates_are_shown_of_every_method_that_changes_them_whatever_its_name(benchmark):
+    curves = benchmark[1].assign(schedule="none", learning_rate=0.1)
+    changing = curves["method"].isin(["pal", "a", "d"])
+    curves["learning_rate"] = curves["learning_rate"].where(~changing, curves["step"])
+    panels = [axes.get_title() for axes in figures.schedules(curves, "p").axes if axes.get_visible()]
+    assert panels == ["PAL", "a", "d"]
+
+
 def test_every_competitor_is_in_the_legend_and_has_a_box(benchmark):
     figure = figures.comparison(*benchmark, "p")
     named = [text.get_text() for text in figure.legends[0].get_texts()]
