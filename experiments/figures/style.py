@@ -100,8 +100,11 @@ STYLE: dict[Any, Any] = FONT | {
 Style = str | Path | dict[Any, Any]
 """What `matplotlib.style.use` takes: the name of a style, a file of rcParams, or rcParams."""
 
-_size: ContextVar[tuple[float | None, float | None]] = ContextVar("size", default=(None, None))
-"""Width and height in inches that were asked for."""
+Size = tuple[float | None, float | None]
+"""Width and height in inches, where they were asked for."""
+
+_size: ContextVar[Size | None] = ContextVar("size", default=None)
+"""Of the figure that is being drawn; None if none is."""
 
 
 def styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
@@ -126,6 +129,8 @@ def styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
         title: bool = True,
         **others: Any,
     ) -> Figure:
+        if _size.get() is not None:  # whoever calls it has chosen
+            return draw(*tables, **others)
         before = _size.set((width, height))
         try:
             with context([STYLE, {"font.size": font_size}, {} if style is None else style]):
@@ -236,7 +241,7 @@ def _of_phase(runs: pd.DataFrame, phase: str) -> pd.DataFrame:
 
 def new_figure(width: float, height: float, **layout: Any) -> tuple[Figure, Any]:
     """Create a figure that pyplot does not keep open."""
-    asked_width, asked_height = _size.get()
+    asked_width, asked_height = _size.get() or (None, None)
     figure = Figure(figsize=(asked_width or width, asked_height or height))
     return figure, figure.subplots(**layout)
 
@@ -247,7 +252,8 @@ PAGE = 7.2
 
 def columns_at_most(count: int) -> int:
     """How many columns of panels fit where `count` fit across a page: as many as are about as wide as there."""
-    return max(1, round(count * (_size.get()[0] or PAGE) / PAGE))
+    width, _ = _size.get() or (None, None)
+    return max(1, round(count * (width or PAGE) / PAGE))
 
 
 def panels(

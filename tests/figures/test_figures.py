@@ -13,6 +13,7 @@ from matplotlib.text import Text
 from experiments import figures
 from experiments.figures import style
 from experiments.figures.benchmark import line_style
+from experiments.figures.style import styled
 
 ENTRIES = ["pal", "sgd", "sgd-step", "adam", "sls", "alig", "sgdhd", "cocob", "labpal", "a", "b", "c", "d"]
 SEEDS = range(3)
@@ -165,6 +166,14 @@ def test_every_figure_takes_size_and_style_and_shows_that_it_does():
 
 def is_figure(function):
     return inspect.isfunction(function) and inspect.signature(function).return_annotation is Figure
+
+
+def test_a_figure_that_calls_another_passes_its_size_and_style_on(lines):
+    outer = styled(lambda table: figures.fit_errors(table))
+    figure = outer(lines[0], width=4.0, font_size=14.0)
+    figure.draw_without_rendering()
+    assert figure.get_figwidth() == 4.0
+    assert {text.get_size() for text in figure.findobj(Text) if text.get_text()} == {14.0}
 
 
 def test_a_figure_has_no_title_if_none_is_wanted(lines):
