@@ -275,14 +275,11 @@ def study(name: str | None, part: int | None, dry_run: bool, **given: Any) -> in
 def pilots(profile: str) -> None:
     """Write the spreads over seeds in the profile `pilots` to results/<profile>/pilots.csv.
 
-    The profile's runs have to be finished: make reproduce PROFILE=pilots.
+    The profile's runs have to be finished: python -m experiments study --profile pilots.
     """
-    from experiments.results import tables
-    from experiments.results.tables.pilots import pilots
+    from experiments.cli import pilots
 
-    found = (tables.read("pilots", "benchmark", name) for name in ("runs", "times", "rates"))
-    for name, table in pilots(*found).items():
-        tables.replace(table, tables.verdicts(profile).with_name(f"{name}.csv"))
+    pilots.main(profile)
 
 
 @commands.command(hidden=True)
