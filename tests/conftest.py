@@ -1,4 +1,4 @@
-"""Fixtures shared by all tests: where optional real data and reference numbers live."""
+"""Shared by all tests: hypothesis without a clock, and where optional real data and reference numbers live."""
 
 import os
 from contextlib import suppress
@@ -11,8 +11,12 @@ with suppress(ModuleNotFoundError):  # the tests of the wheel of pal have no `ex
 
 import pytest
 import torch
+from hypothesis import settings
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+
+settings.register_profile("tests", deadline=None, database=None)  # a busy machine is no failure
+settings.load_profile("tests")
 
 
 def optional_folder(variable: str, fallback: str) -> Path:
