@@ -293,14 +293,11 @@ def study(name: str | None, part: int | None, dry_run: bool, **given: Any) -> in
 def pilots(profile: str) -> None:
     """Write the spreads over seeds in the profile `pilots` to results/<profile>/pilots.csv.
 
-    The profile's runs have to be finished: make reproduce PROFILE=pilots.
+    The profile's runs have to be finished: python -m experiments study --profile pilots.
     """
-    from experiments.results import tables
-    from experiments.results.tables.pilots import pilots
+    from experiments.cli import pilots
 
-    found = (tables.read("pilots", "benchmark", name) for name in ("runs", "times", "rates"))
-    for name, table in pilots(*found).items():
-        tables.replace(table, tables.verdicts(profile).with_name(f"{name}.csv"))
+    pilots.main(profile)
 
 
 @commands.command(hidden=True)
@@ -431,7 +428,7 @@ def export(profile: str, output: str | None) -> None:
 
     It has every run, with its hyper-parameters, results and provenance (runs.csv), all tables and verdicts, and the
     unit and meaning of every column (columns.csv, see docs/columns.csv). In Python, the same is
-    `experiments.results.load(profile)`.
+    `experiments.results.export.load(profile)`.
     """
     from pathlib import Path
 

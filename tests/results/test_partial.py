@@ -10,7 +10,7 @@ from matplotlib.text import Text
 from experiments import planning
 from experiments.common.paths import REPOSITORY
 from experiments.reports import drawings, execution, markdown, pages
-from experiments.results import columns, export, load, missing, tables
+from experiments.results import columns, export, missing, tables
 from experiments.results.claims import judge
 from experiments.runs import run_directory
 from experiments.runs.finished import FinishedRun
@@ -52,7 +52,7 @@ def test_every_study_has_tables_and_figures_of_one_run(root):
 
 def test_every_column_of_every_table_is_explained(root, monkeypatch):
     monkeypatch.setenv("PAL_RUNS", str(root / "runs"))
-    results = load("quick", root)
+    results = export.load("quick", root)
     unknown = results.columns[results.columns["meaning"] == ""]
     assert unknown.empty, unknown[["table", "column"]].to_string()
     studies = {name.partition("/")[0] for name in results.tables}
@@ -88,7 +88,7 @@ def test_one_file_has_all_runs_tables_and_explanations(root, monkeypatch, tmp_pa
 
 def test_runs_that_are_not_here_have_what_the_tables_say(root, monkeypatch, tmp_path):
     monkeypatch.setenv("PAL_RUNS", str(tmp_path))
-    runs = load("quick", root).runs
+    runs = export.load("quick", root).runs
     assert set(runs["status"]) == {"absent"}
     assert runs["seconds"].gt(0).all()
 

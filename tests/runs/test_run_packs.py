@@ -242,7 +242,7 @@ def test_a_decoder_that_wants_much_memory_is_refused(pack, runs_root):
 
 
 @given(st.data())
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_whatever_stands_in_a_pack_it_is_refused_or_its_runs_are_whole(
     pack, made, monkeypatch, tmp_path_factory, data
 ):

@@ -25,7 +25,7 @@ TESTED = "test_accuracy_reestimated"
 LOWER = Criterion(
     "above",
     0.0,
-    0.05,
+    0.1,
     "PAL's training loss is {value} [lower|higher] in log10 than that of {part}",
     "log10 loss",
     floor=0.005,
