@@ -361,10 +361,10 @@ def notebook(name: str, profile: str) -> None:
 @of_profile
 def report(profile: str) -> None:
     """Execute all notebooks that have results; write the report."""
-    from experiments.reports import drawings, execution, markdown, pages
+    from experiments.reports import execution, markdown, notebook, pages
 
     execution.execute_all(profile)
-    drawings.draw_all(profile)
+    notebook.draw_own(profile)
     markdown.write(profile)
     markdown.into_readme(profile)
     pages.index(profile)

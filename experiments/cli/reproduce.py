@@ -12,7 +12,7 @@ from experiments.cli.study import Request
 from experiments.common.errors import UserError
 from experiments.common.paths import REPOSITORY, lock
 from experiments.pipeline import Pipeline
-from experiments.reports import drawings, execution, markdown, pages
+from experiments.reports import execution, markdown, notebook, pages
 from experiments.results.claims import judge
 
 log = logging.getLogger(__name__)
@@ -51,7 +51,7 @@ def partial_report(profile: str) -> None:
     if not any((REPOSITORY / "results" / profile).glob("*/provenance.csv")):
         log.info("there is no report, since no run is finished")
         return
-    for make in (judge.write, execution.execute_all, drawings.draw_all, markdown.write, pages.index):
+    for make in (judge.write, execution.execute_all, notebook.draw_own, markdown.write, pages.index):
         try:
             make(profile)
         except UserError as error:

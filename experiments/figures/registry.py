@@ -1,10 +1,12 @@
 """What a figure is drawn from. Extensions add figures of their own; those of the project are in `reports.catalogue`."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from matplotlib.figure import Figure
 
+from experiments.common.errors import UserError
 from experiments.common.registry import Registry, instance_of
 from experiments.figures.style import styled
 
@@ -32,3 +34,13 @@ class Drawing:
 
 FIGURES: Registry[Drawing] = Registry("figure", {}, "FIGURES", instance_of(Drawing))
 """By name; the file is figures/<profile>/<study>/<name>."""
+
+
+@contextmanager
+def naming(name: str) -> Iterator[None]:
+    """Say which figure cannot be drawn, and why, by a UserError."""
+    try:
+        yield
+    except Exception as error:
+        words = " ".join(f"{type(error).__name__}: {error}".split())
+        raise UserError(f"the figure {name!r} cannot be drawn: {words}") from error

@@ -1,13 +1,16 @@
 """All figures: which tables each is drawn from. Notebooks, and the command `figure`, draw them by name."""
 
 from collections.abc import Iterable
+from pathlib import Path
 
 import pandas as pd
 from matplotlib.figure import Figure
 
 from experiments import figures
+from experiments.common.paths import REPOSITORY
 from experiments.figures.registry import FIGURES, Drawing
 from experiments.reports import words
+from experiments.results import tables
 from experiments.results.claims.horizon import HORIZONS
 
 CLAIMS = "claims"
@@ -94,6 +97,13 @@ def figures_of(study: str) -> dict[str, Drawing]:
     """The figures of a study by name, also those of extensions."""
     own = {name: drawing for name, drawing in FIGURES.items() if drawing.study == study}
     return FIGURES_OF.get(study, {}) | own
+
+
+def tables_of(drawing: Drawing, profile: str, root: Path = REPOSITORY) -> list[pd.DataFrame]:
+    """What a figure is drawn from; raises UserError if it has not been made."""
+    if drawing.study == CLAIMS:
+        return list(tables.verdicts_of(profile, root))
+    return [tables.read(profile, drawing.study, name, root) for name in drawing.tables]
 
 
 def all_studies() -> Iterable[str]:
