@@ -47,7 +47,7 @@ class Draw:
         return pd.DataFrame({"problem": names, "seed": np.tile(np.arange(self.n), self.studies)} | columns)
 
     def values(self, part=0):
-        """One value per training: the effect of a part, with the spread in proportion to its smallest one of interest."""
+        """One value per training: the effect of a part, with a spread in proportion to its smallest one of interest."""
         sd = self.sd
         if self.claim.parts:
             sd *= self.smallest(part) / self.smallest(0)
