@@ -193,13 +193,20 @@ def test_plots_need_no_internet():
 @pytest.mark.skipif(shutil.which("node") is None, reason="needs Node.js")
 def test_plots_name_the_points_of_each_revision():
     rows = [
-        {"method": "pal <1>", "loss": "0.5", "accuracy": "0.9", "rev": "workspace"},
+        {
+            "method": "pal <1>",
+            "loss": "0.5",
+            "accuracy": "0.9",
+            "rev": "workspace",
+            "filename": "small/best.csv",
+        },
         {"method": "sgd", "loss": "0.25", "accuracy": "0.8", "rev": "main"},
         {"method": "none", "loss": "", "accuracy": "0.8", "rev": "main"},
     ]
     drawn = page_of_points(rows)
     assert re.findall(r"<title>method: (.*)", drawn) == ["pal &lt;1&gt;", "sgd"]
     assert ">pal &lt;1&gt;</text>" in drawn
+    assert "<p>small/best.csv</p>" in drawn
     assert "NaN" not in drawn
 
 

@@ -14,6 +14,7 @@ from typing import Any
 import click
 
 from experiments.common.errors import UserError
+from experiments.common.git import git
 from experiments.common.profiles import load_extensions, profile_path
 from experiments.common.sacred_habits import translated
 
@@ -73,9 +74,12 @@ def _one_line(text: str) -> str:
 def _refuse_experiments_of_dvc() -> None:
     """Raises UserError in `dvc exp run`, whose settings would go into the tables of the profile as it is."""
     if os.environ.get("DVC_EXP_NAME") or os.environ.get("DVC_EXP_BASELINE_REV"):
+        written = (git("diff", "--name-only", "HEAD", "--", "profiles", "params.yaml") or "").split()
+        undo = f"; `git checkout HEAD -- {' '.join(written)}` takes back what `-S` wrote, and all other changes there"
         raise UserError(
             "`dvc exp run` is not used here: copy profiles/quick.yaml to profiles/NAME.yaml, change it there, call "
             "`make reproduce PROFILE=NAME`, and then `python -m experiments compare quick NAME`"
+            + (undo if written else "")
         )
 
 

@@ -2,9 +2,10 @@
 
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from typing import Any
 
 from experiments import planning
 from experiments.cli import study
@@ -13,6 +14,7 @@ from experiments.common.errors import UserError
 from experiments.common.paths import REPOSITORY, lock
 from experiments.pipeline import Pipeline
 from experiments.reports import execution, markdown, notebook, pages
+from experiments.results import tables
 from experiments.results.claims import judge
 
 log = logging.getLogger(__name__)
@@ -62,10 +64,48 @@ def partial_report(profile: str) -> None:
 def _studies(pipeline: Pipeline, request: Request) -> int:
     """The runs and tables of studies that are out of date, all at once: workers start once, not once a stage."""
     outdated = pipeline.outdated()
+    kept = [name for name in planning.load_profile(request.profile) if name not in outdated]
+    _require_same_execution(request, kept, bool(outdated))
     code = study.main(replace(request, studies=outdated)) if outdated else 0
     if code == 0:
         pipeline.keep(*pipeline.stages(outdated))
     return code
+
+
+def _require_same_execution(request: Request, kept: Sequence[str], others: bool) -> None:
+    """Raises UserError if tables that stay were made with other threads or instructions than asked for.
+
+    DVC knows of neither. If nothing in particular is asked for and no study is out of date, tables stay as they are,
+    such as those of a cluster in a clone.
+
+    Args:
+        request: What is asked for.
+        kept: The studies that are up to date.
+        others: Whether others are not.
+    """
+    wanted = request.how
+    if not others and wanted == Request(request.profile).how:
+        return
+    for name in kept:
+        other = next((how for how in _executions(request.profile, name) if how != wanted), None)
+        if other is not None:
+            raise UserError(
+                f"{name}: its tables were made with {_words(other)}, and this command asks for {_words(wanted)}, which "
+                "results may not mix; ask for the former, or have everything made anew by FORCE=1 (--force)"
+            )
+
+
+def _executions(profile: str, name: str) -> list[dict[str, Any]]:
+    """Threads and instruction sets with which the tables of a study were made, as a request gives them."""
+    made = tables.read(profile, name, "provenance")[["threads", "instruction_set"]].drop_duplicates()
+    return [
+        {"threads": threads, "instruction_set": "native" if "native" in str(instructions) else "portable"}
+        for threads, instructions in made.itertuples(index=False)
+    ]
+
+
+def _words(how: Mapping[str, Any]) -> str:
+    return f"threads={how['threads']} and the {how['instruction_set']} instruction set"
 
 
 def _report(pipeline: Pipeline, force: bool) -> int:

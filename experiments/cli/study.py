@@ -21,7 +21,7 @@ from experiments.common.progress import progress_bar
 from experiments.planning import Plan
 from experiments.results import missing, tables
 from experiments.runs import launcher, run_packs
-from experiments.runs.finished import delete_runs, find_finished
+from experiments.runs.finished import FinishedRun, delete_runs, find_finished
 from experiments.runs.key import run_key
 from experiments.runs.launcher import Board, Failure
 from experiments.runs.mixture import require_one_kind, require_same_device
@@ -174,11 +174,7 @@ def _tables(request: Request, study: str, failures: Sequence[Failure]) -> None:
         planning.write_parts(request.profile, study, request.part, request.how)
     if request.part is not None:
         return
-    plan = planning.plan(request.profile, study, how=request.how)
-    finished = find_finished(plan.runs)
-    keys = {run.key for run in finished}
-    every = {run_key(config): config for config in plan.runs + plan.awaited}
-    left = {key: config for key, config in every.items() if key not in keys}
+    finished, left = _finished_and_left(request, study)
     place = tables.folder(request.profile, study).relative_to(REPOSITORY)
     if left and missing.would_lose(request.profile, study, left.values()):
         log.info(
@@ -191,6 +187,15 @@ def _tables(request: Request, study: str, failures: Sequence[Failure]) -> None:
     missing.write(request.profile, study, left, {one.log.parent.name: one.reason for one in failures})
     if left:
         log.info(f"{study}: {place} has {len(finished)} runs; missing.csv there names {len(left)} others")
+
+
+def _finished_and_left(request: Request, study: str) -> tuple[list[FinishedRun], dict[str, RunConfig]]:
+    """The finished runs of a whole study, and those that are not finished, by key."""
+    plan = planning.plan(request.profile, study, how=request.how)
+    finished = find_finished(plan.runs)
+    keys = {run.key for run in finished}
+    every = {run_key(config): config for config in plan.runs + plan.awaited}
+    return finished, {key: config for key, config in every.items() if key not in keys}
 
 
 def _runs(request: Request, study: str, configs: Sequence[RunConfig], failures: list[Failure]) -> int:
@@ -241,14 +246,23 @@ def _execute(
 def forget(request: Request) -> None:
     """Delete the finished runs that are asked for, also from their packs, so that they are run anew."""
     run_packs.unpack_all(request.profile)
-    several = {study: find_finished(plan.runs) for study, plan in request.plans().items()}
+    plans = request.plans()
+    several = {study: find_finished(plan.runs) for study, plan in plans.items()}
     for study, finished in several.items():
+        _mark_missing(request, study, plans[study].runs)
         pack = run_packs.path_of(request.profile, study)
         if pack.exists():
             run_packs.leave_out(pack, {run.key for run in finished})
     finished = [run for finished in several.values() for run in finished]
     delete_runs(finished)
     log.info(f"{len(finished)} runs of profile {request.profile} deleted")
+
+
+def _mark_missing(request: Request, study: str, configs: Sequence[RunConfig]) -> None:
+    """Name runs that will be deleted in missing.csv beside the tables, so that DVC takes the study for out of date."""
+    if (tables.folder(request.profile, study) / "times.csv").is_file():
+        _, left = _finished_and_left(request, study)
+        missing.write(request.profile, study, left | {run_key(config): config for config in configs}, {})
 
 
 def _state(board: Board) -> tuple[float, int, str]:

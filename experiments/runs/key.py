@@ -11,6 +11,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import asdict
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 from experiments.common import code_digest, extensions, instruction_set, packages, source
@@ -97,13 +98,19 @@ def _packages(*roots: str) -> dict[str, str]:
 
 def data_checksum(name: str) -> str | None:
     """SHA-256 of a data set. One that is not here is taken to be that of the newest run; None if no run has it."""
-    return dataset.checksum(name) or _recorded().get(name)
+    return dataset.checksum(name) or _recorded_checksums().get(name)
 
 
-def _recorded() -> dict[str, str]:
-    """Checksums of data sets as the finished runs say, the newest run's last."""
+def _recorded_checksums() -> Mapping[str, str]:
+    root = runs_root()
+    return _read_checksums(root, root.stat().st_mtime_ns) if root.is_dir() else {}
+
+
+@lru_cache(maxsize=1)
+def _read_checksums(root: Path, _changed: int) -> Mapping[str, str]:
+    """Checksums of data sets as the finished runs say, the newest run's last; read once until a run is added."""
     found: list[tuple[str, str, str]] = []
-    for folder in run_folders(runs_root()):
+    for folder in run_folders(root):
         try:
             run, info = (json.loads((folder / f"{name}.json").read_bytes()) for name in ("run", "info"))
             parts = info["identity"]

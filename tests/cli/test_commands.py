@@ -226,6 +226,26 @@ def test_a_study_with_a_failed_run_names_it_and_ends_with_1_and_the_next_call_co
     assert "2 runs" in said(capsys)
 
 
+def test_tables_of_deleted_runs_say_what_they_lack_until_the_runs_are_made_again(
+    profile, monkeypatch, tmp_path
+):
+    """By missing.csv DVC knows that the study is out of date."""
+    monkeypatch.setattr(launcher, "launch", in_this_process)
+    in_this_process.failing = False
+    words = ["--profile", "tiny", "--only", "seed=1"]
+    assert cli.main(["study", "--profile", "tiny"]) == 0
+    assert cli.main(["forget", *words]) == 0
+    assert missing.read("tiny", "benchmark").empty  # there are no tables
+    (tmp_path / "benchmark").mkdir(exist_ok=True)
+    (tmp_path / "benchmark" / "times.csv").touch()
+    monkeypatch.setattr(tables, "folder", lambda _, study: tmp_path / study)
+    assert cli.main(["forget", *words]) == 0
+    assert missing.read("tiny", "benchmark")["seed"].tolist() == [1]
+    assert cli.main(["forget", "--profile", "tiny"]) == 0
+    assert missing.read("tiny", "benchmark")["seed"].tolist() == [0, 1]
+    monkeypatch.undo()
+
+
 def test_what_a_killed_forget_has_begun_to_delete_is_not_finished_and_the_next_one_sweeps_it(
     profile, killed, runs_root
 ):

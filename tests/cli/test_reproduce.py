@@ -5,14 +5,17 @@ import os
 import re
 import shutil
 import subprocess
+from contextlib import nullcontext
 from types import SimpleNamespace
 
+import pandas as pd
 import pytest
 from copies import repository_copy
 
 from experiments import pipeline
 from experiments.cli import main as cli
 from experiments.cli import reproduce
+from experiments.cli.study import Request
 from experiments.common.errors import UserError
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:(dvc|pygtrie)")
@@ -64,6 +67,35 @@ def test_only_studies_whose_plan_changed_are_out_of_date(toy):
 def test_a_command_that_fails_has_said_why(toy):
     (toy.root / "dvc.yaml").write_text(TOY.replace("cp profile plan.json", "exit 2"))
     assert toy.dvc.make() == 1
+
+
+ONE_WAY = {"threads": 1, "instruction_set": "avx2"}
+
+
+@pytest.mark.parametrize(
+    ("made", "asked", "outdated", "refused"),
+    [
+        (ONE_WAY, {}, ["two"], ""),
+        (ONE_WAY, {"threads": 2}, [], "asks for threads=2"),
+        (ONE_WAY, {"instruction_set": "native"}, [], "asks for threads=1 and the native instruction set"),
+        (ONE_WAY | {"threads": 2}, {"threads": 2}, ["two"], ""),
+        (ONE_WAY | {"threads": 2}, {}, [], ""),
+        (ONE_WAY | {"threads": 2}, {}, ["two"], "one: its tables were made with threads=2"),
+        (ONE_WAY | {"instruction_set": "native avx512"}, {}, ["two"], "made with threads=1 and the native"),
+        (ONE_WAY | {"threads": 2}, {}, ["one", "two"], ""),
+    ],
+)
+def test_results_of_other_threads_or_instructions_are_never_mixed_or_taken_for_those_asked_for(
+    monkeypatch, made, asked, outdated, refused
+):
+    executed = []
+    monkeypatch.setattr(reproduce.planning, "load_profile", lambda _: {"one": [], "two": []})
+    monkeypatch.setattr(reproduce.tables, "read", lambda *_: pd.DataFrame([made, made]))
+    monkeypatch.setattr(reproduce.study, "main", lambda request: executed.extend(request.studies) or 0)
+    dvc = SimpleNamespace(outdated=lambda: outdated, keep=lambda *_: None, stages=lambda studies: studies)
+    with pytest.raises(UserError, match=refused) if refused else nullcontext():
+        assert reproduce._studies(dvc, Request("quick", **asked)) == 0
+    assert executed == ([] if refused else outdated)
 
 
 @pytest.mark.parametrize(

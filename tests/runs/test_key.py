@@ -1,6 +1,7 @@
 """What two runs must have in common to be the same run."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -144,6 +145,29 @@ def test_data_that_are_not_here_count_as_those_of_the_newest_run(monkeypatch):
     monkeypatch.setattr(dataset, "checksum", lambda _: None)
     assert run_key(short()) == before
     assert run_key(short(problem="mnist-cnn", train_size=None)) != before
+
+
+def test_many_keys_of_data_that_are_not_here_read_each_run_once(monkeypatch):
+    for seed in range(3):
+        run_directory.execute(short(seed=seed), lambda *_: {"steps": 1})
+    monkeypatch.setattr(dataset, "checksum", lambda _: None)
+    read = []
+    known = Path.read_bytes
+    monkeypatch.setattr(Path, "read_bytes", lambda path: read.append(path) or known(path))
+    keys = {run_key(short(seed=seed)) for seed in range(20)}
+    assert len(keys) == 20
+    assert sorted(path.name for path in read) == ["info.json"] * 3 + ["run.json"] * 3
+
+
+def test_a_run_that_is_added_counts_for_data_that_are_not_here(monkeypatch):
+    here = dataset.checksum
+    monkeypatch.setattr(dataset, "checksum", lambda _: None)
+    unknown = run_key(short())
+    with monkeypatch.context() as present:
+        present.setattr(dataset, "checksum", here)
+        run_directory.execute(short(), lambda *_: {"steps": 1})
+        known = run_key(short())
+    assert unknown != run_key(short()) == known
 
 
 @pytest.mark.parametrize(
