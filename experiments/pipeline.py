@@ -29,8 +29,8 @@ RWLOCK = REPOSITORY / ".dvc" / "tmp" / "rwlock"
 """In which DVC notes the processes that use a file."""
 
 HINTS = {
-    "dvc.lock": "restore it from git or remove it; the same command then makes it again",
-    "dvc.yaml": "restore dvc.yaml from git; copies in results/ may be removed",
+    "dvc.lock": "restore it from git or remove it, then run the same command again",
+    "dvc.yaml": "restore it from git; copies in results/ can be removed",
 }
 """What to do about a file that DVC cannot read."""
 
@@ -187,7 +187,7 @@ def _dvc() -> Iterator[Any]:
         raise UserError(_sentence(error)) from None
     except (sqlite3.Error, DiskError) as error:
         raise UserError(
-            f"DVC cannot use its cache: {error}; remove {CACHE}, and the same command makes it again"
+            f"DVC cannot use its cache: {error}; remove {CACHE}, then run the same command again"
         ) from None
 
 

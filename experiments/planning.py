@@ -118,7 +118,7 @@ def plan(
     for config in whole.runs + whole.awaited:
         key = run_key(config)
         if key in seen:
-            raise UserError(f"profile {profile!r}, section {study}: the run {config.name!r} is planned twice")
+            raise UserError(f"profile {profile!r}, section {study}: the run {config.name!r} occurs twice")
         seen.add(key)
     return whole
 

@@ -15,6 +15,7 @@ from rich.text import Text
 from experiments.common.errors import UserError, nearest
 from experiments.common.paths import regular, runs_root
 from experiments.runs.integrity import damage, run_folders
+from experiments.runs.run_packs import where_from
 
 Row = dict[str, Any]
 
@@ -87,7 +88,7 @@ def choose(table: Sequence[Row], conditions: Iterable[str]) -> list[Row]:
     for condition in conditions:
         name, equals, value = condition.partition("=")
         if not equals:
-            raise UserError(f"{condition!r} is no condition; it must be FIELD=VALUE, such as seed=0")
+            raise UserError(f"{condition!r} is not a condition; it must be FIELD=VALUE, such as seed=0")
         field = named(table, name)
         chosen = [row for row in chosen if field in row and _fits(row[field], value)]
     return chosen
@@ -139,7 +140,7 @@ def as_table(table: Sequence[Row], limit: int) -> Table:
         Column("run", min_width=KEY_WIDTH, overflow="fold"),
         *(Column(NAMES.get(field, field), justify="right", no_wrap=True) for field in results),
         title=Text(f"{min(limit, len(table))} of {len(table)} runs in {runs_root()}"),
-        caption=None if table else WHERE,
+        caption=None if table else Text(where_from("runs")),
         box=SIMPLE_HEAD,
         padding=(0, 1, 0, 0),
         leading=1,
@@ -148,9 +149,6 @@ def as_table(table: Sequence[Row], limit: int) -> Table:
         words = Text(f"{row['key']}\n{_description(row, differing)}")
         shown.add_row(words, *(Text(_text(row.get(name))) for name in results))
     return shown
-
-
-WHERE = "`make reproduce` executes runs; `make runs PROFILE=small` unpacks those that are committed."
 
 
 def _description(row: Row, fields: Sequence[str]) -> str:

@@ -30,7 +30,7 @@ def main(profile: str) -> None:
         except OSError as error:
             path = run_packs.shown(run_packs.path_of(profile, study))
             raise UserError(
-                f"{path} cannot be written: {error.strerror}; the pack is as it was before"
+                f"{path} cannot be written: {error.strerror}; the pack is left as it was"
             ) from None
 
 

@@ -74,7 +74,7 @@ def main(word: str) -> int:
     folder = find(word)
     wrong = damage(folder)
     if wrong:
-        raise UserError(f"the run {folder.name} is damaged ({wrong}), so there is nothing to compare with")
+        raise UserError(f"the run {folder.name} is damaged ({wrong}), so there is nothing to compare")
     old = FinishedRun(folder.name, config_of(folder), folder)
     changed = reasons.differences(reasons.recorded(folder) or {}, identity(old.config))
     with _elsewhere():
@@ -94,10 +94,10 @@ def find(word: str) -> Path:
         return found[0]
     if found:
         names = ", ".join(folder.name for folder in found[:5])
-        raise UserError(f"{word!r} fits {len(found)} runs ({names}); give more digits of the key")
+        raise UserError(f"{word!r} matches {len(found)} runs ({names}); give more digits of the key")
     if tables:
         raise UserError(
-            f"the run {word!r} of {tables[0]} is neither in {runs_root()} nor in a pack; make it with "
+            f"the run {word!r} of {tables[0]} is neither in {runs_root()} nor in a pack; execute it with "
             f"`make reproduce PROFILE={Path(tables[0]).parts[1]} FORCE=1`"
         )
     raise UserError(

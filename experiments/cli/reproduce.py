@@ -49,14 +49,14 @@ def _only(request: Request, force: bool) -> int:
 def partial_report(profile: str) -> None:
     """Claims, figures and report of the tables that are there, whatever is missing; what cannot be made is named."""
     if not any((REPOSITORY / "results" / profile).glob("*/provenance.csv")):
-        log.info("there is no report, since no run is finished")
+        log.info("no run is finished, so there is no report")
         return
     for make in (judge.write, execution.execute_all, drawings.draw_all, markdown.write, pages.index):
         try:
             make(profile)
         except UserError as error:
-            log.warning(f"of what is finished, not everything can be shown: {error}")
-    log.info(f"report of what is finished: reports/{profile}/index.html")
+            log.warning(f"the report is incomplete: {error}")
+    log.info(f"report of the finished runs: reports/{profile}/index.html")
 
 
 def _studies(pipeline: Pipeline, request: Request) -> int:

@@ -60,7 +60,7 @@ def read(words: Sequence[str]) -> RunConfig:
             study = str(found.pop("study", study))
         fields |= found
     if "study" in fields:
-        raise UserError("there is no field 'study': a single run belongs to no study")
+        raise UserError("there is no field 'study': a single run does not belong to a study")
     get_study(study)
     return resolve(study, **fields)
 
@@ -79,7 +79,9 @@ def _put(fields: dict[str, Any], name: str, value: Any) -> None:
     elif section == "settings" and isinstance(fields.setdefault("settings", {}), dict):
         fields["settings"][rest] = value
     else:
-        raise UserError(f"there is no field {name!r}; only settings have parts, such as settings.mu")
+        raise UserError(
+            f"there is no field {name!r}; only `settings` has fields of its own, such as settings.mu"
+        )
 
 
 def _file(name: str) -> dict[str, Any]:

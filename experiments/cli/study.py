@@ -76,8 +76,8 @@ class Request:
         """Raises UserError if the code or the profile is another one than at first."""
         if code_digest.changed() or planning.load_profile(self.profile) != self.sections:
             raise UserError(
-                f"the code or profiles/{self.profile}.yaml was changed during the runs; finished runs are those of the "
-                "old version, and the same command executes the remaining ones"
+                f"the code or profiles/{self.profile}.yaml has changed during the runs; finished runs belong to the old "
+                "version; run the same command again to execute the remaining ones"
             )
 
     def plans(self) -> dict[str, Plan]:
@@ -111,14 +111,12 @@ def main(request: Request) -> int:
     """
     if request.slurm is not None and request.until < math.inf:
         raise UserError(
-            "with --slurm there is no time limit: each task ends and is requeued at its own `time`"
+            "--time-limit cannot be used with --slurm: each task is requeued at the `time` in its file"
         )
     run_packs.unpack_all(request.profile)
     plans = {study: plan for study, plan in request.plans().items() if plan.runs}
     if not plans:
-        raise UserError(
-            "only: these runs follow when the others of their study are finished, which decide them"
-        )
+        raise UserError("only: these runs depend on others of their study, which have to be finished first")
     codes = [_study(request, study, plan) for study, plan in plans.items()]
     request.require_unchanged()
     return next((code for code in (1, NOT_FINISHED) if code in codes), 0)
@@ -139,7 +137,7 @@ def dry_run(request: Request) -> Table:
     awaited = sum(len(plan.awaited) for plan in plans.values())
     if awaited:
         shown.caption = (
-            f"up to {awaited} of the runs follow when the others of their study have decided their settings"
+            f"up to {awaited} of the runs depend on hyper-parameters that the others of their study select"
         )
     return shown
 
@@ -182,7 +180,7 @@ def _tables(request: Request, study: str, failures: Sequence[Failure]) -> None:
     place = tables.folder(request.profile, study).relative_to(REPOSITORY)
     if left and missing.would_lose(request.profile, study, left.values()):
         log.info(
-            f"{study}: {len(left)} runs are missing; the tables in {place} have them from before, and stay"
+            f"{study}: {len(left)} runs are missing; the tables in {place} still contain them and are left unchanged"
         )
         return
     require_one_kind(study, finished)
@@ -190,7 +188,9 @@ def _tables(request: Request, study: str, failures: Sequence[Failure]) -> None:
         tables.write(study, request.profile, finished)
     missing.write(request.profile, study, left, {one.log.parent.name: one.reason for one in failures})
     if left:
-        log.info(f"{study}: {place} has {len(finished)} runs; missing.csv there names {len(left)} others")
+        log.info(
+            f"{study}: the tables in {place} contain {len(finished)} runs; missing.csv lists {len(left)} others"
+        )
 
 
 def _runs(request: Request, study: str, configs: Sequence[RunConfig], failures: list[Failure]) -> int:
@@ -206,15 +206,13 @@ def _runs(request: Request, study: str, configs: Sequence[RunConfig], failures: 
             return 1
     left = len(configs) - len(find_finished(configs))
     if left and time.monotonic() > request.until:
-        log.info(
-            f"{study}: time limit reached, {left} of {len(configs)} runs left; the same command continues"
-        )
+        log.info(f"{study}: time limit reached, {left} of {len(configs)} runs left; the same command resumes")
         return NOT_FINISHED
     if left:
         request.require_unchanged()
         raise UserError(
             f"{study}: {left} of {len(configs)} runs are neither finished nor failed (deleted meanwhile?); "
-            "the same command completes them"
+            "run the same command again to execute them"
         )
     return 0
 
@@ -257,7 +255,7 @@ def _state(board: Board) -> tuple[float, int, str]:
 
 
 def _complain(failures: Sequence[Failure]) -> None:
-    log.error(f"{len(failures)} runs failed; the same command tries them again:")
+    log.error(f"{len(failures)} runs failed; run the same command to retry them:")
     for failure in failures:
-        where = failure.log if failure.log.is_file() else "it left no log"
+        where = failure.log if failure.log.is_file() else "(no log)"
         log.error(f"  {failure.name}\n    {failure.reason}\n    {where}")

@@ -83,7 +83,9 @@ def main(profile: str, sample: int) -> int:
     run_packs.unpack_all(profile)
     known = {study: recorded(profile, study) for study in planning.load_profile(profile)}
     if not any(known.values()):
-        raise UserError(f"profile {profile!r} has no results; `make reproduce PROFILE={profile}` makes them")
+        raise UserError(
+            f"profile {profile!r} has no results; `make reproduce PROFILE={profile}` produces them"
+        )
     codes = {study: _study(profile, study, several, sample) for study, several in known.items() if several}
     _commit(profile, [study for study, code in codes.items() if code == KEPT])
     return next(code for code in (DIFFERENT, NOT_FINISHED, KEPT) if code in codes.values())
@@ -133,8 +135,8 @@ def _require_same_data(profile: str, study: str, several: Sequence[Recorded]) ->
         dataset = one.config.resolved_problem.dataset
         if data_checksum(dataset) not in (None, *made.get(one.config.problem, ())):
             raise UserError(
-                f"{study}: the data set {dataset!r} is not the one that the results were made from; `make reproduce "
-                f"PROFILE={profile}` makes them from the data that are here"
+                f"{study}: the data set {dataset!r} differs from the one that the results were computed from; "
+                f"`make reproduce PROFILE={profile}` computes them from the data on this machine"
             )
 
 
@@ -192,9 +194,7 @@ def _study(profile: str, study: str, several: Sequence[Recorded], sample: int) -
             show(place, len(chosen), one.config.name)
             found = difference(one)
             if found is not None:
-                log.info(
-                    f"{study}: {one.config.name}: {found}. The results of this study are not up to date."
-                )
+                log.info(f"{study}: {one.config.name}: {found}. The results of this study are out of date.")
                 return DIFFERENT
         show(len(chosen), len(chosen), "")
     same = all(environment(one.config) == one.environment for one in chosen)
@@ -278,7 +278,7 @@ def _keep(profile: str, study: str, how: str) -> int:
         tables.write(study, profile, finished)
     elif not _tables_are_whole(profile, study, plan):
         log.info(
-            f"{study}: agrees{how}, but is not kept: {len(finished)} of {len(plan)} runs are there; reproduce it"
+            f"{study}: agrees{how}, but is not kept, as only {len(finished)} of {len(plan)} runs are finished"
         )
         return NOT_FINISHED
     log.info(f"{study}: agrees{how}; its results count as up to date")

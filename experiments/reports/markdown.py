@@ -79,7 +79,7 @@ def made(profile: str, root: Path = REPOSITORY) -> str:
     """When and from what the report was made."""
     commits: set[str] = set()
     for path in (root / "results" / profile).glob("*/provenance.csv"):
-        commits |= set(pd.read_csv(path, dtype={"commit": str})["commit"].dropna().str[:12])
+        commits |= set(tables.load(path, profile)["commit"].dropna().str[:12])
     runs = (
         f"; runs of commit{'s' if len(commits) > 1 else ''} {', '.join(sorted(commits))}" if commits else ""
     )

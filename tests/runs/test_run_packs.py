@@ -135,7 +135,7 @@ def test_a_pack_that_is_cut_short_or_goes_on_is_refused(part, pack, runs_root):
     pack.write_bytes(content[: int(part * len(content))])
     refused(pack, runs_root)
     pack.write_bytes(content + content[: 1 + int(part * len(content))])
-    assert "something follows its end" in refused(pack, runs_root)
+    assert "there is more data after its end" in refused(pack, runs_root)
 
 
 def plain(name, content=b""):
