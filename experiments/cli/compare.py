@@ -56,7 +56,7 @@ NOTE = (
 
 @contextmanager
 def results(name: str, profile: str) -> Iterator[Path]:
-    """The folder of the results that a name means; raises UserError if it means none."""
+    """The folder of results that a name stands for; raises UserError if there is none."""
     folders = (REPOSITORY / "results" / name, Path(name))
     found = next((folder for folder in folders if name and (folder / "claims.csv").is_file()), None)
     if found is not None:
@@ -77,7 +77,7 @@ def results(name: str, profile: str) -> Iterator[Path]:
 
 
 def claims(old: Path, new: Path) -> pd.DataFrame:
-    """Each claim that both have measured: value and verdict before and after, and whether the change is noise."""
+    """Each claim measured in both: value and verdict before and after, and whether the change is within noise."""
     tables = [load(folder / "claims.csv").set_index("id") for folder in (old, new)]
     rows = []
     for name in tables[1].index.intersection(tables[0].index):

@@ -20,12 +20,12 @@ from experiments.runs.run_packs import where_from
 Row = dict[str, Any]
 
 RESULTS = ("final_train_loss", "final_val_accuracy", "test_accuracy", "seconds")
-"""Columns that are always shown, after what tells the runs apart."""
+"""Columns that are always shown, after those that identify the run."""
 
 KEY_WIDTH = 16
 
 SHORT = {"train_loss": "final_train_loss", "val_accuracy": "final_val_accuracy", "val_loss": "final_val_loss"}
-"""Names that people use for results."""
+"""Short names of results."""
 
 NAMES = {field: name for name, field in SHORT.items()}
 
@@ -33,7 +33,7 @@ MADE = "provenance."
 """Before the names of fields that say how a run was made: commit, device, threads and so on."""
 
 WHO = ("key", "study", "problem", "method", "seed", "status")
-"""Columns that say which run it is."""
+"""Columns that identify a run."""
 
 
 def rows(keys: Container[str] | None = None) -> list[Row]:
@@ -67,7 +67,7 @@ def _row(folder: Path, wrong: str | None) -> Row | None:
 
 
 def _json(path: Path) -> Row:
-    """What a file of a run says; nothing if it is missing, or torn because the attempt died while Sacred wrote it."""
+    """The content of a file of a run; empty if it is missing, or truncated because the process was killed."""
     try:
         return _fields(json.loads(regular(path).read_bytes()))
     except (OSError, ValueError):
@@ -79,10 +79,10 @@ def _fields(value: Any) -> Row:
 
 
 def choose(table: Sequence[Row], conditions: Iterable[str]) -> list[Row]:
-    """Rows that fulfil all FIELD=VALUE; * in a value stands for anything, and numbers are compared as numbers.
+    """Rows that have all FIELD=VALUE; * in a value matches anything, and numbers are compared as numbers.
 
     Raises:
-        UserError: For words that are no condition, and fields that no run has.
+        UserError: For words that are not conditions, and fields that no run has.
     """
     chosen = list(table)
     for condition in conditions:
@@ -104,7 +104,7 @@ def _fits(found: Any, wanted: str) -> bool:
 
 
 def named(table: Sequence[Row], name: str) -> str:
-    """The field that `name` means; raises UserError with the nearest if no run has it."""
+    """The field that `name` stands for; raises UserError with the nearest one if no run has it."""
     known = dict.fromkeys(field for row in table for field in row)
     field = SHORT.get(name, name)
     if table and field not in known:
@@ -133,7 +133,7 @@ def _cell(value: Any) -> Any:
 
 
 def as_table(table: Sequence[Row], limit: int) -> Table:
-    """The first runs: the key of each, what tells it from the others, and its results."""
+    """The first runs, each with its key, the fields that differ between runs, and its results."""
     differing = [field for field in _differing(table) if field not in (*WHO, *RESULTS)]
     results = [field for field in RESULTS if any(field in row for row in table)]
     shown = Table(

@@ -29,7 +29,7 @@ LONGEST = 1000
 DISK = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ESTALE}
 PLACE = {errno.EEXIST, errno.EISDIR, errno.ENOTDIR, errno.ELOOP}
 FAULTS = DISK | PLACE | {errno.EMFILE, errno.ENFILE}
-"""Errors of the machine, or of what lies in the place of a file or folder; any others are errors of this program."""
+"""Errors of the machine, or of something in the place of a file or folder; all others are errors of this program."""
 
 NAME = "python -m experiments"
 
@@ -37,7 +37,7 @@ log = logging.getLogger(__name__)
 
 
 def main(words: Sequence[str] | None = None) -> int:
-    """Run a command and return its exit code; a mistake of the user's is one line and exit code 2."""
+    """Run a command and return its exit code; user errors print one line and return 2."""
     ours = logging.getLogger("experiments")
     ours.handlers, ours.level = [logging.StreamHandler(sys.stderr)], logging.INFO
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # deterministic matrix products
@@ -65,13 +65,13 @@ def main(words: Sequence[str] | None = None) -> int:
 
 
 def _one_line(text: str) -> str:
-    """A sentence on one line, without the middle of what somebody gave at great length."""
+    """A sentence on one line; the middle of a very long one is cut out."""
     line = " ".join(text.split())
     return line if len(line) <= LONGEST else f"{line[: LONGEST // 2]} ... {line[-LONGEST // 2 :]}"
 
 
 def _refuse_experiments_of_dvc() -> None:
-    """Raises UserError in `dvc exp run`, whose settings would go into the tables of the profile as it is."""
+    """Raises UserError in `dvc exp run`, whose results would overwrite the tables of the unchanged profile."""
     if os.environ.get("DVC_EXP_NAME") or os.environ.get("DVC_EXP_BASELINE_REV"):
         raise UserError(
             "`dvc exp run` is not supported: copy profiles/quick.yaml to profiles/NAME.yaml, change it there, run "
@@ -101,7 +101,7 @@ FIELDS = "FIELD=VALUE ..."
 
 
 def known(_: click.Context, __: click.Parameter, profile: str | None) -> str | None:
-    """The name of a profile, if one is given, whose extensions are known from now on; UserError if there is none."""
+    """The name of a profile, if one is given; its extensions are loaded. Raises UserError if it does not exist."""
     if not profile:
         return None
     load_extensions(profile)
@@ -571,13 +571,13 @@ def worker(native: bool) -> None:  # noqa: ARG001  (__main__ sees to it before t
 
 
 def _show(table: Any) -> None:
-    """Print a table as wide as the terminal; in a file or a pipe it is not folded."""
+    """Print a table as wide as the terminal; lines are not wrapped in files and pipes."""
     from rich.console import Console
 
     Console(width=None if sys.stdout.isatty() else WIDE).print(table)
 
 
 def _started() -> float:
-    """Moment of `time.monotonic` at which a time limit begins: make's start if make calls, so that set-up counts."""
+    """The time (of `time.monotonic`) at which a time limit begins: the start of make, if it was called by make."""
     started = os.environ.get("PAL_STARTED", "")
     return time.monotonic() - (time.time() - int(started) if re.fullmatch("[0-9]{1,12}", started) else 0.0)

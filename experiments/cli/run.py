@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 
 
 def main(config: RunConfig, force: bool) -> int:
-    """Train one network in a worker, as studies do; show how far it is and what came out.
+    """Train one network in a worker, as studies do; show progress and results.
 
     Returns:
         0, or 1 if the run failed.
@@ -43,7 +43,7 @@ def main(config: RunConfig, force: bool) -> int:
 
 
 def read(words: Sequence[str]) -> RunConfig:
-    """The run that FIELD=VALUE words and files describe; later ones win. A run's own config.json keeps its study.
+    """The run described by FIELD=VALUE words and files; later ones win. The config.json of a run keeps its study.
 
     Raises:
         UserError: For a word that is neither, and for unknown fields and values that are not allowed.

@@ -1,4 +1,4 @@
-"""Studies at the scale of a profile: plan, launch, tables."""
+"""Execute the studies of a profile: plan, launch, tables."""
 
 import logging
 import math
@@ -61,7 +61,7 @@ class Request:
 
     @property
     def how(self) -> dict[str, Any]:
-        """Fields of the runs that this request decides."""
+        """Fields of the runs that are set by this request."""
         from experiments.runs import slurm
 
         threads = self.threads if self.slurm is None else slurm.read(self.slurm).threads
@@ -69,19 +69,19 @@ class Request:
 
     @cached_property
     def sections(self) -> dict[str, Any]:
-        """The profile as it was at first."""
+        """The profile, as it was when it was first read."""
         return planning.load_profile(self.profile)
 
     def require_unchanged(self) -> None:
-        """Raises UserError if the code or the profile is another one than at first."""
+        """Raises UserError if the code or the profile has changed since it was first read."""
         if code_digest.changed() or planning.load_profile(self.profile) != self.sections:
             raise UserError(
-                f"the code or profiles/{self.profile}.yaml has changed during the runs; finished runs belong to the old "
-                "version; run the same command again to execute the remaining ones"
+                f"the code or profiles/{self.profile}.yaml has changed during the runs; finished runs belong to the "
+                "old version; run the same command again to execute the remaining ones"
             )
 
     def plans(self) -> dict[str, Plan]:
-        """The runs of each study, as far as finished ones decide them.
+        """The runs of each study, as far as they are determined by finished ones.
 
         Raises:
             UserError: For mistakes in the profile, unknown studies, and a pattern that matches nothing.
@@ -101,13 +101,13 @@ class Request:
 
 
 def main(request: Request) -> int:
-    """All runs asked for that are not finished yet, then the tables of each study with the runs that are.
+    """Execute the requested runs that are not finished, then write the tables of each study.
 
     Returns:
         0; 1 if any run failed; NOT_FINISHED if the time limit left runs undone.
 
     Raises:
-        UserError: For mistakes in the request, and data that cannot be had, before anything has started.
+        UserError: For mistakes in the request and data that are not available, before anything has started.
     """
     if request.slurm is not None and request.until < math.inf:
         raise UserError(
@@ -155,7 +155,7 @@ def _parts(request: Request, plans: Mapping[str, Plan]) -> dict[str, set[str]]:
 
 
 def _study(request: Request, study: str, plan: Plan) -> int:
-    """The runs of a study, then those that they decide, then the tables of what is finished."""
+    """Execute the runs of a study, then those that depend on them, then write the tables."""
     failures: list[Failure] = []
     code = _runs(request, study, plan.runs, failures)
     if code == 0 and plan.awaited:
@@ -167,7 +167,7 @@ def _study(request: Request, study: str, plan: Plan) -> int:
 
 
 def _tables(request: Request, study: str, failures: Sequence[Failure]) -> None:
-    """Make tables of all finished runs of the study, asked for or not, and name those that are missing."""
+    """Write the tables of all finished runs of the study, requested or not, and list those that are missing."""
     if request.only is None:
         planning.write_parts(request.profile, study, request.part, request.how)
     if request.part is not None:
@@ -194,7 +194,7 @@ def _tables(request: Request, study: str, failures: Sequence[Failure]) -> None:
 
 
 def _runs(request: Request, study: str, configs: Sequence[RunConfig], failures: list[Failure]) -> int:
-    """Execute the runs that are not finished, unless time is up; 0, or the exit code that says why some are left.
+    """Execute the unfinished runs within the time limit; returns 0, or the exit code that says why some remain.
 
     Runs that fail are added to `failures`.
     """
@@ -237,7 +237,7 @@ def _execute(
 
 
 def forget(request: Request) -> None:
-    """Delete the finished runs that are asked for, also from their packs, so that they are run anew."""
+    """Delete the requested finished runs, also from their packs, so that they are executed again."""
     run_packs.unpack_all(request.profile)
     several = {study: find_finished(plan.runs) for study, plan in request.plans().items()}
     for study, finished in several.items():

@@ -1,4 +1,4 @@
-"""What people who know Sacred's command line type, and the words that do the same here."""
+"""Commands and options of Sacred, and their equivalents here."""
 
 from collections.abc import Sequence
 
@@ -55,14 +55,14 @@ OPTIONS = {
         "--s3",
     ): "runs are files in runs/; MONGO_URL names a database for them",
 }
-"""Options of Sacred for which ours are other ones."""
+"""Options of Sacred that have another name here."""
 
 
 def translated(words: Sequence[str]) -> list[str]:
     """The words of a command line without Sacred's `with`.
 
     Raises:
-        UserError: For a command or an option of Sacred that is called otherwise here, with the words that do it.
+        UserError: For a command or option of Sacred that has another name here; the message says which.
     """
     command, rest = words[:1], list(words[1:])
     if command and command[0] in COMMANDS:

@@ -44,10 +44,6 @@ class Server:
         except UserError:
             return False
 
-    def statuses(self):
-        with mongo.connect(self.url) as database:
-            return [run["status"] for run in database.runs.find()]
-
     def kill(self):
         self.process.send_signal(signal.SIGKILL)
         self.process.wait()
