@@ -108,14 +108,13 @@ def known(_: click.Context, __: click.Parameter, profile: str | None) -> str | N
     return profile_path(profile).stem
 
 
-of_profile = click.option(
-    "--profile",
-    metavar="NAME",
-    default="quick",
-    envvar="PAL_PROFILE",
-    callback=known,
-    help="Name of a file in profiles/.",
-)
+def profile_option(words: str, **further: Any) -> Callable[..., Any]:
+    """The option --profile, with its help."""
+    given = {"metavar": "NAME", "envvar": "PAL_PROFILE", "callback": known, "help": words}
+    return click.option("--profile", **given | further)
+
+
+of_profile = profile_option("Name of a file in profiles/.", default="quick")
 only = click.option(
     "--only", metavar="PATTERN", envvar="PAL_ONLY", help="Only runs that match, such as cifar10-*,pal,seed=0."
 )
@@ -410,13 +409,7 @@ def verify(profile: str, sample: int) -> int:
 @commands.command
 @click.argument("words", nargs=-1, metavar=FIELDS)
 @click.option("--study", metavar="NAME", help="Only runs of this study.")
-@click.option(
-    "--profile",
-    metavar="NAME",
-    envvar="PAL_PROFILE",
-    callback=known,
-    help="Only runs of this profile, including those in its packs.",
-)
+@profile_option("Only runs of this profile, including those in its packs.")
 @click.option("--sort", metavar="FIELD", default="started", help="Column to sort by.")
 @click.option("--limit", metavar="N", type=count, default=40, help="Number of runs to show.")
 @click.option("--csv", is_flag=True, help="Print all runs with all fields as CSV.")
@@ -486,13 +479,7 @@ def sync() -> None:
     envvar="PAL_PORT",
     help="Port of the page on this machine.",
 )
-@click.option(
-    "--profile",
-    metavar="NAME",
-    envvar="PAL_PROFILE",
-    callback=known,
-    help="Unpack the packed runs of this profile first.",
-)
+@profile_option("Unpack the packed runs of this profile first.")
 def omniboard(port: int, profile: str | None) -> int:
     """Browse all runs in Omniboard (docs/tracking.md)."""
     from experiments.runs import omniboard, run_packs

@@ -22,7 +22,7 @@ def nearest(name: str, known: Iterable[str]) -> str:
 def reason(error: OSError) -> str:
     """Why the system refused something; instead of "File exists", what lies where a folder should be."""
     place = Path(error.filename or "")
-    if not isinstance(error, FileExistsError) or not os.path.lexists(place):
+    if not isinstance(error, FileExistsError) or not os.path.lexists(place) or place.is_dir():
         return error.strerror or str(error)
     if place.exists():
         return "it is not a folder"
