@@ -15,7 +15,6 @@ from rich.text import Text
 from experiments.common.errors import UserError, nearest
 from experiments.common.paths import regular, runs_root
 from experiments.runs.integrity import damage, run_folders
-from experiments.runs.run_packs import where_from
 
 Row = dict[str, Any]
 
@@ -140,7 +139,7 @@ def as_table(table: Sequence[Row], limit: int) -> Table:
         Column("run", min_width=KEY_WIDTH, overflow="fold"),
         *(Column(NAMES.get(field, field), justify="right", no_wrap=True) for field in results),
         title=Text(f"{min(limit, len(table))} of {len(table)} runs in {runs_root()}"),
-        caption=None if table else Text(where_from("runs")),
+        caption=None if table else _where_from(),
         box=SIMPLE_HEAD,
         padding=(0, 1, 0, 0),
         leading=1,
@@ -149,6 +148,12 @@ def as_table(table: Sequence[Row], limit: int) -> Table:
         words = Text(f"{row['key']}\n{_description(row, differing)}")
         shown.add_row(words, *(Text(_text(row.get(name))) for name in results))
     return shown
+
+
+def _where_from() -> Text:
+    from experiments.runs.run_packs import where_from  # imports torch
+
+    return Text(where_from("runs"))
 
 
 def _description(row: Row, fields: Sequence[str]) -> str:

@@ -482,9 +482,11 @@ def sync() -> None:
 @profile_option("Unpack the packed runs of this profile first.")
 def omniboard(port: int, profile: str | None) -> int:
     """Browse all runs in Omniboard (docs/tracking.md)."""
-    from experiments.runs import omniboard, run_packs
+    from experiments.runs import omniboard
 
     if profile:
+        from experiments.runs import run_packs
+
         run_packs.unpack_all(profile)
     return omniboard.main(port)
 
