@@ -291,14 +291,13 @@ def study(name: str | None, part: int | None, dry_run: bool, **given: Any) -> in
 def pilots(profile: str) -> None:
     """Write the spread of pilot runs to results/NAME/pilots.csv.
 
-    The spread is that over seeds in the profile `pilots`; make reproduce PROFILE=pilots executes its runs.
-    """
-    from experiments.results import tables
-    from experiments.results.tables.pilots import pilots
+    The spread is that over seeds in the profile `pilots`, whose runs have to be finished:
 
-    found = (tables.read("pilots", "benchmark", name) for name in ("runs", "times", "rates"))
-    for name, table in pilots(*found).items():
-        tables.replace(table, tables.verdicts(profile).with_name(f"{name}.csv"))
+      python -m experiments study --profile pilots
+    """
+    from experiments.cli import pilots
+
+    pilots.main(profile)
 
 
 @commands.command(hidden=True)

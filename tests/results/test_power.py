@@ -33,6 +33,16 @@ def test_the_name_of_a_claim_gives_the_spread_of_its_value():
     assert seen("lines-convex", {"p": 5}).loc["p", "sd"] == 0.1
 
 
+def test_the_criterion_that_is_hardest_to_meet_is_shown():
+    pilots = pd.DataFrame(
+        [("p", "surpasses-sls, loss", 0.01, 3), ("p", "surpasses-sls, accuracy", 0.02, 3)],
+        columns=["problem", "measure", "sd", "n_seeds"],
+    )
+    table = power([CLAIMS["surpasses-sls"]], {("benchmark", "evaluation"): {"p": 10}}, pilots)
+    assert set(table["sd"].dropna()) == {0.02}
+    assert set(table["smallest"]) == {CLAIMS["surpasses-sls"].criteria["accuracy"].smallest}
+
+
 def test_more_problems_and_more_trainings_see_more():
     one, two = seen("loss-constant", {"p": 8}), seen("loss-constant", {"p": 8, "q": 8})
     assert two.loc[OVER, "detectable"] < two.loc["q", "detectable"]
