@@ -72,6 +72,8 @@ def test_where_there_are_no_runs_it_says_how_to_get_them(own_packs, monkeypatch,
     (own_packs / "mine" / "packs" / "lines.tar.xz").touch()
     monkeypatch.setattr(omniboard, "_install", lambda: None)
     monkeypatch.setattr(omniboard, "_serve", lambda *_: None)
+    monkeypatch.setattr(omniboard, "_keep_up", lambda _: None)
+    caplog.set_level("INFO")
     monkeypatch.setattr(omniboard, "_database", lambda: nullcontext(SECRET))
     monkeypatch.setattr(omniboard.mongo, "connect", lambda _: nullcontext())
     monkeypatch.setattr(omniboard.mongo, "sync", lambda _: (0, 0))
