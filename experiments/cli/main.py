@@ -110,7 +110,7 @@ def known(_: click.Context, __: click.Parameter, profile: str | None) -> str | N
 
 def profile_option(words: str, **further: Any) -> Callable[..., Any]:
     """The option --profile, with its help."""
-    given = {"metavar": "NAME", "envvar": "PAL_PROFILE", "callback": known, "help": words}
+    given: dict[str, Any] = {"metavar": "NAME", "envvar": "PAL_PROFILE", "callback": known, "help": words}
     return click.option("--profile", **given | further)
 
 
