@@ -15,13 +15,14 @@ from rich.text import Text
 from experiments.common.errors import UserError, nearest
 from experiments.common.paths import regular, runs_root
 from experiments.runs.integrity import damage, run_folders
+from experiments.runs.run_packs import where_from
 
 Row = dict[str, Any]
 
 RESULTS = ("final_train_loss", "final_val_accuracy", "test_accuracy", "seconds")
 """Columns that are always shown, after those that identify the run."""
 
-KEY_WIDTH = 16
+KEY_WIDTH, CAPTION_WIDTH = 16, 72
 
 SHORT = {"train_loss": "final_train_loss", "val_accuracy": "final_val_accuracy", "val_loss": "final_val_loss"}
 """Short names of results."""
@@ -139,7 +140,8 @@ def as_table(table: Sequence[Row], limit: int) -> Table:
         Column("run", min_width=KEY_WIDTH, overflow="fold"),
         *(Column(NAMES.get(field, field), justify="right", no_wrap=True) for field in results),
         title=Text(f"{min(limit, len(table))} of {len(table)} runs in {runs_root()}"),
-        caption=None if table else _where_from(),
+        caption=None if table else Text(where_from("runs")),
+        min_width=None if table else CAPTION_WIDTH,
         box=SIMPLE_HEAD,
         padding=(0, 1, 0, 0),
         leading=1,
@@ -148,12 +150,6 @@ def as_table(table: Sequence[Row], limit: int) -> Table:
         words = Text(f"{row['key']}\n{_description(row, differing)}")
         shown.add_row(words, *(Text(_text(row.get(name))) for name in results))
     return shown
-
-
-def _where_from() -> Text:
-    from experiments.runs.run_packs import where_from  # imports torch
-
-    return Text(where_from("runs"))
 
 
 def _description(row: Row, fields: Sequence[str]) -> str:

@@ -23,6 +23,7 @@ from pymongo.errors import PyMongoError
 from experiments.common.errors import UserError
 from experiments.common.paths import REPOSITORY, runs_root
 from experiments.runs import mongo
+from experiments.runs.run_packs import where_from
 
 log = logging.getLogger(__name__)
 
@@ -55,8 +56,6 @@ def main(port: int) -> int:
             new, total = mongo.sync(database)
             fields = mongo.fields(database)
         if total == 0:
-            from experiments.runs.run_packs import where_from  # imports torch
-
             log.info(f"There are no runs yet; {where_from('omniboard')}.")
         log.info(f"{total} runs, {new} of them new. Omniboard: http://{HOST}:{port}{PATH} (Ctrl-C stops it)")
         threading.Thread(target=_keep_up, args=(url,), daemon=True).start()

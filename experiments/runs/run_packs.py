@@ -23,7 +23,6 @@ from typing import Any
 from experiments.common.errors import UserError, reason
 from experiments.common.paths import REPOSITORY, lock, runs_root, write_whole
 from experiments.runs.integrity import CHANGES, FILES, NAME, damage
-from experiments.runs.run_directory import adopt
 
 log = logging.getLogger(__name__)
 
@@ -144,6 +143,8 @@ def unpack(path: Path) -> int:
     """
     if not _missing(read_sums(path)):
         return 0
+    from experiments.runs.run_directory import adopt  # imports torch, which listing runs does not need
+
     with _staging(path) as place:
         with _reading(path) as (stream, archive):
             sums = _first(archive)

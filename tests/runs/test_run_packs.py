@@ -312,7 +312,7 @@ class Counted:
 
 PLACES = [
     *((Path, "write_bytes", at) for at in (0, 7, 20)),
-    *((run_packs, "adopt", at) for at in range(3)),
+    *((run_directory, "adopt", at) for at in range(3)),
     (os, "sync", 0),
 ]
 """Functions through which unpacking goes, and at which of their calls it ends."""
