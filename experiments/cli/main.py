@@ -267,7 +267,7 @@ def reproduce(force: bool, **given: Any) -> int:
 def study(name: str | None, part: int | None, dry_run: bool, **given: Any) -> int | None:
     """Execute the remaining runs of a study, or of all; write tables.
 
-    Finished runs are not executed again, and interrupted ones resume from their checkpoints:
+    Finished runs are not executed again, and interrupted ones resume from their checkpoints.
 
       python -m experiments study benchmark --dry-run
       python -m experiments study benchmark --only 'digits-*,pal,seed=0'
