@@ -13,29 +13,30 @@ from rich.text import Text
 from experiments.common.errors import UserError, nearest
 from experiments.common.paths import runs_root
 from experiments.runs.listing import MADE, WHO, Row, cell
+from experiments.runs.run_packs import where_from
 
 RESULTS = ("final_train_loss", "final_val_accuracy", "test_accuracy", "seconds")
-"""Columns that are always shown, after what tells the runs apart."""
+"""Columns that are always shown, after those that identify the run."""
 
-KEY_WIDTH = 16
+KEY_WIDTH, CAPTION_WIDTH = 16, 72
 
 SHORT = {"train_loss": "final_train_loss", "val_accuracy": "final_val_accuracy", "val_loss": "final_val_loss"}
-"""Names that people use for results."""
+"""Short names of results."""
 
 NAMES = {field: name for name, field in SHORT.items()}
 
 
 def choose(table: Sequence[Row], conditions: Iterable[str]) -> list[Row]:
-    """Rows that fulfil all FIELD=VALUE; * in a value stands for anything, and numbers are compared as numbers.
+    """Rows that have all FIELD=VALUE; * in a value matches anything, and numbers are compared as numbers.
 
     Raises:
-        UserError: For words that are no condition, and fields that no run has.
+        UserError: For words that are not conditions, and fields that no run has.
     """
     chosen = list(table)
     for condition in conditions:
         name, equals, value = condition.partition("=")
         if not equals:
-            raise UserError(f"{condition!r} is no condition; it must be FIELD=VALUE, such as seed=0")
+            raise UserError(f"{condition!r} is not a condition; it must be FIELD=VALUE, such as seed=0")
         field = named(table, name)
         chosen = [row for row in chosen if field in row and _fits(row[field], value)]
     return chosen
@@ -78,7 +79,7 @@ def _rows_where(table: pd.DataFrame, condition: str) -> pd.DataFrame:
 
 
 def named(table: Sequence[Row], name: str) -> str:
-    """The field that `name` means; raises UserError with the nearest if no run has it."""
+    """The field that `name` stands for; raises UserError with the nearest one if no run has it."""
     known = dict.fromkeys(field for row in table for field in row)
     field = SHORT.get(name, name)
     if table and field not in known:
@@ -103,14 +104,15 @@ def as_csv(table: Sequence[Row]) -> str:
 
 
 def as_table(table: Sequence[Row], limit: int) -> Table:
-    """The first runs: the key of each, what tells it from the others, and its results."""
+    """The first runs, each with its key, the fields that differ between runs, and its results."""
     differing = [field for field in _differing(table) if field not in (*WHO, *RESULTS)]
     results = [field for field in RESULTS if any(field in row for row in table)]
     shown = Table(
         Column("run", min_width=KEY_WIDTH, overflow="fold"),
         *(Column(NAMES.get(field, field), justify="right", no_wrap=True) for field in results),
         title=Text(f"{min(limit, len(table))} of {len(table)} runs in {runs_root()}"),
-        caption=None if table else WHERE,
+        caption=None if table else Text(where_from("runs")),
+        min_width=None if table else CAPTION_WIDTH,
         box=SIMPLE_HEAD,
         padding=(0, 1, 0, 0),
         leading=1,
@@ -119,9 +121,6 @@ def as_table(table: Sequence[Row], limit: int) -> Table:
         words = Text(f"{row['key']}\n{_description(row, differing)}")
         shown.add_row(words, *(Text(_text(row.get(name))) for name in results))
     return shown
-
-
-WHERE = "`make reproduce` executes runs; `make runs PROFILE=small` unpacks those that are committed."
 
 
 def _description(row: Row, fields: Sequence[str]) -> str:

@@ -1,4 +1,4 @@
-"""Make a finished run again, as it was made, and compare.
+"""Execute a finished run again, and compare.
 
 On the same kind of device with the same instruction set, torch and code, every recorded number must have the same bits.
 Otherwise rounding differs, which grows during a training: then the first steps must agree to within `TOLERANCE`, and
@@ -63,7 +63,7 @@ class Comparison:
 
 
 def main(word: str) -> int:
-    """Repeat the run that a key, the beginning of one, or Omniboard's id names.
+    """Repeat the run with this key, or first digits of a key, or id in Omniboard.
 
     Returns:
         0 if the new numbers agree with the old ones, else 1.
@@ -74,7 +74,7 @@ def main(word: str) -> int:
     folder = find(word)
     wrong = damage(folder)
     if wrong:
-        raise UserError(f"the run {folder.name} is damaged ({wrong}), so there is nothing to compare with")
+        raise UserError(f"the run {folder.name} is damaged ({wrong}), so there is nothing to compare")
     old = FinishedRun(folder.name, config_of(folder), folder)
     changed = reasons.differences(reasons.recorded(folder) or {}, identity(old.config))
     with _elsewhere():
@@ -84,7 +84,7 @@ def main(word: str) -> int:
 
 
 def find(word: str) -> Path:
-    """The directory of the run; raises UserError if there is none, or if the word fits several."""
+    """The directory of the run; raises UserError if none or several match."""
     found = _named(word)
     tables = [] if found else [str(path.relative_to(REPOSITORY)) for path in _mentions(word)]
     if tables:
@@ -94,10 +94,10 @@ def find(word: str) -> Path:
         return found[0]
     if found:
         names = ", ".join(folder.name for folder in found[:5])
-        raise UserError(f"{word!r} fits {len(found)} runs ({names}); give more digits of the key")
+        raise UserError(f"{word!r} matches {len(found)} runs ({names}); give more digits of the key")
     if tables:
         raise UserError(
-            f"the run {word!r} of {tables[0]} is neither in {runs_root()} nor in a pack; make it with "
+            f"the run {word!r} of {tables[0]} is neither in {runs_root()} nor in a pack; execute it with "
             f"`make reproduce PROFILE={Path(tables[0]).parts[1]} FORCE=1`"
         )
     raise UserError(
@@ -113,7 +113,7 @@ def _named(word: str) -> list[Path]:
 
 
 def _mentions(word: str) -> list[Path]:
-    """Tables of the keys of a study that have this one."""
+    """The tables of keys (times.csv) that contain this one."""
     return [
         path
         for path in sorted((REPOSITORY / "results").glob("*/*/times.csv"))
@@ -122,7 +122,7 @@ def _mentions(word: str) -> list[Path]:
 
 
 def config_of(folder: Path) -> RunConfig:
-    """The config of a run; raises UserError if today's code has no such runs."""
+    """The config of a run; raises UserError if today's code cannot execute it."""
     values = json.loads((folder / "config.json").read_text())
     values.pop("key", None)
     return RunConfig.read(values, f"{folder.name}/config.json")

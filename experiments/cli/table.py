@@ -27,5 +27,5 @@ def main(name: str, profile: str, conditions: Sequence[str], columns: Sequence[s
     if name not in known:
         what = f"known are {', '.join(known)}" if known else f"`make reproduce PROFILE={profile}` makes them"
         raise UserError(f"profile {profile} has no table {name!r}; {what}")
-    (table,) = rows_where([tables.read_file(place / Path(f"{name}.csv"), profile)], conditions)
+    (table,) = rows_where([tables.load(place / Path(f"{name}.csv"), profile)], conditions)
     return latex(table, name, columns)

@@ -41,7 +41,8 @@ def _over_sizes(axes: Axes, summary: pd.DataFrame, name: str) -> None:
     columns = [name, f"{name}_low", f"{name}_high"]
     if name == "improvement":
         largest = summary[summary["strategy"] == "optimum"].set_index("size")[name]
-        summary = summary.assign(**summary[columns].div(summary["size"].map(largest), axis=0))
+        relative = summary[columns].div(summary["size"].map(largest), axis=0)
+        summary = pd.concat([summary.drop(columns=columns), relative], axis=1)
         axes.set_yscale("symlog", linthresh=1.0, linscale=1.5)
         axes.yaxis.set_major_formatter("{x:g}")
     for strategy, (_, colour, dash, marker) in STRATEGIES.items():

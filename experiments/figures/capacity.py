@@ -26,8 +26,8 @@ def capacity_rates(curves: pd.DataFrame, runs: pd.DataFrame) -> Figure:
     for axes, problem in zip(grid[0], networks, strict=True):
         of_problem = runs[runs["problem"] == problem]
         for row in of_problem.to_dict("records"):
-            whose = (curves["problem"] == problem) & (curves["images"] == row["images"])
-            curve = curves[whose & (curves["seed"] == row["seed"])]
+            matches = (curves["problem"] == problem) & (curves["images"] == row["images"])
+            curve = curves[matches & (curves["seed"] == row["seed"])]
             axes.plot(
                 curve["step"],
                 curve["learning_rate"],

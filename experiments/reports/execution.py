@@ -64,7 +64,7 @@ def execute_some(names: Sequence[str], profile: str, root: Path = REPOSITORY) ->
     lost = [name for name, one in under_way.items() if isinstance(one.exception(), BrokenProcessPool)]
     if lost:
         raise UserError(
-            f"a process was killed (out of memory?) while notebooks were executed: {', '.join(lost)}"
+            f"a process was killed (out of memory?) while it executed notebooks: {', '.join(lost)}"
         )
     for one in under_way.values():
         one.result()

@@ -58,7 +58,7 @@ def load(profile: str, root: Path = REPOSITORY) -> Results:
     names = sorted(str(path.relative_to(place).with_suffix("")) for path in place.rglob("*.csv"))
     if not any(name.endswith("/times") for name in names):
         raise UserError(f"{place} has no tables of runs; `make reproduce PROFILE={profile}` makes them")
-    tables = {name: files.read_file(place / f"{name}.csv", profile) for name in names}
+    tables = {name: files.load(place / f"{name}.csv", profile) for name in names}
     runs = _runs(profile, tables)
     return Results(profile, runs, tables, dictionary({"runs": runs} | tables))
 

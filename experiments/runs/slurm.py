@@ -143,7 +143,7 @@ class Cluster(Strict):
 def read(path: str) -> Cluster:
     """The settings in a file; raises UserError for a missing file and every mistake in it."""
     if not is_file(Path(path)):
-        raise UserError(f"there is no file {path!r}; docs/cluster.md shows what it must hold")
+        raise UserError(f"there is no file {path!r}; docs/cluster.md shows what it contains")
     fields = read_fields(Path(path), path)
     return Cluster.read({name.replace("-", "_"): value for name, value in fields.items()}, path)
 
@@ -228,7 +228,7 @@ def submit(configs: Sequence[RunConfig], settings: Cluster, name: str) -> list[S
     try:
         return list(zip(_executor(settings, name).submit_array(tasks), shares, strict=True))
     except (RuntimeError, OSError, FailedJobError) as error:
-        raise UserError(f"SLURM took no jobs: {' '.join(str(error).split())}") from None
+        raise UserError(f"SLURM refused the job: {' '.join(str(error).split())}") from None
 
 
 def _executor(settings: Cluster, name: str) -> submitit.SlurmExecutor:
@@ -265,7 +265,7 @@ def _wait(name: str, look: Callable[[], None]) -> None:
         queued = _queued(name)
         silent = silent + 1 if queued is None else 0
         if silent > PATIENCE:
-            raise UserError("squeue does not answer; tasks go on, and the same command waits for them")
+            raise UserError("squeue does not answer; the tasks continue, and the same command waits for them")
         if queued == 0:
             return
         time.sleep(POLL_SECONDS)

@@ -92,7 +92,7 @@ def finished_again(run):
 def test_a_key_that_fits_no_run_or_several_is_refused(finished, runs_root, capsys):
     (runs_root / f"{finished.key[:8]}00000000").mkdir()
     assert cli.main(["repeat", finished.key[:8]]) == 2
-    assert "fits 2 runs" in capsys.readouterr().err
+    assert "matches 2 runs" in capsys.readouterr().err
     assert cli.main(["repeat", "nothing"]) == 2
     assert "no run" in capsys.readouterr().err
 

@@ -163,7 +163,7 @@ def test_a_notebook_whose_process_is_killed_is_named_and_the_others_end_silently
 
 
 def test_a_cell_that_fails_is_one_sentence_and_leaves_no_page(tmp_path):
-    with pytest.raises(UserError, match=r"notebooks/claims\.ipynb: .*claims.csv is not there"):
+    with pytest.raises(UserError, match=r"notebooks/claims\.ipynb: .*claims.csv does not exist"):
         execution.execute("claims", "quick", tmp_path)
     assert not (tmp_path / "reports").exists()
 
@@ -340,4 +340,4 @@ def test_a_verdict_that_chance_explains_is_named():
 
 def test_verdicts_that_are_not_there_cannot_be_shown(capsys):
     assert cli.main(["claims", "--profile", "paper", "--show"]) == 2
-    assert "`make reproduce PROFILE=paper` makes it" in capsys.readouterr().err
+    assert "`make reproduce PROFILE=paper` produces it" in capsys.readouterr().err

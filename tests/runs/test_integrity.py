@@ -173,7 +173,23 @@ def test_whatever_lies_at_the_place_of_a_run_is_put_aside(place, what, runs_root
 @pytest.mark.parametrize("name", [".partial", ".failed", ".deleted"])
 def test_a_folder_that_is_none_is_named_before_anything_starts(name, runs_root):
     (runs_root / name).touch()
-    with pytest.raises(UserError, match=f"{name} is no folder"):
+    with pytest.raises(UserError, match=f"{name} is not a folder"):
+        run_directory.require_root()
+
+
+@pytest.mark.parametrize(
+    ("what", "reason"),
+    [
+        ("file", "it is not a folder"),
+        ("pipe", "it is not a folder"),
+        ("link to nowhere", "it is a link to nowhere, which does not exist"),
+        ("link to itself", "it is a link to runs, which does not exist"),
+    ],
+)
+def test_what_lies_in_the_place_of_the_folder_of_runs_is_named(what, reason, tmp_path, monkeypatch):
+    PUT[what](tmp_path / "runs")
+    monkeypatch.setenv("PAL_RUNS", str(tmp_path / "runs"))
+    with pytest.raises(UserError, match=f"runs cannot be stored in {tmp_path}/runs: {reason}"):
         run_directory.require_root()
 
 

@@ -135,7 +135,7 @@ def test_a_pack_that_is_cut_short_or_goes_on_is_refused(part, pack, runs_root):
     pack.write_bytes(content[: int(part * len(content))])
     refused(pack, runs_root)
     pack.write_bytes(content + content[: 1 + int(part * len(content))])
-    assert "something follows its end" in refused(pack, runs_root)
+    assert "there is more data after its end" in refused(pack, runs_root)
 
 
 def plain(name, content=b""):
@@ -312,7 +312,7 @@ class Counted:
 
 PLACES = [
     *((Path, "write_bytes", at) for at in (0, 7, 20)),
-    *((run_packs, "adopt", at) for at in range(3)),
+    *((run_directory, "adopt", at) for at in range(3)),
     (os, "sync", 0),
 ]
 """Functions through which unpacking goes, and at which of their calls it ends."""
