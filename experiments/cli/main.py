@@ -263,7 +263,7 @@ def _request(time_limit: float | None, **given: Any) -> Any:
 @of_runs
 @click.option("--force", is_flag=True, envvar="PAL_FORCE", help="Delete the finished runs first.")
 def reproduce(force: bool, **given: Any) -> int:
-    """Execute the remaining runs of a profile; write tables and report.
+    """Execute the runs of a profile, then write tables and report.
 
     Finished runs are not executed again, and interrupted ones resume from their checkpoints.
 
@@ -359,7 +359,7 @@ def claims(profile: str, show: bool) -> None:
 @commands.command
 @of_profile
 def power(profile: str) -> None:
-    """Show which effects the claims can detect with the planned seeds.
+    """Show which effects the claims can detect at the planned seeds.
 
     Computes from the spread of pilot runs (results/NAME/pilots.csv) which effect is detected with a probability of
     80 %, and writes it to results/NAME/power.csv with the smallest effect of interest. Claims that cannot detect that
@@ -383,7 +383,7 @@ def notebook(name: str, profile: str) -> None:
 @commands.command
 @of_profile
 def report(profile: str) -> None:
-    """Execute the notebooks of all studies that have results; write the report."""
+    """Execute the notebooks that have results, and write the report."""
     from experiments.reports import execution, markdown, notebook, pages
 
     execution.execute_all(profile)
@@ -595,7 +595,7 @@ def problems(profile: str) -> None:  # noqa: ARG001
 @click.argument("names", nargs=-1)
 @of_profile
 def data(names: Sequence[str], profile: str) -> None:  # noqa: ARG001
-    """Download and verify the data sets NAMES, then list all data sets."""
+    """Download and verify data sets, then list all of them."""
     from experiments.data import listing
 
     if names:

@@ -404,8 +404,7 @@ def test_ctrl_c_says_that_the_same_command_resumes(profile, monkeypatch, capsys)
     assert "the same command resumes" in said(capsys)
 
 
-def test_help_is_quick_and_names_every_command():
-    started = time.monotonic()
+def test_help_names_every_command():
     done = subprocess.run(
         [sys.executable, "-m", "experiments", "--help"],
         cwd=REPOSITORY,
@@ -413,11 +412,17 @@ def test_help_is_quick_and_names_every_command():
         capture_output=True,
         text=True,
     )
-    assert time.monotonic() - started < 2  # importing torch alone takes longer on a busy machine
     assert done.returncode == 0
     for command in ("run", "study", "claims", "notebook", "report", "data", "problems", "forget"):
         assert re.search(rf"^ +{command} ", done.stdout, re.MULTILINE)
     assert "..." not in done.stdout.partition("Commands:")[2]  # each description fits on its line
+
+
+def test_help_is_quick_since_it_does_not_import_torch():
+    words = "import sys; from experiments.cli.main import main; main(['--help']); sys.exit('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", words], cwd=REPOSITORY, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "Commands:" in done.stdout
 
 
 @pytest.mark.parametrize(

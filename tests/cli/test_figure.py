@@ -75,7 +75,7 @@ def test_words_choose_rows_of_the_tables_that_have_the_field():
     for words, sentence in (
         (["problem=r"], "no row has problem=r"),
         (["problme=q"], "no run has a field 'problme'; did you mean 'problem'"),
-        (["problem"], "no condition"),
+        (["problem"], "not a condition"),
     ):
         with pytest.raises(UserError, match=sentence):
             rows_where([TABLE, other], words)

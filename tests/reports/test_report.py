@@ -258,9 +258,14 @@ def test_a_terminal_of_80_columns_breaks_no_word(names, verdict):
         assert word in text
 
 
-def test_notebooks_are_executed_where_processes_cannot_be_forked(results, monkeypatch):
-    monkeypatch.setattr(execution, "START", "spawn")
-    execution.execute_some(["claims"], "quick", results)
+def test_notebooks_are_executed_where_processes_cannot_be_forked(results):
+    words = f"""
+from pathlib import Path
+from experiments.reports import execution
+execution.START = "spawn"
+execution.execute_some(["claims"], "quick", Path({str(results)!r}))
+"""
+    subprocess.run([sys.executable, "-c", words], cwd=REPOSITORY, check=True)
     assert "loss-constant" in pages.page("quick", "claims", results).read_text()
 
 

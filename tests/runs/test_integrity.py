@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 from small_runs import record_folder, same_arrays, short
 
-from experiments.cli import list_runs, verify
 from experiments.cli import main as cli
+from experiments.cli import verify
 from experiments.common import profiles
 from experiments.common.errors import UserError
 from experiments.common.paths import write_whole
 from experiments.results import tables
-from experiments.runs import checkpoint, launcher, observer, run_directory
+from experiments.runs import checkpoint, launcher, listing, observer, run_directory
 from experiments.runs.finished import find_finished
 from experiments.runs.integrity import FILES, NAME, run_folders
 from experiments.runs.key import run_key
@@ -69,7 +69,7 @@ def test_a_damaged_run_is_named_and_executed_again_and_never_used(name, how, cap
     DAMAGES[how](folder / name, random.Random(f"{name} {how}"))
     assert find_finished([config]) == []
     assert str(folder) in caplog.text
-    assert "damaged" in [row["status"] for row in list_runs.rows()]
+    assert "damaged" in [row["status"] for row in listing.rows()]
     run_directory.execute(config, quick)
     (run,) = find_finished([config])
     assert run.result["loss"] == 0.0

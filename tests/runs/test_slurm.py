@@ -200,7 +200,7 @@ def test_tasks_go_on_when_the_queue_does_not_answer(queue, submitted):
         if submitted:
             (queue / "answer").write_text("exit 1")
 
-    with pytest.raises(UserError, match="tasks go on"):
+    with pytest.raises(UserError, match="the tasks continue"):
         launch(2, silence)
     assert len(submitted) == 1
     assert not (queue / "cancelled").exists()
