@@ -270,7 +270,7 @@ CLAIMS = [
             "over its settings, PAL loses {value} [less|more] accuracy than the median rival",
             "accuracy",
             floor=0.005,
-            pilot="setting_loss",
+            pilot="final_val_accuracy_reestimated",
             trainings=2,
         ),
         _sensitivity,
