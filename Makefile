@@ -48,7 +48,7 @@ INSTALL_OWN := $(UV) pip install --quiet --constraints requirements.lock --no-ve
 	@touch $@
 
 .PHONY: add
-add: $(ENVIRONMENT)  ## add a package from PyPI to the environment, for an extension (PACKAGE=lion-pytorch)
+add: $(ENVIRONMENT)  ## add a package from PyPI to the environment (PACKAGE=lion-pytorch)
 	@test -n "$$PAL_PACKAGE" || { echo 'error: PACKAGE is empty; it must name a package, such as PACKAGE=lion-pytorch' >&2; exit 2; }
 	@$(INSTALL_OWN) "$$(command -v python)" -- "$$PAL_PACKAGE"
 	@name=$$(printf '%s' "$$PAL_PACKAGE" | sed 's/[^A-Za-z0-9._-].*//') && \
@@ -63,16 +63,16 @@ into-conda:
 
 # -- pipeline ------------------------------------------------------------------------------------------------
 .PHONY: reproduce dry-run power verify
-reproduce: $(ENVIRONMENT)  ## reproduce the paper: runs, tables, figures, report (PROFILE=quick, SLOTS=n, FORCE=1, TIME_LIMIT=2h)
+reproduce: $(ENVIRONMENT)  ## execute the remaining runs; write tables, figures, report (PROFILE=quick, SLOTS=n, FORCE=1, TIME_LIMIT=2h)
 	@python -m experiments reproduce
 
 dry-run: $(ENVIRONMENT)  ## count the remaining runs and estimate their time (PROFILE=quick, SLURM=file, ONLY='digits-*,pal,seed=0')
 	@python -m experiments study --dry-run
 
-power: $(ENVIRONMENT)  ## what each claim could see at the planned seeds, from pilots (PROFILE=small)
+power: $(ENVIRONMENT)  ## show which effects the claims can detect with the planned seeds (PROFILE=small)
 	@python -m experiments power
 
-verify: $(ENVIRONMENT)  ## after a refactoring: keep cached results if a sample of runs still agrees (PROFILE=quick, SAMPLE=5)
+verify: $(ENVIRONMENT)  ## after a refactoring: keep cached results that a sample of runs still reproduces (PROFILE=quick, SAMPLE=5)
 	@python -m experiments verify
 
 .PHONY: always
@@ -81,13 +81,13 @@ results/%/dvc.yaml: $(ENVIRONMENT) always
 	@python -m experiments pipeline
 
 .PHONY: runs pack omniboard
-runs: $(ENVIRONMENT)  ## list runs; with PROFILE=small, unpack the committed ones of that profile first
+runs: $(ENVIRONMENT)  ## list runs (PROFILE=small unpacks the committed runs of that profile first)
 	@python -m experiments runs
 
-pack: $(ENVIRONMENT)  ## pack the finished runs of a profile, to commit them with its results (PROFILE=quick)
+pack: $(ENVIRONMENT)  ## pack the finished runs of a profile, so that they can be committed (PROFILE=quick)
 	@python -m experiments pack
 
-omniboard: $(ENVIRONMENT)  ## browse all runs (PROFILE=small unpacks committed ones; PORT=9000; MONGO_URL=... for your own MongoDB)
+omniboard: $(ENVIRONMENT)  ## browse all runs (PROFILE=small unpacks its committed runs first; PORT=9000; MONGO_URL=... for your own MongoDB)
 	@python -m experiments omniboard
 
 # -- checks --------------------------------------------------------------------------------------------------
@@ -95,7 +95,7 @@ omniboard: $(ENVIRONMENT)  ## browse all runs (PROFILE=small unpacks committed o
 test: check  ## lint, types and tests: what CI runs
 	@python -m pytest --numprocesses 2 --dist worksteal -m 'not large' --quiet
 
-test-all: check  ## the same with the slow tests
+test-all: check  ## the same, with the slow tests
 	@python -m pytest --numprocesses 2 --dist worksteal --quiet
 
 test-lowest: .venv-lowest/.ready  ## test pal/ with the lowest supported torch
@@ -110,11 +110,11 @@ test-lowest: .venv-lowest/.ready  ## test pal/ with the lowest supported torch
 test-slurm: $(ENVIRONMENT)  ## run the quick benchmark on a local SLURM controller (Debian packages)
 	@tests/slurm/with_slurm.sh python -m pytest tests/slurm --quiet
 
-test-omniboard: $(ENVIRONMENT)  ## test Omniboard in a browser, from its installation to a run (needs Node.js and Chromium)
+test-omniboard: $(ENVIRONMENT)  ## test Omniboard in a browser (needs Node.js and Chromium)
 	@cd tools/omniboard && { test -e node_modules/playwright-core || npm ci --no-audit --no-fund --loglevel=error; } && touch node_modules/.ready
 	@python -m pytest tests/omniboard --quiet
 
-check: $(ENVIRONMENT)  ## lint and types only
+check: $(ENVIRONMENT)  ## lint and type checks only
 	@python -m ruff check --quiet . && python -m ruff format --quiet --check .
 	@python -m basedpyright --level error
 

@@ -1,7 +1,8 @@
 """How far rounding alone moves the first steps of a training, by which `verify` and `repeat` judge where it differs.
 
 Each problem is trained by each optimizer for ten steps, in worker processes with other instructions or threads than the
-portable set on one thread. The table has the largest relative difference of a loss and of a step, for each.
+portable set on one thread. The table has the largest relative difference of loss or step in the first, second, third,
+fifth and tenth step.
 
     python -m benchmarks.rounding [--problems digits-mlp ...] [--optimizers pal ...]
 """
@@ -13,16 +14,25 @@ import subprocess
 import sys
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 
 from experiments.cli import verify
-from experiments.cli.repeat import SERIES, deviation
+from experiments.cli.repeat import deviations
 from experiments.common import instruction_set
 from experiments.results.tables.fingerprints import Head
 from experiments.training.config import resolve
 
-PROBLEMS = ("digits-mlp", "digits-cnn")
+PROBLEMS = (
+    "digits-mlp",
+    "digits-cnn",
+    "mnist-mlp-5k",
+    "cifar10-16-resnet8-narrow-2k",
+    "cifar10-16-resnet8-5k",
+)
 OPTIMIZERS = ("pal", "sgd", "adam", "rmsprop", "sls")
+SHOWN = (1, 2, 3, 5, 10)
+"""Steps that the table has."""
 
 NATIVE = instruction_set.environment("native")
 KINDS = {
@@ -65,12 +75,12 @@ def main() -> None:
         return
     kinds = [next(iter(KINDS)), *args.kinds]
     reference, *others = (first_steps(kind, args.problems, args.optimizers) for kind in kinds)
-    print(f"{'largest relative difference of loss, step':46}{''.join(f'{kind:>20}' for kind in args.kinds)}")
+    print(f"{'relative difference in step':46}{''.join(f'{step:>10}' for step in SHOWN)}")
     for names, then, *found in zip(
         itertools.product(args.problems, args.optimizers), reference, *others, strict=True
     ):
-        cells = [", ".join(f"{deviation(then, now, [name]):.1e}" for name in SERIES) for now in found]
-        print(f"{' '.join(names):46}{''.join(f'{cell:>20}' for cell in cells)}")
+        worst = np.max([deviations(then, now) for now in found], axis=0)
+        print(f"{' '.join(names):46}{''.join(f'{worst[step - 1]:>10.0e}' for step in SHOWN)}", flush=True)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The pipeline of a profile: its dvc.yaml, and DVC to make what is out of date.
+"""The DVC pipeline of a profile.
 
 DVC is called as a library, so that whatever it refuses arrives as one sentence. It looks for no git: neither a
 repository around the checkout nor a user's ignore rules have a say in what is made.
@@ -23,25 +23,25 @@ from experiments.common.paths import REPOSITORY, write_whole
 from experiments.common.profiles import extensions_of, parts, profile_path, sections
 
 CACHE = REPOSITORY / ".dvc" / "tmp" / "site"
-"""Used by DVC instead of /var/tmp."""
+"""DVC's site cache, instead of /var/tmp."""
 
 RWLOCK = REPOSITORY / ".dvc" / "tmp" / "rwlock"
-"""In which DVC notes the processes that use a file."""
+"""The file in which DVC records which processes use which files."""
 
 HINTS = {
-    "dvc.lock": "restore it from git or remove it; the same command then makes it again",
-    "dvc.yaml": "restore dvc.yaml from git; copies in results/ may be removed",
+    "dvc.lock": "restore it from git or remove it, then run the same command again",
+    "dvc.yaml": "restore it from git; copies in results/ can be removed",
 }
 """What to do about a file that DVC cannot read."""
 
 
 def pipeline_file(profile: str) -> str:
-    """The pipeline of a profile, from the root: that of quick stands there, others beside their results."""
+    """The pipeline file of a profile: that of quick is at the root, the others are next to their results."""
     return "dvc.yaml" if profile == "quick" else f"results/{profile}/dvc.yaml"
 
 
 def write_pipeline(profile: str) -> None:
-    """Write results/<profile>/dvc.yaml: the one at the root, for the studies that the profile has sections of."""
+    """Write results/<profile>/dvc.yaml: the pipeline at the root, reduced to the studies of the profile."""
     profile_path(profile)
     if profile == "quick":
         return
@@ -61,7 +61,7 @@ def write_pipeline(profile: str) -> None:
 def for_studies(
     text: str, studies: Sequence[str], parts: Mapping[str, int], extensions: Sequence[str] = ()
 ) -> str:
-    """A pipeline with these studies instead of those that it has; the very same text if these are all it has.
+    """The pipeline with these studies instead of its own; the same text if they are the same.
 
     Args:
         text: The pipeline.
@@ -118,7 +118,7 @@ def _is_of(plot: Any, study: str) -> bool:
 
 
 class Pipeline:
-    """The pipeline of a profile in DVC; its file is written first.
+    """The pipeline of a profile in DVC; writes its file first.
 
     Args:
         profile: Its name.
@@ -131,7 +131,7 @@ class Pipeline:
             git("update-index", "--skip-worktree", "dvc.lock")
 
     def make(self, stage: str | None = None, force: bool = False) -> int:
-        """Make what is out of date, with `force` this stage in any case; 0, or 1 if a command of a stage failed."""
+        """Execute outdated stages, with `force` this one in any case; returns 0, or 1 if a command failed."""
         from dvc.exceptions import ReproductionError
         from dvc.stage.exceptions import StageCmdFailedError
 
@@ -145,7 +145,7 @@ class Pipeline:
         return 0
 
     def outdated(self) -> list[str]:
-        """The studies that have other runs by now, or no tables of them."""
+        """The studies whose runs have changed, or that have no tables."""
         with _dvc() as repo:
             stages = [name.rpartition(":")[2] for name in repo.status(self._file)]
         return [name.removeprefix("study@") for name in stages if name.startswith("study@")]
@@ -158,7 +158,7 @@ class Pipeline:
         return of_parts + [f"study@{study}" for study in studies]
 
     def keep(self, *stages: str) -> None:
-        """Have the outputs of stages count as those of their dependencies as they are."""
+        """Mark stages as up to date with their present dependencies."""
         with _dvc() as repo:
             for stage in stages:
                 repo.commit(self._target(stage), force=True)
@@ -169,7 +169,7 @@ class Pipeline:
 
 @contextmanager
 def _dvc() -> Iterator[Any]:
-    """DVC at this checkout; raises UserError for whatever it refuses."""
+    """DVC in this checkout; its errors are raised as UserError."""
     from dvc.exceptions import DvcException
     from dvc.repo import Repo
     from dvc_data.hashfile.cache import DiskError
@@ -187,7 +187,7 @@ def _dvc() -> Iterator[Any]:
         raise UserError(_sentence(error)) from None
     except (sqlite3.Error, DiskError) as error:
         raise UserError(
-            f"DVC cannot use its cache: {error}; remove {CACHE}, and the same command makes it again"
+            f"DVC cannot use its cache: {error}; remove {CACHE}, then run the same command again"
         ) from None
 
 
@@ -204,7 +204,7 @@ def _check_rwlock() -> None:
 
 
 def _sentence(error: BaseException) -> str:
-    """What DVC says, with the reason that it gives and what to do about it."""
+    """The message of DVC with its cause, and what to do about it."""
     words = [" ".join(str(one).split()) for one in (error, error.__cause__) if one is not None]
     hint = next((hint for file, hint in HINTS.items() if f"{file}'" in words[0]), None)
     return f"DVC: {'; '.join(filter(None, [': '.join(words), hint]))}"

@@ -118,7 +118,7 @@ def plan(
     for config in whole.runs + whole.awaited:
         key = run_key(config)
         if key in seen:
-            raise UserError(f"profile {profile!r}, section {study}: the run {config.name!r} is planned twice")
+            raise UserError(f"profile {profile!r}, section {study}: the run {config.name!r} occurs twice")
         seen.add(key)
     return whole
 
@@ -140,7 +140,7 @@ MOST = 2
 
 
 def _most(first: Sequence[RunConfig]) -> Choice:
-    """A choice as large as any can be: another configuration by each criterion."""
+    """The largest possible selection: a different configuration for each criterion."""
     most: Choice = {}
     for config in first:
         chosen = most.setdefault((config.problem, config.method), [])
@@ -180,7 +180,7 @@ def _digests(profile: str) -> str:
 
 
 def has_other_digests(profile: str) -> bool:
-    """Whether plan.json is not what `write_digests` would write: DVC does not see data and packages change."""
+    """Whether plan.json is outdated; DVC does not notice changes of data and packages."""
     path = tables.verdicts(profile).with_name("plan.json")
     return not path.is_file() or path.read_text() != _digests(profile)
 
@@ -208,7 +208,7 @@ def digest(profile: str, study: str) -> str:
 
 
 def _data(profile: str, study: str, datasets: Mapping[str, str]) -> list[str]:
-    """Checksums of the data of a study's problems: as they are here, else as they were when its tables were made."""
+    """Checksums of the data of a study's problems: of the data on this machine, else as recorded with its tables."""
     path = tables.folder(profile, study) / "provenance.csv"
     made = (
         pd.read_csv(path, dtype=str) if path.is_file() else pd.DataFrame(columns=["problem", "data_sha256"])

@@ -257,8 +257,9 @@ class PAL(torch.optim.Optimizer):
             RuntimeError: if there is no closure or no gradient, or this is called from inside a closure.
             TypeError: if the closure does not return one number.
         """
-        step = self._observed_step if is_observed(self) else self._guarded_step
-        return without_compiling(step, closure) if torch.compiler.is_compiling() else step(closure)
+        if torch.compiler.is_compiling():  # older compilers cannot even ask for observers
+            return without_compiling(self.step, closure)
+        return self._observed_step(closure) if is_observed(self) else self._guarded_step(closure)
 
     step.hooked = True  # pyright: ignore[reportFunctionMemberAccess] - or torch would wrap every step for observers
 

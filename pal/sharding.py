@@ -1,39 +1,54 @@
-"""Weights that are sharded over processes as DTensors, as by FSDP2: each process moves its own shard."""
+"""Weights that are sharded over processes as DTensors, as by FSDP2: each process moves its own shard.
+
+Importing torch.distributed.tensor takes seconds. No tensor is a DTensor before somebody else has imported it.
+"""
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 
+import sys
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
-from torch.distributed.tensor import DTensor, Replicate, Shard
 
 from pal.parabola import Scalar
+
+if TYPE_CHECKING:
+    from torch.distributed.tensor import DTensor
+
+
+def as_sharded(tensor: Tensor) -> "DTensor | None":
+    """The tensor if it is a DTensor."""
+    kind = getattr(sys.modules.get("torch.distributed.tensor"), "DTensor", None)
+    return cast("DTensor", tensor) if kind is not None and isinstance(tensor, kind) else None
 
 
 def local(tensor: Tensor) -> Tensor:
     """The shard held by this process; call it without gradients, so that the shard shares the tensor's memory."""
-    return tensor.to_local() if isinstance(tensor, DTensor) else tensor
+    sharded = as_sharded(tensor)
+    return tensor if sharded is None else sharded.to_local()
 
 
 def sharded_like(shard: Tensor, tensor: Tensor) -> Tensor:
     """A shard of this process as a DTensor that is placed like another tensor."""
-    if not isinstance(tensor, DTensor):
+    sharded = as_sharded(tensor)
+    if sharded is None:
         return shard
-    return DTensor.from_local(
+    return type(sharded).from_local(
         shard,
-        tensor.device_mesh,
-        tensor.placements,
-        shape=tensor.shape,
-        stride=tensor.stride(),
+        sharded.device_mesh,
+        sharded.placements,
+        shape=sharded.shape,
+        stride=sharded.stride(),
         run_check=False,
     )
 
 
 def placement(tensor: Tensor) -> Any:
     """The device mesh and placements of a tensor; None unless it is a DTensor."""
-    return (tensor.device_mesh, tuple(tensor.placements)) if isinstance(tensor, DTensor) else None
+    sharded = as_sharded(tensor)
+    return None if sharded is None else (sharded.device_mesh, tuple(sharded.placements))
 
 
 def shard_groups(tensor: Tensor) -> list[dist.ProcessGroup]:
@@ -42,12 +57,15 @@ def shard_groups(tensor: Tensor) -> list[dist.ProcessGroup]:
     Raises:
         RuntimeError: if a placement is neither `Shard` nor `Replicate`.
     """
-    if not isinstance(tensor, DTensor):
+    sharded = as_sharded(tensor)
+    if sharded is None:
         return []
+    from torch.distributed.tensor import Replicate, Shard
+
     groups: list[dist.ProcessGroup] = []
-    for dimension, kind in enumerate(tensor.placements):
+    for dimension, kind in enumerate(sharded.placements):
         if isinstance(kind, Shard):
-            groups.append(tensor.device_mesh.get_group(dimension))
+            groups.append(sharded.device_mesh.get_group(dimension))
         elif not isinstance(kind, Replicate):
             raise RuntimeError(
                 f"PAL supports weights that are sharded or replicated; got the placement {kind}"
@@ -57,7 +75,8 @@ def shard_groups(tensor: Tensor) -> list[dist.ProcessGroup]:
 
 def batch_groups(tensor: Tensor) -> list[dist.ProcessGroup]:
     """The process groups that share the batch of a sharded tensor: all dimensions of its mesh."""
-    return [] if not isinstance(tensor, DTensor) else list(tensor.device_mesh.get_all_groups())
+    sharded = as_sharded(tensor)
+    return [] if sharded is None else list(sharded.device_mesh.get_all_groups())
 
 
 def all_reduce(

@@ -1,16 +1,22 @@
-"""Fixtures shared by all tests: where optional real data and reference numbers live."""
+"""Shared by all tests: hypothesis without a clock, and where optional real data and reference numbers live."""
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
-from experiments.common import instruction_set
+with suppress(ModuleNotFoundError):  # the tests of the wheel of pal have no `experiments`
+    from experiments.common import instruction_set
 
-instruction_set.fix()  # before torch is loaded, as for every command
+    instruction_set.fix()  # before torch is loaded, as for every command
 
-import pytest  # noqa: E402
-import torch  # noqa: E402
+import pytest
+import torch
+from hypothesis import settings
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+
+settings.register_profile("tests", deadline=None, database=None)  # a busy machine is no failure
+settings.load_profile("tests")
 
 
 def optional_folder(variable: str, fallback: str) -> Path:

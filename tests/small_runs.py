@@ -1,6 +1,7 @@
 """Short runs, a record that keeps everything in memory, packs of the test's own, and waiting for other processes."""
 
 import io
+import socket
 import time
 from pathlib import Path
 
@@ -105,3 +106,10 @@ def alive(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:
         return False
+
+
+def free_port() -> int:
+    """A port of this machine that no process uses."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]

@@ -5,6 +5,7 @@ import math
 import re
 import subprocess
 import sys
+import tomllib
 import zipfile
 from importlib import metadata
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 from copies import repository_copy
 
 import pal
@@ -50,6 +52,15 @@ def test_the_code_of_the_checkout_is_imported_from_anywhere(tmp_path):
 
 def test_version_is_that_of_the_distribution(published):
     assert pal.__version__ == metadata.version("pal-optimizer") == published["Version"]
+
+
+def test_the_version_is_the_same_wherever_it_stands(tmp_path):
+    version = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]["version"]
+    citation = yaml.safe_load((REPOSITORY / "CITATION.cff").read_text())
+    changes = (REPOSITORY / "CHANGELOG.md").read_text()
+    command = [sys.executable, "-m", "experiments", "--version"]
+    assert subprocess.check_output(command, cwd=tmp_path, text=True).strip() == version == citation["version"]
+    assert f"## {version} - {citation['date-released']}" in changes
 
 
 def test_the_wheel_holds_the_library_and_nothing_else(wheel):

@@ -16,6 +16,7 @@ from experiments.common.errors import UserError
 from experiments.common.git import archive
 from experiments.common.paths import REPOSITORY
 from experiments.results.tables.benchmark import CRITERIA, RESULTS
+from experiments.results.tables.files import load
 from experiments.results.tables.intervals import mean_interval
 
 LOGARITHMIC = "final_train_loss"
@@ -55,7 +56,7 @@ NOTE = (
 
 @contextmanager
 def results(name: str, profile: str) -> Iterator[Path]:
-    """The folder of the results that a name means; raises UserError if it means none."""
+    """The folder of results that a name stands for; raises UserError if there is none."""
     folders = (REPOSITORY / "results" / name, Path(name))
     found = next((folder for folder in folders if name and (folder / "claims.csv").is_file()), None)
     if found is not None:
@@ -67,7 +68,7 @@ def results(name: str, profile: str) -> Iterator[Path]:
     if packed is None:
         raise UserError(
             f"{name!r} is neither a profile with results, nor a folder with claims.csv, nor a git revision with "
-            f"{inside}/; `make reproduce PROFILE=...` makes results"
+            f"{inside}/; `make reproduce PROFILE=NAME` produces results"
         )
     with tempfile.TemporaryDirectory() as place:
         with tarfile.open(fileobj=io.BytesIO(packed)) as tar:
@@ -76,8 +77,8 @@ def results(name: str, profile: str) -> Iterator[Path]:
 
 
 def claims(old: Path, new: Path) -> pd.DataFrame:
-    """Each claim that both have measured: value and verdict before and after, and whether the change is noise."""
-    tables = [pd.read_csv(folder / "claims.csv").set_index("id") for folder in (old, new)]
+    """Each claim measured in both: value and verdict before and after, and whether the change is within noise."""
+    tables = [load(folder / "claims.csv").set_index("id") for folder in (old, new)]
     rows = []
     for name in tables[1].index.intersection(tables[0].index):
         then, now = (table.loc[name] for table in tables)
@@ -116,7 +117,7 @@ def _common(old: Path, new: Path) -> list[str]:
 def best(old: Path, new: Path, study: str) -> pd.DataFrame:
     """The selected setting of each method by each criterion, before and after, with the result that it is judged by."""
     chosen = [_chosen(folder / study) for folder in (old, new)]
-    runs = [pd.read_csv(folder / study / "runs.csv", dtype={"setting": str}) for folder in (old, new)]
+    runs = [load(folder / study / "runs.csv") for folder in (old, new)]
     rows = []
     for place in (place for place in chosen[1] if place in chosen[0]):
         then, now = (table[place] for table in chosen)
@@ -135,7 +136,7 @@ def best(old: Path, new: Path, study: str) -> pd.DataFrame:
 
 def _chosen(folder: Path) -> dict[tuple[str, str, str], str]:
     """The selected settings by problem, method and criterion."""
-    table = pd.read_csv(folder / "best.csv", dtype={"setting": str})
+    table = load(folder / "best.csv")
     if "criterion" not in table:
         table["criterion"] = next(iter(CRITERIA))
     places = zip(table["problem"], table["method"], table["criterion"], strict=True)
@@ -168,7 +169,7 @@ def rankings(old: Path, new: Path) -> pd.DataFrame:
     if not all(file.is_file() for file in files):
         return pd.DataFrame()
     places = ["problem", "criterion", "method"]
-    tables = [pd.read_csv(file)[[*places, "rank"]] for file in files]
+    tables = [load(file)[[*places, "rank"]] for file in files]
     both = tables[0].merge(tables[1], on=places, suffixes=(" before", " after"))
     return both[both["rank before"] != both["rank after"]].astype(str)
 

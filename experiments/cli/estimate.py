@@ -1,7 +1,7 @@
-"""How long the runs that are left will take: judged by finished ones of their kind, else by a few steps taken here.
+"""Estimate how long the remaining runs take, from finished runs of the same kind, or from a few steps taken here.
 
-A run is its start, its steps, what its study measures on the way, and its evaluations. Start, steps and evaluations are
-timed once for all runs that have them in common; studies give the cost of their measurements in forward passes.
+The time of a run is that of its start, its steps, the measurements of its study, and its evaluations. Start, steps and
+evaluations are timed once for all runs that share them; studies give the cost of their measurements in forward passes.
 """
 
 import math
@@ -105,7 +105,7 @@ def _because(group: Sequence[RunConfig], why: dict[str, str]) -> str:
 
 
 def estimate(left: Sequence[RunConfig], finished: Sequence[FinishedRun]) -> dict[str, float]:
-    """Seconds of each run that is left, by its key; raises UserError if data of a run cannot be had."""
+    """Seconds of each remaining run, by key; raises UserError if the data of a run are not available."""
     paces: dict[Any, list[float]] = defaultdict(list)
     for run in finished:
         paces[_kind(run.config)].append(run.seconds / run.result["steps"])
@@ -125,7 +125,7 @@ def estimate(left: Sequence[RunConfig], finished: Sequence[FinishedRun]) -> dict
 
 
 def _kind(config: RunConfig) -> tuple[Any, ...]:
-    """What runs of about the same time per step have in common."""
+    """The fields that runs of about the same time per step share."""
     return config.study, config.problem, config.optimizer, config.batch_size, config.train_size, config.dtype
 
 
@@ -156,7 +156,7 @@ class Clock:
         self._end = time.monotonic() + BUDGET
 
     def seconds(self, config: RunConfig) -> float:
-        """The whole of a run: start, steps, measurements, evaluations and the final scores."""
+        """The whole run: start, steps, measurements, evaluations and final scores."""
         problem = config.resolved_problem
         model = (problem.network, problem.dataset, problem.augment, config.l2 > 0, config.batch_size)
         model += (config.dtype, config.device, config.deterministic)
@@ -205,7 +205,7 @@ def _pace(config: RunConfig) -> tuple[float, float]:
 
 
 def _affordable(config: RunConfig, examples: int, passes: int) -> int:
-    """How many of the examples a slow core takes about a second for."""
+    """The number of examples that take a slow core about a second."""
     problem = config.resolved_problem
     if device_of(config).type != "cpu":
         return examples

@@ -1,9 +1,7 @@
-"""Finished and failed runs as a table: `python -m experiments runs`. Reads three small files of each, and no arrays."""
+"""Finished and failed runs as a table: `python -m experiments runs`."""
 
-import json
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
-from pathlib import Path
 from types import NoneType
 from typing import Any
 
@@ -13,81 +11,32 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from experiments.common.errors import UserError, nearest
-from experiments.common.paths import regular, runs_root
-from experiments.runs.integrity import damage, run_folders
-
-Row = dict[str, Any]
+from experiments.common.paths import runs_root
+from experiments.runs.listing import MADE, WHO, Row, cell
+from experiments.runs.run_packs import where_from
 
 RESULTS = ("final_train_loss", "final_val_accuracy", "test_accuracy", "seconds")
-"""Columns that are always shown, after what tells the runs apart."""
+"""Columns that are always shown, after those that identify the run."""
 
-KEY_WIDTH = 16
+KEY_WIDTH, CAPTION_WIDTH = 16, 72
 
 SHORT = {"train_loss": "final_train_loss", "val_accuracy": "final_val_accuracy", "val_loss": "final_val_loss"}
-"""Names that people use for results."""
+"""Short names of results."""
 
 NAMES = {field: name for name, field in SHORT.items()}
 
-MADE = "provenance."
-"""Before the names of fields that say how a run was made: commit, device, threads and so on."""
-
-WHO = ("key", "study", "problem", "method", "seed", "status")
-"""Columns that say which run it is."""
-
-
-def rows(keys: Container[str] | None = None) -> list[Row]:
-    """Every finished run, and every run whose last attempt failed: config, result, status, seconds and start, flat.
-
-    Args:
-        keys: Only runs of these keys.
-    """
-    finished = run_folders(runs_root())
-    there = {path.name for path in finished}
-    failed = [path for path in run_folders(runs_root() / ".failed") if path.name not in there]
-    places = [
-        *((path, damage(path) and "damaged") for path in finished),
-        *((path, "failed") for path in failed),
-    ]
-    wanted = [place for place in places if keys is None or place[0].name in keys]
-    return [row for path, wrong in wanted if (row := _row(path, wrong)) is not None]
-
-
-def _row(folder: Path, wrong: str | None) -> Row | None:
-    config, run = _json(folder / "config.json"), _json(folder / "run.json")
-    if not config and not wrong:  # deleted just now
-        return None
-    settings = {f"settings.{name}": value for name, value in _fields(config.pop("settings", {})).items()}
-    result = _fields(run.get("result"))
-    outcome = {"key": folder.name, "status": wrong or result.get("status", "")}
-    info = _json(folder / "info.json")
-    times = {"seconds": info.get("seconds"), "started": run.get("start_time", "")}
-    made = {f"{MADE}{name}": value for name, value in _fields(info.get("provenance")).items()}
-    return {name: config.get(name) for name in WHO} | config | settings | result | outcome | times | made
-
-
-def _json(path: Path) -> Row:
-    """What a file of a run says; nothing if it is missing, or torn because the attempt died while Sacred wrote it."""
-    try:
-        return _fields(json.loads(regular(path).read_bytes()))
-    except (OSError, ValueError):
-        return {}
-
-
-def _fields(value: Any) -> Row:
-    return value if isinstance(value, dict) else {}
-
 
 def choose(table: Sequence[Row], conditions: Iterable[str]) -> list[Row]:
-    """Rows that fulfil all FIELD=VALUE; * in a value stands for anything, and numbers are compared as numbers.
+    """Rows that have all FIELD=VALUE; * in a value matches anything, and numbers are compared as numbers.
 
     Raises:
-        UserError: For words that are no condition, and fields that no run has.
+        UserError: For words that are not conditions, and fields that no run has.
     """
     chosen = list(table)
     for condition in conditions:
         name, equals, value = condition.partition("=")
         if not equals:
-            raise UserError(f"{condition!r} is no condition; it must be FIELD=VALUE, such as seed=0")
+            raise UserError(f"{condition!r} is not a condition; it must be FIELD=VALUE, such as seed=0")
         field = named(table, name)
         chosen = [row for row in chosen if field in row and _fits(row[field], value)]
     return chosen
@@ -102,8 +51,35 @@ def _fits(found: Any, wanted: str) -> bool:
         return False
 
 
+def rows_where(tables: Sequence[pd.DataFrame], conditions: Iterable[str]) -> list[pd.DataFrame]:
+    """The rows of tables that fulfil all conditions (see `choose`); a table without the field keeps its rows.
+
+    Raises:
+        UserError: If a condition concerns no table, or no row fulfils them.
+    """
+    chosen = list(tables)
+    for condition in conditions:
+        name = condition.partition("=")[0]
+        having = [place for place, table in enumerate(tables) if name in table]
+        if not having:
+            choose(
+                [{str(field): None for table in tables for field in table}], [condition]
+            )  # says what is wrong
+        for place in having:
+            chosen[place] = _rows_where(chosen[place], condition)
+        if all(chosen[place].empty for place in having):
+            raise UserError(f"no row has {condition}")
+    return chosen
+
+
+def _rows_where(table: pd.DataFrame, condition: str) -> pd.DataFrame:
+    rows = ({str(name): value for name, value in row.items()} for row in table.to_dict("records"))
+    places = [row | {"": place} for place, row in enumerate(rows)]
+    return table.iloc[[row[""] for row in choose(places, [condition])]]
+
+
 def named(table: Sequence[Row], name: str) -> str:
-    """The field that `name` means; raises UserError with the nearest if no run has it."""
+    """The field that `name` stands for; raises UserError with the nearest one if no run has it."""
     known = dict.fromkeys(field for row in table for field in row)
     field = SHORT.get(name, name)
     if table and field not in known:
@@ -122,24 +98,21 @@ def arrange(table: Sequence[Row], name: str) -> list[Row]:
 
 def as_csv(table: Sequence[Row]) -> str:
     """All fields of the runs; structures are JSON."""
-    return pd.DataFrame([{name: _cell(row[name]) for name in row} for row in table], dtype=object).to_csv(
+    return pd.DataFrame([{name: cell(row[name]) for name in row} for row in table], dtype=object).to_csv(
         index=False
     )
 
 
-def _cell(value: Any) -> Any:
-    return json.dumps(value) if isinstance(value, dict | list) else value
-
-
 def as_table(table: Sequence[Row], limit: int) -> Table:
-    """The first runs: the key of each, what tells it from the others, and its results."""
+    """The first runs, each with its key, the fields that differ between runs, and its results."""
     differing = [field for field in _differing(table) if field not in (*WHO, *RESULTS)]
     results = [field for field in RESULTS if any(field in row for row in table)]
     shown = Table(
         Column("run", min_width=KEY_WIDTH, overflow="fold"),
         *(Column(NAMES.get(field, field), justify="right", no_wrap=True) for field in results),
         title=Text(f"{min(limit, len(table))} of {len(table)} runs in {runs_root()}"),
-        caption=None if table else WHERE,
+        caption=None if table else Text(where_from("runs")),
+        min_width=None if table else CAPTION_WIDTH,
         box=SIMPLE_HEAD,
         padding=(0, 1, 0, 0),
         leading=1,
@@ -148,9 +121,6 @@ def as_table(table: Sequence[Row], limit: int) -> Table:
         words = Text(f"{row['key']}\n{_description(row, differing)}")
         shown.add_row(words, *(Text(_text(row.get(name))) for name in results))
     return shown
-
-
-WHERE = "`make reproduce` executes runs; `make runs PROFILE=small` unpacks those that are committed."
 
 
 def _description(row: Row, fields: Sequence[str]) -> str:

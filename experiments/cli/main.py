@@ -13,7 +13,7 @@ from typing import Any
 
 import click
 
-from experiments.common.errors import UserError
+from experiments.common.errors import UserError, reason
 from experiments.common.git import git
 from experiments.common.profiles import load_extensions, profile_path
 from experiments.common.sacred_habits import translated
@@ -30,7 +30,7 @@ LONGEST = 1000
 DISK = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ESTALE}
 PLACE = {errno.EEXIST, errno.EISDIR, errno.ENOTDIR, errno.ELOOP}
 FAULTS = DISK | PLACE | {errno.EMFILE, errno.ENFILE}
-"""Errors of the machine, or of what lies in the place of a file or folder; any others are errors of this program."""
+"""Errors of the machine, or of something in the place of a file or folder; all others are errors of this program."""
 
 NAME = "python -m experiments"
 
@@ -38,7 +38,7 @@ log = logging.getLogger(__name__)
 
 
 def main(words: Sequence[str] | None = None) -> int:
-    """Run a command and return its exit code; a mistake of the user's is one line and exit code 2."""
+    """Run a command and return its exit code; user errors print one line and return 2."""
     ours = logging.getLogger("experiments")
     ours.handlers, ours.level = [logging.StreamHandler(sys.stderr)], logging.INFO
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # deterministic matrix products
@@ -58,26 +58,26 @@ def main(words: Sequence[str] | None = None) -> int:
         if error.errno not in FAULTS:
             raise
         what = error.filename or "writing to standard output"
-        log.error(f"error: {what}: {error.strerror}; once this is resolved, the same command continues")
+        log.error(f"error: {what}: {reason(error)}; fix this, then run the same command again to resume")
         return 2
     except click.Abort:
-        log.error("stopped; the same command continues where this one ended")
+        log.error("interrupted; the same command resumes")
         return 130
 
 
 def _one_line(text: str) -> str:
-    """A sentence on one line, without the middle of what somebody gave at great length."""
+    """A sentence on one line; the middle of a very long one is cut out."""
     line = " ".join(text.split())
     return line if len(line) <= LONGEST else f"{line[: LONGEST // 2]} ... {line[-LONGEST // 2 :]}"
 
 
 def _refuse_experiments_of_dvc() -> None:
-    """Raises UserError in `dvc exp run`, whose settings would go into the tables of the profile as it is."""
+    """Raises UserError in `dvc exp run`, whose results would overwrite the tables of the unchanged profile."""
     if os.environ.get("DVC_EXP_NAME") or os.environ.get("DVC_EXP_BASELINE_REV"):
         written = (git("diff", "--name-only", "HEAD", "--", "profiles", "params.yaml") or "").split()
         undo = f"; `git checkout HEAD -- {' '.join(written)}` takes back what `-S` wrote, and all other changes there"
         raise UserError(
-            "`dvc exp run` is not used here: copy profiles/quick.yaml to profiles/NAME.yaml, change it there, call "
+            "`dvc exp run` is not supported: copy profiles/quick.yaml to profiles/NAME.yaml, change it there, run "
             "`make reproduce PROFILE=NAME`, and then `python -m experiments compare quick NAME`"
             + (undo if written else "")
         )
@@ -91,9 +91,13 @@ class Command(click.Command):
         formatter.write("\n" + cleandoc(self.callback.__doc__ or "") + "\n")
 
 
-@click.group(context_settings={"max_content_width": 120, "help_option_names": ["-h", "--help"]})
+HELP = {"max_content_width": 120, "help_option_names": ["-h", "--help"], "show_default": True}
+
+
+@click.group(context_settings=HELP)
+@click.version_option(package_name="pal-optimizer", message="%(version)s")
 def commands() -> None:
-    """The experiments of "Parabolic Approximation Line Search for DNNs"."""
+    """Replicate "Parabolic Approximation Line Search for DNNs"."""
 
 
 commands.command_class = Command
@@ -102,29 +106,31 @@ FIELDS = "FIELD=VALUE ..."
 
 
 def known(_: click.Context, __: click.Parameter, profile: str | None) -> str | None:
-    """The name of a profile, if one is given, whose extensions are known from now on; UserError if there is none."""
+    """The name of a profile, if one is given; its extensions are loaded. Raises UserError if it does not exist."""
     if not profile:
         return None
     load_extensions(profile)
     return profile_path(profile).stem
 
 
-of_profile = click.option(
-    "--profile", default="quick", envvar="PAL_PROFILE", callback=known, help="File in profiles/ (quick)."
-)
+def profile_option(words: str, **further: Any) -> Callable[..., Any]:
+    """The option --profile, with its help."""
+    given: dict[str, Any] = {"metavar": "NAME", "envvar": "PAL_PROFILE", "callback": known, "help": words}
+    return click.option("--profile", **given | further)
+
+
+of_profile = profile_option("Name of a file in profiles/.", default="quick")
 only = click.option(
-    "--only", metavar="PATTERN", envvar="PAL_ONLY", help="Some runs, such as cifar10-*,pal,seed=0."
+    "--only", metavar="PATTERN", envvar="PAL_ONLY", help="Only runs that match, such as cifar10-*,pal,seed=0."
 )
-
-
 threads = click.option(
-    "--threads", type=click.IntRange(1, 1024), default=1, help="CPU threads of each run (1)."
+    "--threads", metavar="N", type=click.IntRange(1, 1024), default=1, help="CPU threads of each run."
 )
 instructions = click.option(
     "--instruction-set",
     type=click.Choice(["portable", "native"]),
     default="portable",
-    help="portable: the same bits on other processors; native: all that this one has (portable).",
+    help="portable: AVX2, for equal results on other x86-64 processors; native: all of this processor.",
 )
 
 
@@ -132,20 +138,22 @@ def duration(word: str) -> float:
     """Seconds in 2h, 90min, 30s."""
     found = re.fullmatch(r"(\d+(?:\.\d+)?)([a-z]+)", word)
     if not found or found[2] not in UNITS or not float(found[1]):
-        raise click.BadParameter(f"{word!r} is no time such as {', '.join('2' + unit for unit in UNITS)}")
+        raise click.BadParameter(
+            f"{word!r} is not a duration such as {', '.join('2' + unit for unit in UNITS)}"
+        )
     return float(found[1]) * UNITS[found[2]]
 
 
 @commands.command
 @click.argument("words", nargs=-1, required=True, metavar=FIELDS)
 @of_profile
-@click.option("--force", is_flag=True, help="Run it again even if it is finished.")
-@click.option("--print-config", is_flag=True, help="Only print all fields of the run.")
-@click.option("--threads", type=click.IntRange(1, 1024), help="The same as threads=N.")
+@click.option("--force", is_flag=True, help="Run again even if the run is finished.")
+@click.option("--print-config", is_flag=True, help="Print all fields of the run and exit.")
+@click.option("--threads", metavar="N", type=click.IntRange(1, 1024), help="Short for threads=N.")
 def run(words: Sequence[str], profile: str, force: bool, print_config: bool, threads: int | None) -> int:  # noqa: ARG001
     """Train one network.
 
-    Its fields are given as words or as a file with the same fields (YAML or JSON), such as a run's own config.json:
+    Give the fields of the run as FIELD=VALUE, in a YAML or JSON file (such as the config.json of another run), or both:
 
       python -m experiments run problem=digits-cnn optimizer=pal settings.mu=0.1 seed=1
       python -m experiments run problem=cifar10-resnet20 optimizer=sgd settings.lr=0.05 schedule=step steps=3000
@@ -153,9 +161,9 @@ def run(words: Sequence[str], profile: str, force: bool, print_config: bool, thr
       python -m experiments run runs/KEY/config.json seed=7
 
     Fields: problem, optimizer, settings.NAME, schedule (none, step, cosine), steps, batch_size, l2, train_size,
-    evaluate_every, seed, device (auto, cpu, cuda), dtype (float32, bfloat16), deterministic, threads (1, as in
-    studies), instruction_set (portable, native). What is missing is taken from the problem and the optimizer. The same
-    run again shows its result; --force runs it again. Of a profile, only the extensions count.
+    evaluate_every, seed, device (auto, cpu, cuda), dtype (float32, bfloat16), deterministic, threads,
+    instruction_set (portable, native). The defaults are those of the problem and the optimizer. If the run is already
+    finished, its result is shown. Of the profile, only the extensions are used.
     """
     from experiments.cli import run
 
@@ -169,14 +177,14 @@ def run(words: Sequence[str], profile: str, force: bool, print_config: bool, thr
 @commands.command
 @click.argument("key")
 def repeat(key: str) -> int:
-    """Make a finished run again, as it was made, and compare.
+    """Execute a finished run again, and compare the results.
 
-    KEY is the key of a run, or its beginning: column `key` of every table in results/, "runs" in the JSON file next to
-    each figure, `python -m experiments runs`, and Omniboard (config.key, or the id) have it. The run
-    gets its threads and its instruction set again; what has changed since, such as data or code, is named. Nothing is
-    stored.
+    KEY is the key of a run or its first digits. Keys are shown by `python -m experiments runs`, in column `key` of the
+    tables in results/, in the JSON file next to each figure, and in Omniboard (config.key; its id works, too). The run
+    is executed with the threads and the instruction set that it had; changes since then, such as other data or code,
+    are listed. Nothing is stored.
 
-    Exit codes: 0 the numbers agree, 1 they differ, 2 invalid input.
+    Exit codes: 0 the results agree, 1 they differ, 2 invalid input.
     """
     from experiments.cli import repeat
 
@@ -184,13 +192,30 @@ def repeat(key: str) -> int:
 
 
 @commands.command
+@click.argument("key")
+@click.option("--output", metavar="FILE", default="weights.pt", help="The file (weights.pt in this folder).")
+def weights(key: str, output: str) -> int:
+    """Make a finished run again and keep its final weights.
+
+    KEY is as for `repeat`. The file is a state_dict of the network, for torch.load:
+
+      python -m experiments weights 1f3a9c02 --output model.pt
+
+    Exit codes: 0 all results are the same as then, 1 they differ, 2 invalid input.
+    """
+    from experiments.cli import weights
+
+    return weights.main(key, output)
+
+
+@commands.command
 @click.argument("before")
 @click.argument("after")
-@click.option("--profile", default="small", help="The profile of git revisions that name none (small).")
+@click.option("--profile", metavar="NAME", default="small", help="Profile for revisions without :PROFILE.")
 def compare(before: str, after: str, profile: str) -> None:
     """Compare two sets of results: claims, best settings, rankings.
 
-    Each is a profile, a folder of results such as results/quick or a copy of it, or a git revision with committed
+    Each is the name of a profile, a folder such as results/quick or a copy of it, or a git revision with committed
     results (REVISION or REVISION:PROFILE):
 
       python -m experiments compare quick mine
@@ -205,12 +230,20 @@ def compare(before: str, after: str, profile: str) -> None:
 
 def of_runs(command: Callable[..., Any]) -> Callable[..., Any]:
     """Give a command the options that say which runs are executed, and how."""
-    limit, slots = "End at a checkpoint: 2h, 90min, 30s.", "Runs at a time (one per GPU, else one per core)."
-    slurm = "As SLURM arrays, see docs/cluster.md."
+    limit = "Save checkpoints and stop after this time, such as 2h, 90min or 30s."
+    slurm = "Submit the runs to SLURM with the settings in FILE (docs/cluster.md)."
+    per_device = "one per GPU, or one per core"
     for option in (
         threads,
         instructions,
-        click.option("--slots", type=count, envvar="PAL_SLOTS", help=slots),
+        click.option(
+            "--slots",
+            metavar="N",
+            type=count,
+            envvar="PAL_SLOTS",
+            show_default=per_device,
+            help="Runs at a time.",
+        ),
         click.option("--slurm", metavar="FILE", envvar="PAL_SLURM", help=slurm),
         click.option("--time-limit", type=duration, envvar="PAL_TIME_LIMIT", help=limit),
         only,
@@ -230,7 +263,9 @@ def _request(time_limit: float | None, **given: Any) -> Any:
 @of_runs
 @click.option("--force", is_flag=True, envvar="PAL_FORCE", help="Delete the finished runs first.")
 def reproduce(force: bool, **given: Any) -> int:
-    """Bring a profile up to date: runs, tables, figures and report.
+    """Execute the runs of a profile, then write tables and report.
+
+    Finished runs are not executed again, and interrupted ones resume from their checkpoints.
 
     Exit codes: 0 done, 1 a run failed (its log is named), 2 invalid input, 75 not finished within the time limit.
     """
@@ -248,21 +283,20 @@ def reproduce(force: bool, **given: Any) -> int:
 @click.argument("name", required=False)
 @of_runs
 @click.option(
-    "--part", type=count, help="Only the runs of the part with this number, if the section is a list."
+    "--part", metavar="N", type=count, help="Only part N of a section that is a list; write no tables."
 )
-@click.option("--dry-run", is_flag=True, help="Only tell how many runs, and how long they take.")
+@click.option("--dry-run", is_flag=True, help="Only show how many runs remain, and estimate their time.")
 def study(name: str | None, part: int | None, dry_run: bool, **given: Any) -> int | None:
-    """Execute the runs of a study, or of all studies; make tables.
+    """Execute the remaining runs of a study, or of all; write tables.
 
-    Finished runs are not executed again.
+    Finished runs are not executed again, and interrupted ones resume from their checkpoints.
 
       python -m experiments study benchmark --dry-run
       python -m experiments study benchmark --only 'digits-*,pal,seed=0'
       python -m experiments study benchmark --profile small --time-limit 2h
 
-    A PATTERN is words separated by commas; a run is taken if every word is its problem, its method, its optimizer or
-    its seed (seed=0). * stands for anything. Tables have all finished runs; missing.csv beside them names the others.
-    With a part no tables are made. An interrupted command continues.
+    A PATTERN consists of words separated by commas. A run matches if each word is its problem, method, optimizer or
+    seed (seed=0); * matches anything. The tables contain all finished runs, and missing.csv lists the others.
 
     Exit codes: 0 done, 1 a run failed (its log is named), 2 invalid input, 75 not finished within the time limit.
     """
@@ -277,16 +311,15 @@ def study(name: str | None, part: int | None, dry_run: bool, **given: Any) -> in
 @commands.command
 @of_profile
 def pilots(profile: str) -> None:
-    """Write the spreads over seeds in the profile `pilots` to results/<profile>/pilots.csv.
+    """Write the spread of pilot runs to results/NAME/pilots.csv.
 
-    The profile's runs have to be finished: make reproduce PROFILE=pilots.
+    The spread is that over seeds in the profile `pilots`, whose runs have to be finished:
+
+      python -m experiments study --profile pilots
     """
-    from experiments.results import tables
-    from experiments.results.tables.pilots import pilots
+    from experiments.cli import pilots
 
-    found = (tables.read("pilots", "benchmark", name) for name in ("runs", "times", "rates"))
-    for name, table in pilots(*found).items():
-        tables.replace(table, tables.verdicts(profile).with_name(f"{name}.csv"))
+    pilots.main(profile)
 
 
 @commands.command(hidden=True)
@@ -309,9 +342,9 @@ def pipeline(profile: str) -> None:
 
 @commands.command
 @of_profile
-@click.option("--show", is_flag=True, help="Only show the verdicts already there.")
+@click.option("--show", is_flag=True, help="Show the verdicts in results/ without judging again.")
 def claims(profile: str, show: bool) -> None:
-    """Judge the claims of the paper by the tables."""
+    """Judge the claims of the paper from the tables in results/."""
     from experiments import planning
     from experiments.reports import terminal
     from experiments.results.claims import judge
@@ -326,10 +359,11 @@ def claims(profile: str, show: bool) -> None:
 @commands.command
 @of_profile
 def power(profile: str) -> None:
-    """What each claim could see at the planned seeds, from the spread in pilots.
+    """Show which effects the claims can detect at the planned seeds.
 
-    Reads results/<profile>/pilots.csv and writes results/<profile>/power.csv: the effect that is found with a
-    probability of 80 %, beside the smallest one of interest. Claims that cannot see it are declared out of reach.
+    Computes from the spread of pilot runs (results/NAME/pilots.csv) which effect is detected with a probability of
+    80 %, and writes it to results/NAME/power.csv with the smallest effect of interest. Claims that cannot detect that
+    one are out of reach.
     """
     from experiments.cli import power
 
@@ -340,7 +374,7 @@ def power(profile: str) -> None:
 @click.argument("name")
 @of_profile
 def notebook(name: str, profile: str) -> None:
-    """Execute notebooks/NAME.ipynb: figures and a page of the report."""
+    """Execute notebooks/NAME.ipynb; write its figures and page."""
     from experiments.reports import execution
 
     execution.execute_some([name], profile)
@@ -349,14 +383,83 @@ def notebook(name: str, profile: str) -> None:
 @commands.command
 @of_profile
 def report(profile: str) -> None:
-    """Execute all notebooks that have results; write the report."""
-    from experiments.reports import drawings, execution, markdown, pages
+    """Execute the notebooks that have results, and write the report."""
+    from experiments.reports import execution, markdown, notebook, pages
 
     execution.execute_all(profile)
-    drawings.draw_all(profile)
+    notebook.draw_own(profile)
     markdown.write(profile)
     markdown.into_readme(profile)
     pages.index(profile)
+
+
+inches = click.FloatRange(0.5, 50)
+
+
+@commands.command
+@click.argument("name")
+@click.argument("words", nargs=-1, metavar="[FIELD=VALUE ...]")
+@of_profile
+@click.option("--width", type=inches, help="Inches.")
+@click.option("--height", type=inches, help="Inches.")
+@click.option("--font-size", type=click.FloatRange(1, 100), default=9.0, help="Points (9).")
+@click.option("--style", metavar="STYLE", help="A style of matplotlib: a name, or a file of rcParams.")
+@click.option("--title/--no-title", default=True, help="With or without the title above all panels.")
+@click.option(
+    "--output", metavar="FILE", help="Ends with .pdf, .svg, .pgf or .png (NAME.pdf in this folder)."
+)
+def figure(name: str, words: Sequence[str], profile: str, output: str | None, **look: Any) -> None:
+    """Draw one figure with the size and style of a paper.
+
+    NAME is the path of a figure in figures/PROFILE/ without its ending; only the tables have to be there:
+
+      python -m experiments figure benchmark/comparison-digits-cnn --width 3.3 --no-title --output figure2.pgf
+      python -m experiments figure lines/line-shape problem=digits-cnn --profile quick --width 3.3 --font-size 9
+
+    With words, only rows of which they are true are drawn, as for `runs`. PGF is measured and set by LaTeX, in the
+    fonts of the document.
+    """
+    from experiments.cli import figure
+
+    sys.stdout.write(f"{figure.main(name, profile, words, output, **look)}\n")
+
+
+@commands.command
+@click.argument("name")
+@click.argument("words", nargs=-1, metavar="[FIELD=VALUE ...]")
+@of_profile
+@click.option("--columns", default="", metavar="A,B,C", help="Only these columns, in this order.")
+def table(name: str, words: Sequence[str], profile: str, columns: str) -> None:
+    """Print a table as LaTeX, for the package booktabs.
+
+    NAME is the path of a table in results/PROFILE/ without its ending. A mean and its standard deviation, or its 95 %
+    interval, are one column; with words, only rows of which they are true are shown:
+
+      python -m experiments table benchmark/best problem=digits-cnn --columns method,train_loss,test_accuracy
+      python -m experiments table claims verdict=supported --profile small --columns id,mean,n
+    """
+    from experiments.cli import table
+
+    sys.stdout.write(table.main(name, profile, words, [one for one in columns.split(",") if one]))
+
+
+@commands.command
+@of_profile
+@click.option("--output", metavar="FILE", help="The zip file (PROFILE.zip in this folder).")
+def export(profile: str, output: str | None) -> None:
+    """Write all results of a profile into one zip file of CSV files.
+
+    It has every run, with its hyper-parameters, results and provenance (runs.csv), all tables and verdicts, and the
+    unit and meaning of every column (columns.csv, see docs/columns.csv). In Python, the same is
+    `experiments.results.export.load(profile)`.
+    """
+    from pathlib import Path
+
+    from experiments.results import export
+
+    path = Path(output or f"{profile}.zip")
+    results = export.write(profile, path)
+    sys.stdout.write(f"{path}: {len(results.runs)} runs, {len(results.tables)} tables\n")
 
 
 @commands.command
@@ -376,16 +479,17 @@ def forget(profile: str, only: str | None) -> None:
     type=count,
     default=5,
     envvar="PAL_SAMPLE",
-    help="Runs of each study, at least one of each optimizer and commit (5).",
+    metavar="N",
+    help="Runs to check per study; at least one per optimizer and commit.",
 )
 def verify(profile: str, sample: int) -> int:
-    """Keep results that today's code would make again.
+    """Keep cached results that today's code still reproduces.
 
-    Repeats the first steps of some finished runs of a profile with today's code and compares them with the recorded
-    ones. Only if they agree, the results count as made by today's code, and nothing is run again.
+    Executes the first steps of some finished runs of a profile with today's code, and compares them with the recorded
+    ones. If they agree, the results count as up to date, and nothing is executed again.
 
-    Exit codes: 0 all results are kept, 1 a run does something else today, 2 invalid input, 75 all runs agree, but
-    the results of some study are not complete and so not kept.
+    Exit codes: 0 all results are kept, 1 a run differs, 2 invalid input, 75 all runs agree, but some study is
+    incomplete and not kept.
     """
     from experiments.cli import verify
 
@@ -394,28 +498,27 @@ def verify(profile: str, sample: int) -> int:
 
 @commands.command
 @click.argument("words", nargs=-1, metavar=FIELDS)
-@click.option("--study", help="Only runs of this study.")
-@click.option(
-    "--profile", envvar="PAL_PROFILE", callback=known, help="Only runs of this one, also those in its packs."
-)
-@click.option("--sort", metavar="FIELD", default="started", help="Order of the runs (started).")
-@click.option("--limit", type=count, default=40, help="How many are shown (40).")
-@click.option("--csv", is_flag=True, help="All of them, with every field, as CSV.")
+@click.option("--study", metavar="NAME", help="Only runs of this study.")
+@profile_option("Only runs of this profile, including those in its packs.")
+@click.option("--sort", metavar="FIELD", default="started", help="Column to sort by.")
+@click.option("--limit", metavar="N", type=count, default=40, help="Number of runs to show.")
+@click.option("--csv", is_flag=True, help="Print all runs with all fields as CSV.")
 def runs(
     words: Sequence[str], study: str | None, profile: str | None, sort: str, limit: int, csv: bool
 ) -> None:
     """List finished and failed runs.
 
-    A run is listed if all words are true of it; * in a VALUE stands for anything:
+    A run is listed if it has all these values; * in a VALUE matches anything:
 
       python -m experiments runs --study benchmark --sort val_accuracy
       python -m experiments runs problem=digits-cnn method=pal seed=0
       python -m experiments runs status=failed
       python -m experiments runs settings.mu=0.1 --csv
 
-    With a profile, the runs that are committed with its results are unpacked first.
+    With a profile, its packed runs are unpacked first.
     """
     from experiments.cli import list_runs
+    from experiments.runs import listing
 
     keys = None
     if profile:
@@ -423,7 +526,7 @@ def runs(
 
         keys = unpacked_keys(profile)
     conditions = [*words, *([f"study={study}"] if study else [])]
-    table = list_runs.arrange(list_runs.choose(list_runs.rows(keys), conditions), sort)
+    table = list_runs.arrange(list_runs.choose(listing.rows(keys), conditions), sort)
     if csv:
         sys.stdout.write(list_runs.as_csv(table))
     else:
@@ -433,10 +536,10 @@ def runs(
 @commands.command
 @of_profile
 def pack(profile: str) -> None:
-    """Write the finished runs of a profile to results/NAME/packs, one file a study.
+    """Pack the finished runs of a profile into one file per study.
 
-    These files are committed with the tables. Whoever has them has the runs: they are unpacked by the commands that
-    need them, and a profile whose runs are not all finished is continued elsewhere.
+    The packs are written to results/NAME/packs/ and can be committed with the tables. Every command that needs runs
+    unpacks them, so a profile can be inspected, or continued, in any clone.
     """
     from experiments.cli import pack
 
@@ -445,7 +548,7 @@ def pack(profile: str) -> None:
 
 @commands.command
 def sync() -> None:
-    """Bring all runs into the MongoDB at $MONGO_URL."""
+    """Load all runs into the MongoDB at $MONGO_URL."""
     from experiments.runs import mongo
 
     url = os.environ.get("MONGO_URL")
@@ -455,25 +558,26 @@ def sync() -> None:
         )
     with mongo.connect(url) as database:
         new, total = mongo.sync(database)
-    sys.stdout.write(f"{new} runs brought in, {total} are there\n")
+    sys.stdout.write(f"{new} runs loaded, {total} in the database\n")
 
 
 @commands.command
 @click.option(
     "--port",
+    metavar="N",
     type=click.IntRange(1, 65535),
     default=9000,
     envvar="PAL_PORT",
-    help="Of Omniboard's page on this machine (9000).",
+    help="Port of the page on this machine.",
 )
-@click.option(
-    "--profile", envvar="PAL_PROFILE", callback=known, help="Unpack the committed runs of this one first."
-)
+@profile_option("Unpack the packed runs of this profile first.")
 def omniboard(port: int, profile: str | None) -> int:
-    """Look at all runs in Omniboard (docs/tracking.md)."""
-    from experiments.runs import omniboard, run_packs
+    """Browse all runs in Omniboard (docs/tracking.md)."""
+    from experiments.runs import omniboard
 
     if profile:
+        from experiments.runs import run_packs
+
         run_packs.unpack_all(profile)
     return omniboard.main(port)
 
@@ -481,7 +585,7 @@ def omniboard(port: int, profile: str | None) -> int:
 @commands.command
 @of_profile
 def problems(profile: str) -> None:  # noqa: ARG001
-    """List data sets and networks."""
+    """List the problems: a data set and a network each."""
     from experiments.problems import listing
 
     _show(listing.table())
@@ -491,7 +595,7 @@ def problems(profile: str) -> None:  # noqa: ARG001
 @click.argument("names", nargs=-1)
 @of_profile
 def data(names: Sequence[str], profile: str) -> None:  # noqa: ARG001
-    """Fetch and check the data sets NAMES, or list what is there."""
+    """Download and verify data sets, then list all of them."""
     from experiments.data import listing
 
     if names:
@@ -512,12 +616,12 @@ check.command_class = Command
 @click.argument("settings", nargs=-1, metavar="SETTING=VALUE ...")
 @of_profile
 def check_optimizer(name: str, settings: Sequence[str], profile: str) -> int:  # noqa: ARG001
-    """Resume it from a file, repeat it, give it a bad batch and two parameter groups.
+    """Check an optimizer: resuming, determinism, bad batches, groups.
 
       python -m experiments check optimizer pal mu=0.1
       python -m experiments check optimizer mine --profile mine
 
-    Exit codes: 0 all checks passed, 1 one did not, 2 invalid input.
+    Exit codes: 0 all checks passed, 1 a check failed, 2 invalid input.
     """
     from experiments.cli import check
 
@@ -528,9 +632,9 @@ def check_optimizer(name: str, settings: Sequence[str], profile: str) -> int:  #
 @click.argument("name")
 @of_profile
 def check_data(name: str, profile: str) -> int:  # noqa: ARG001
-    """Load a data set; look at shapes, scales, targets, and examples that are in two parts.
+    """Check a data set: shapes, scales, targets, overlap of the splits.
 
-    Exit codes: 0 all checks passed, 1 one did not, 2 invalid input.
+    Exit codes: 0 all checks passed, 1 a check failed, 2 invalid input.
     """
     from experiments.cli import check
 
@@ -547,13 +651,13 @@ def worker(native: bool) -> None:  # noqa: ARG001  (__main__ sees to it before t
 
 
 def _show(table: Any) -> None:
-    """Print a table as wide as the terminal; in a file or a pipe it is not folded."""
+    """Print a table as wide as the terminal; lines are not wrapped in files and pipes."""
     from rich.console import Console
 
     Console(width=None if sys.stdout.isatty() else WIDE).print(table)
 
 
 def _started() -> float:
-    """Moment of `time.monotonic` at which a time limit begins: make's start if make calls, so that set-up counts."""
+    """The time (of `time.monotonic`) at which a time limit begins: the start of make, if it was called by make."""
     started = os.environ.get("PAL_STARTED", "")
     return time.monotonic() - (time.time() - int(started) if re.fullmatch("[0-9]{1,12}", started) else 0.0)

@@ -1,4 +1,4 @@
-"""Packs of a profile's finished runs, and the runs that a profile has."""
+"""Write packs of the finished runs of a profile."""
 
 import logging
 import tempfile
@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 
 
 def main(profile: str) -> None:
-    """Write the packs of a profile: all its finished runs, those that were packed before included.
+    """Write the packs of a profile, with all of its finished runs.
 
     Raises:
         UserError: If a pack that is there is damaged, or there is no room for the new ones.
@@ -30,12 +30,12 @@ def main(profile: str) -> None:
         except OSError as error:
             path = run_packs.shown(run_packs.path_of(profile, study))
             raise UserError(
-                f"{path} cannot be written: {error.strerror}; the pack is as it was before"
+                f"{path} cannot be written: {error.strerror}; the pack is left as it was"
             ) from None
 
 
 def _pack(profile: str, study: str) -> str:
-    """Write the pack of a study; what became of it, in words."""
+    """Write the pack of a study; returns a summary."""
     planned, path = planning.plan(profile, study), run_packs.path_of(profile, study)
     finished = find_finished(planned.runs)
     left = len(planned.runs + planned.awaited) - len(finished)
@@ -50,7 +50,7 @@ def _pack(profile: str, study: str) -> str:
 
 
 def _smaller(study: str, finished: Sequence[FinishedRun], place: Path) -> Sequence[FinishedRun]:
-    """Thinned copies of the runs of a whole study if every table is the same with them, else the runs themselves."""
+    """Thinned copies of the runs of a complete study if they give identical tables, else the runs themselves."""
     copies = [
         replace(run, directory=thinning.thin(run.directory, place / run.key, STEPS)) for run in finished
     ]
@@ -62,7 +62,7 @@ def _tables(study: str, finished: Sequence[FinishedRun]) -> dict[str, str]:
 
 
 def unpacked_keys(profile: str) -> set[str]:
-    """Unpack the runs of a profile; the keys of these, and of all that it plans."""
+    """Unpack the runs of a profile; returns their keys and those of its planned runs."""
     run_packs.unpack_all(profile)
     packed = {key for path in run_packs.packs_of(profile) for key in run_packs.read_sums(path)}
     plans = [planning.plan(profile, study) for study in planning.load_profile(profile)]

@@ -1,4 +1,4 @@
-"""What the claims of a profile can see at its planned number of trainings."""
+"""Which effects the claims of a profile can detect with its planned number of trainings."""
 
 from collections import Counter, defaultdict
 from typing import Any

@@ -1,14 +1,14 @@
-"""Make a finished run again, as it was made, and compare.
+"""Execute a finished run again, and compare.
 
 On the same kind of device with the same instruction set, torch and code, every recorded number must have the same bits.
-Otherwise rounding differs, which grows during a training: then the first steps must agree to within `TOLERANCE`, and
+Otherwise rounding differs, which grows during a training: then the first steps must agree to within `TOLERANCES`, and
 final values are shown beside each other.
 """
 
 import json
 import os
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +18,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from experiments.cli.verify import TOLERANCE
+from experiments.cli.verify import TOLERANCES
 from experiments.common.errors import UserError
 from experiments.common.paths import REPOSITORY, runs_root
 from experiments.common.progress import progress_bar
@@ -44,14 +44,14 @@ class Comparison:
         results: Each result's name, old value, new value, and whether they are equal.
         same: Names of the arrays of the trace that have the same bits.
         other: Names of those that have not.
-        deviation: Largest relative difference of loss and step in the first steps.
+        deviations: Relative difference in each of the first steps, the larger one of loss and step.
         expects_bits: Whether all that rounding depends on is the same.
     """
 
     results: list[tuple[str, Any, Any, bool]]
     same: list[str]
     other: list[str]
-    deviation: float
+    deviations: list[float]
     expects_bits: bool
 
     @property
@@ -59,11 +59,11 @@ class Comparison:
         """Whether the new execution confirms the old one."""
         if self.expects_bits:
             return not self.other and all(equal for *_, equal in self.results)
-        return self.deviation <= TOLERANCE
+        return all(found <= allowed for found, allowed in zip(self.deviations, TOLERANCES, strict=False))
 
 
 def main(word: str) -> int:
-    """Repeat the run that a key, the beginning of one, or Omniboard's id names.
+    """Repeat the run with this key, or first digits of a key, or id in Omniboard.
 
     Returns:
         0 if the new numbers agree with the old ones, else 1.
@@ -74,7 +74,7 @@ def main(word: str) -> int:
     folder = find(word)
     wrong = damage(folder)
     if wrong:
-        raise UserError(f"the run {folder.name} is damaged ({wrong}), so there is nothing to compare with")
+        raise UserError(f"the run {folder.name} is damaged ({wrong}), so there is nothing to compare")
     old = FinishedRun(folder.name, config_of(folder), folder)
     changed = reasons.differences(reasons.recorded(folder) or {}, identity(old.config))
     with _elsewhere():
@@ -84,7 +84,7 @@ def main(word: str) -> int:
 
 
 def find(word: str) -> Path:
-    """The directory of the run; raises UserError if there is none, or if the word fits several."""
+    """The directory of the run; raises UserError if none or several match."""
     found = _named(word)
     tables = [] if found else [str(path.relative_to(REPOSITORY)) for path in _mentions(word)]
     if tables:
@@ -94,10 +94,10 @@ def find(word: str) -> Path:
         return found[0]
     if found:
         names = ", ".join(folder.name for folder in found[:5])
-        raise UserError(f"{word!r} fits {len(found)} runs ({names}); give more digits of the key")
+        raise UserError(f"{word!r} matches {len(found)} runs ({names}); give more digits of the key")
     if tables:
         raise UserError(
-            f"the run {word!r} of {tables[0]} is neither in {runs_root()} nor in a pack; make it with "
+            f"the run {word!r} of {tables[0]} is neither in {runs_root()} nor in a pack; execute it with "
             f"`make reproduce PROFILE={Path(tables[0]).parts[1]} FORCE=1`"
         )
     raise UserError(
@@ -113,7 +113,7 @@ def _named(word: str) -> list[Path]:
 
 
 def _mentions(word: str) -> list[Path]:
-    """Tables of the keys of a study that have this one."""
+    """The tables of keys (times.csv) that contain this one."""
     return [
         path
         for path in sorted((REPOSITORY / "results").glob("*/*/times.csv"))
@@ -122,7 +122,7 @@ def _mentions(word: str) -> list[Path]:
 
 
 def config_of(folder: Path) -> RunConfig:
-    """The config of a run; raises UserError if today's code has no such runs."""
+    """The config of a run; raises UserError if today's code cannot execute it."""
     values = json.loads((folder / "config.json").read_text())
     values.pop("key", None)
     return RunConfig.read(values, f"{folder.name}/config.json")
@@ -168,7 +168,7 @@ def compare(old: FinishedRun, new: FinishedRun, changed: list[str]) -> Compariso
         [(name, then, now, _equal(then, now)) for name, then, now in values],
         same,
         sorted({*before, *after} - {*same}),
-        deviation(fingerprints.head(before), fingerprints.head(after)),
+        deviations(fingerprints.head(before), fingerprints.head(after)),
         environments[0] == environments[1] and not changed and old.config.deterministic,
     )
 
@@ -187,16 +187,26 @@ def _environment(made: Mapping[str, Any]) -> tuple[Any, ...]:
     return (arithmetic(made), *(made.get(name) for name in ENVIRONMENT))
 
 
-def deviation(then: fingerprints.Head, now: fingerprints.Head, names: Sequence[str] = SERIES) -> float:
-    """Largest relative difference of some series in the first steps; infinite if they are not as many."""
-    worst = 0.0
-    for name in names:
-        one, other = (np.asarray(head.get(name, []), float) for head in (then, now))
-        if one.shape != other.shape or (np.isfinite(one) != np.isfinite(other)).any():
-            return np.inf
-        known = np.isfinite(one) & (one != 0)
-        worst = max(worst, *np.abs(other[known] / one[known] - 1), 0.0)
-    return float(worst)
+def deviations(then: fingerprints.Head, now: fingerprints.Head) -> list[float]:
+    """Relative difference in each of the first steps, the larger one of loss and step; infinite if one is missing."""
+    heads = [[np.asarray(head.get(name, []), float) for name in SERIES] for head in (then, now)]
+    steps = max(len(values) for head in heads for values in head)
+    pairs = [(_padded(one, steps), _padded(other, steps)) for one, other in zip(*heads, strict=True)]
+    return np.max([_relative(one, other) for one, other in pairs], axis=0).tolist()
+
+
+def _padded(values: np.ndarray, steps: int) -> np.ndarray:
+    """As many values; NaN for all if there are none, which is no difference to a method that records none, too."""
+    return np.concatenate([values, np.full(steps - len(values), np.nan)])
+
+
+def _relative(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Difference as a fraction of the first; 0 where both are the same or not finite, infinite where only one is."""
+    known = np.isfinite(one) & np.isfinite(other)
+    found = np.where(np.isfinite(one) == np.isfinite(other), 0.0, np.inf)
+    known &= one != other
+    found[known] = np.abs(other[known] - one[known]) / np.maximum(np.abs(one[known]), np.finfo(float).tiny)
+    return found
 
 
 def _show(old: FinishedRun, found: Comparison, changed: list[str]) -> None:
@@ -218,10 +228,13 @@ def _verdict(found: Comparison) -> str:
     bits = f"{len(found.same)} of {arrays} recorded series have the same bits"
     if found.expects_bits:
         return f"{'Agrees' if found.agrees else 'DIFFERS'}: {bits}."
-    steps = f"the first {fingerprints.STEPS} steps differ by {found.deviation:.2g} at most"
+    shown, allowed = (
+        ", ".join(f"{value:.2g}" for value in values[: len(TOLERANCES)])
+        for values in (found.deviations, TOLERANCES)
+    )
     return (
-        f"{'Agrees' if found.agrees else 'DIFFERS'}: {steps} ({TOLERANCE:g} is allowed where rounding, code, data or "
-        f"packages are not the same); {bits}."
+        f"{'Agrees' if found.agrees else 'DIFFERS'}: the first steps differ by {shown} ({allowed} are allowed where "
+        f"rounding, code, data or packages are not the same); {bits}."
     )
 
 

@@ -1,4 +1,4 @@
-"""A profile from its runs to its report: what `make reproduce` does."""
+"""`make reproduce`: a profile from its runs to its report."""
 
 import logging
 import os
@@ -13,7 +13,7 @@ from experiments.cli.study import Request
 from experiments.common.errors import UserError
 from experiments.common.paths import REPOSITORY, lock
 from experiments.pipeline import Pipeline
-from experiments.reports import drawings, execution, markdown, pages
+from experiments.reports import execution, markdown, notebook, pages
 from experiments.results import tables
 from experiments.results.claims import judge
 
@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 
 def main(request: Request, force: bool) -> int:
-    """Make what is out of date; with `force` all that is asked for.
+    """Update everything that is out of date; with `force`, everything that was requested.
 
     Returns:
         0, or the exit code of what failed.
@@ -40,7 +40,7 @@ def main(request: Request, force: bool) -> int:
 
 
 def _only(request: Request, force: bool) -> int:
-    """Some runs, and a report of all that are finished."""
+    """Execute some runs, and report on all that are finished."""
     if force:
         study.forget(request)
     code = study.main(request)
@@ -49,20 +49,20 @@ def _only(request: Request, force: bool) -> int:
 
 
 def partial_report(profile: str) -> None:
-    """Claims, figures and report of the tables that are there, whatever is missing; what cannot be made is named."""
+    """Write claims, figures and report for the tables that exist, and name whatever cannot be written."""
     if not any((REPOSITORY / "results" / profile).glob("*/provenance.csv")):
-        log.info("there is no report, since no run is finished")
+        log.info("no run is finished, so there is no report")
         return
-    for make in (judge.write, execution.execute_all, drawings.draw_all, markdown.write, pages.index):
+    for make in (judge.write, execution.execute_all, notebook.draw_own, markdown.write, pages.index):
         try:
             make(profile)
         except UserError as error:
-            log.warning(f"of what is finished, not everything can be shown: {error}")
-    log.info(f"report of what is finished: reports/{profile}/index.html")
+            log.warning(f"the report is incomplete: {error}")
+    log.info(f"report of the finished runs: reports/{profile}/index.html")
 
 
 def _studies(pipeline: Pipeline, request: Request) -> int:
-    """The runs and tables of studies that are out of date, all at once: workers start once, not once a stage."""
+    """Update runs and tables of all outdated studies at once, so that workers start once instead of once per stage."""
     outdated = pipeline.outdated()
     kept = [name for name in planning.load_profile(request.profile) if name not in outdated]
     _require_same_execution(request, kept, bool(outdated))
@@ -109,7 +109,7 @@ def _words(how: Mapping[str, Any]) -> str:
 
 
 def _report(pipeline: Pipeline, force: bool) -> int:
-    """What is made of the tables."""
+    """Update everything that depends on the tables."""
     forced = ("claims", "report") if force else ()
     return next((code for stage in forced if (code := pipeline.make(stage, force))), 0) or pipeline.make()
 

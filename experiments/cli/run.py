@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 
 
 def main(config: RunConfig, force: bool) -> int:
-    """Train one network in a worker, as studies do; show how far it is and what came out.
+    """Train one network in a worker, as studies do; show progress and results.
 
     Returns:
         0, or 1 if the run failed.
@@ -43,7 +43,7 @@ def main(config: RunConfig, force: bool) -> int:
 
 
 def read(words: Sequence[str]) -> RunConfig:
-    """The run that FIELD=VALUE words and files describe; later ones win. A run's own config.json keeps its study.
+    """The run described by FIELD=VALUE words and files; later ones win. The config.json of a run keeps its study.
 
     Raises:
         UserError: For a word that is neither, and for unknown fields and values that are not allowed.
@@ -60,7 +60,7 @@ def read(words: Sequence[str]) -> RunConfig:
             study = str(found.pop("study", study))
         fields |= found
     if "study" in fields:
-        raise UserError("there is no field 'study': a single run belongs to no study")
+        raise UserError("there is no field 'study': a single run does not belong to a study")
     get_study(study)
     return resolve(study, **fields)
 
@@ -79,7 +79,9 @@ def _put(fields: dict[str, Any], name: str, value: Any) -> None:
     elif section == "settings" and isinstance(fields.setdefault("settings", {}), dict):
         fields["settings"][rest] = value
     else:
-        raise UserError(f"there is no field {name!r}; only settings have parts, such as settings.mu")
+        raise UserError(
+            f"there is no field {name!r}; only `settings` has fields of its own, such as settings.mu"
+        )
 
 
 def _file(name: str) -> dict[str, Any]:

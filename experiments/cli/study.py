@@ -1,4 +1,4 @@
-"""Studies at the scale of a profile: plan, launch, tables."""
+"""Execute the studies of a profile: plan, launch, tables."""
 
 import logging
 import math
@@ -61,7 +61,7 @@ class Request:
 
     @property
     def how(self) -> dict[str, Any]:
-        """Fields of the runs that this request decides."""
+        """Fields of the runs that are set by this request."""
         from experiments.runs import slurm
 
         threads = self.threads if self.slurm is None else slurm.read(self.slurm).threads
@@ -69,19 +69,19 @@ class Request:
 
     @cached_property
     def sections(self) -> dict[str, Any]:
-        """The profile as it was at first."""
+        """The profile, as it was when it was first read."""
         return planning.load_profile(self.profile)
 
     def require_unchanged(self) -> None:
-        """Raises UserError if the code or the profile is another one than at first."""
+        """Raises UserError if the code or the profile has changed since it was first read."""
         if code_digest.changed() or planning.load_profile(self.profile) != self.sections:
             raise UserError(
-                f"the code or profiles/{self.profile}.yaml was changed during the runs; finished runs are those of the "
-                "old version, and the same command executes the remaining ones"
+                f"the code or profiles/{self.profile}.yaml has changed during the runs; finished runs belong to the "
+                "old version; run the same command again to execute the remaining ones"
             )
 
     def plans(self) -> dict[str, Plan]:
-        """The runs of each study, as far as finished ones decide them.
+        """The runs of each study, as far as they are determined by finished ones.
 
         Raises:
             UserError: For mistakes in the profile, unknown studies, and a pattern that matches nothing.
@@ -101,24 +101,22 @@ class Request:
 
 
 def main(request: Request) -> int:
-    """All runs asked for that are not finished yet, then the tables of each study with the runs that are.
+    """Execute the requested runs that are not finished, then write the tables of each study.
 
     Returns:
         0; 1 if any run failed; NOT_FINISHED if the time limit left runs undone.
 
     Raises:
-        UserError: For mistakes in the request, and data that cannot be had, before anything has started.
+        UserError: For mistakes in the request and data that are not available, before anything has started.
     """
     if request.slurm is not None and request.until < math.inf:
         raise UserError(
-            "with --slurm there is no time limit: each task ends and is requeued at its own `time`"
+            "--time-limit cannot be used with --slurm: each task is requeued at the `time` in its file"
         )
     run_packs.unpack_all(request.profile)
     plans = {study: plan for study, plan in request.plans().items() if plan.runs}
     if not plans:
-        raise UserError(
-            "only: these runs follow when the others of their study are finished, which decide them"
-        )
+        raise UserError("only: these runs depend on others of their study, which have to be finished first")
     codes = [_study(request, study, plan) for study, plan in plans.items()]
     request.require_unchanged()
     return next((code for code in (1, NOT_FINISHED) if code in codes), 0)
@@ -139,7 +137,7 @@ def dry_run(request: Request) -> Table:
     awaited = sum(len(plan.awaited) for plan in plans.values())
     if awaited:
         shown.caption = (
-            f"up to {awaited} of the runs follow when the others of their study have decided their settings"
+            f"up to {awaited} of the runs depend on hyper-parameters that the others of their study select"
         )
     return shown
 
@@ -157,7 +155,7 @@ def _parts(request: Request, plans: Mapping[str, Plan]) -> dict[str, set[str]]:
 
 
 def _study(request: Request, study: str, plan: Plan) -> int:
-    """The runs of a study, then those that they decide, then the tables of what is finished."""
+    """Execute the runs of a study, then those that depend on them, then write the tables."""
     failures: list[Failure] = []
     code = _runs(request, study, plan.runs, failures)
     if code == 0 and plan.awaited:
@@ -169,7 +167,7 @@ def _study(request: Request, study: str, plan: Plan) -> int:
 
 
 def _tables(request: Request, study: str, failures: Sequence[Failure]) -> None:
-    """Make tables of all finished runs of the study, asked for or not, and name those that are missing."""
+    """Write the tables of all finished runs of the study, requested or not, and list those that are missing."""
     if request.only is None:
         planning.write_parts(request.profile, study, request.part, request.how)
     if request.part is not None:
@@ -178,7 +176,7 @@ def _tables(request: Request, study: str, failures: Sequence[Failure]) -> None:
     place = tables.folder(request.profile, study).relative_to(REPOSITORY)
     if left and missing.would_lose(request.profile, study, left.values()):
         log.info(
-            f"{study}: {len(left)} runs are missing; the tables in {place} have them from before, and stay"
+            f"{study}: {len(left)} runs are missing; the tables in {place} still contain them and are left unchanged"
         )
         return
     require_one_kind(study, finished)
@@ -186,7 +184,9 @@ def _tables(request: Request, study: str, failures: Sequence[Failure]) -> None:
         tables.write(study, request.profile, finished)
     missing.write(request.profile, study, left, {one.log.parent.name: one.reason for one in failures})
     if left:
-        log.info(f"{study}: {place} has {len(finished)} runs; missing.csv there names {len(left)} others")
+        log.info(
+            f"{study}: the tables in {place} contain {len(finished)} runs; missing.csv lists {len(left)} others"
+        )
 
 
 def _finished_and_left(request: Request, study: str) -> tuple[list[FinishedRun], dict[str, RunConfig]]:
@@ -199,7 +199,7 @@ def _finished_and_left(request: Request, study: str) -> tuple[list[FinishedRun],
 
 
 def _runs(request: Request, study: str, configs: Sequence[RunConfig], failures: list[Failure]) -> int:
-    """Execute the runs that are not finished, unless time is up; 0, or the exit code that says why some are left.
+    """Execute the unfinished runs within the time limit; returns 0, or the exit code that says why some remain.
 
     Runs that fail are added to `failures`.
     """
@@ -211,15 +211,13 @@ def _runs(request: Request, study: str, configs: Sequence[RunConfig], failures: 
             return 1
     left = len(configs) - len(find_finished(configs))
     if left and time.monotonic() > request.until:
-        log.info(
-            f"{study}: time limit reached, {left} of {len(configs)} runs left; the same command continues"
-        )
+        log.info(f"{study}: time limit reached, {left} of {len(configs)} runs left; the same command resumes")
         return NOT_FINISHED
     if left:
         request.require_unchanged()
         raise UserError(
             f"{study}: {left} of {len(configs)} runs are neither finished nor failed (deleted meanwhile?); "
-            "the same command completes them"
+            "run the same command again to execute them"
         )
     return 0
 
@@ -244,7 +242,7 @@ def _execute(
 
 
 def forget(request: Request) -> None:
-    """Delete the finished runs that are asked for, also from their packs, so that they are run anew."""
+    """Delete the requested finished runs, also from their packs, so that they are executed again."""
     run_packs.unpack_all(request.profile)
     plans = request.plans()
     several = {study: find_finished(plan.runs) for study, plan in plans.items()}
@@ -271,7 +269,7 @@ def _state(board: Board) -> tuple[float, int, str]:
 
 
 def _complain(failures: Sequence[Failure]) -> None:
-    log.error(f"{len(failures)} runs failed; the same command tries them again:")
+    log.error(f"{len(failures)} runs failed; run the same command to retry them:")
     for failure in failures:
-        where = failure.log if failure.log.is_file() else "it left no log"
+        where = failure.log if failure.log.is_file() else "(no log)"
         log.error(f"  {failure.name}\n    {failure.reason}\n    {where}")

@@ -1,7 +1,9 @@
 """Errors that the user can fix: one clear sentence, no traceback, exit code 2."""
 
 import difflib
+import os
 from collections.abc import Iterable
+from pathlib import Path
 
 
 class UserError(Exception):
@@ -15,3 +17,13 @@ def nearest(name: str, known: Iterable[str]) -> str:
     if close:
         return f"did you mean {' or '.join(repr(match) for match in close)}?"
     return f"known are {', '.join(names)}"
+
+
+def reason(error: OSError) -> str:
+    """Why the system refused something; instead of "File exists", what lies where a folder should be."""
+    place = Path(error.filename or "")
+    if not isinstance(error, FileExistsError) or not os.path.lexists(place) or place.is_dir():
+        return error.strerror or str(error)
+    if place.exists():
+        return "it is not a folder"
+    return f"it is a link to {place.readlink()}, which does not exist"

@@ -1,4 +1,4 @@
-"""What people who know Sacred's command line type, and the words that do the same here."""
+"""Commands and options of Sacred, and their equivalents here."""
 
 from collections.abc import Sequence
 
@@ -25,22 +25,27 @@ OPTIONS = {
         "-m",
         "--mongo_db",
         "--mongo-db",
-    ): "MONGO_URL=mongodb://... python -m experiments sync brings all runs into a database",
+    ): "MONGO_URL=mongodb://... python -m experiments sync loads all runs into a database",
     ("--name",): "method=NAME names a run in tables and lists",
-    ("-c", "--comment"): "notes go into Omniboard (`make omniboard`); method=NAME names a run",
-    ("-i", "--id"): "the key of a run follows from all that it depends on",
+    ("-c", "--comment"): "write notes in Omniboard (`make omniboard`); method=NAME names a run",
+    ("-i", "--id"): "the key of a run is a digest of everything that it depends on",
     ("-u", "--unobserved"): "every run is stored; PAL_RUNS=/tmp/FOLDER stores it elsewhere",
     (
         "-e",
         "--enforce_clean",
         "--enforce-clean",
-    ): "runs of uncommitted code keep the difference as changes.diff",
+    ): "a run of uncommitted code stores the difference in changes.diff",
     ("-p", "--print_config"): f"{RUN} --print-config FIELD=VALUE ... prints all fields without running",
-    ("-d", "--debug", "-D", "--pdb"): "a failed run names its log, which ends with the traceback",
+    (
+        "-d",
+        "--debug",
+        "-D",
+        "--pdb",
+    ): "the message of a failed run names its log, which ends with the traceback",
     ("-l", "--loglevel"): "the captured output of a run is its cout.txt",
-    ("-q", "--queue"): "a profile lists the runs to come, and python -m experiments study executes them",
+    ("-q", "--queue"): "a profile lists runs, and python -m experiments study executes them",
     ("-C", "--capture"): "the output of each run is captured in its cout.txt",
-    ("-b", "--beat_interval", "--beat-interval", "-P", "--priority"): "there is nothing to set",
+    ("-b", "--beat_interval", "--beat-interval", "-P", "--priority"): "this cannot be set",
     (
         "-s",
         "--sql",
@@ -50,23 +55,23 @@ OPTIONS = {
         "--s3",
     ): "runs are files in runs/; MONGO_URL names a database for them",
 }
-"""Options of Sacred for which ours are other ones."""
+"""Options of Sacred that have another name here."""
 
 
 def translated(words: Sequence[str]) -> list[str]:
     """The words of a command line without Sacred's `with`.
 
     Raises:
-        UserError: For a command or an option of Sacred that is called otherwise here, with the words that do it.
+        UserError: For a command or option of Sacred that has another name here; the message says which.
     """
     command, rest = words[:1], list(words[1:])
     if command and command[0] in COMMANDS:
-        raise UserError(f"{command[0]!r} is Sacred's; here it is: {COMMANDS[command[0]]}")
+        raise UserError(f"{command[0]!r} is a command of Sacred; here, use: {COMMANDS[command[0]]}")
     if command != ["run"]:
         return list(words)
     for word in rest:
         name = word.partition("=")[0] if word.startswith("--") else word[:2]
         for names, answer in OPTIONS.items():
             if word.startswith("-") and name in names:
-                raise UserError(f"there is no option {name}, as Sacred has it: {answer}")
+                raise UserError(f"there is no option {name}, unlike in Sacred: {answer}")
     return ["run", *(rest[1:] if rest[:1] == ["with"] else rest)]

@@ -26,10 +26,10 @@ def parse(text: str, where: str) -> Any:
         reason = " ".join(str(getattr(error, "problem", error)).split())
         raise UserError(f"{where} is not valid YAML{place}: {reason}") from None
     except (RecursionError, ValueError):  # brackets within brackets, a number of thousands of digits, no date
-        raise UserError(f"{where} is nested too deeply, or holds a number or date that is none") from None
+        raise UserError(f"{where} is nested too deeply, or contains an invalid number or date") from None
     if _is_too_large(value):
         raise UserError(
-            f"{where} holds more than {LARGEST:,} values, or itself, or a number of thousands of digits"
+            f"{where} contains more than {LARGEST:,} values, or itself, or a number of thousands of digits"
         )
     return value
 
@@ -50,7 +50,7 @@ def parse_fields(text: str, where: str) -> dict[str, Any]:
     """The same for a text that must hold NAME: VALUE fields."""
     fields = parse(text, where)
     if not isinstance(fields, dict):
-        raise UserError(f"{where} must hold lines NAME: VALUE")
+        raise UserError(f"{where} must consist of lines NAME: VALUE")
     return {str(name): value for name, value in fields.items()}
 
 

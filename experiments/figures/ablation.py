@@ -3,13 +3,12 @@
 import itertools
 from typing import Any
 
-import matplotlib as mpl
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from experiments.figures.measures import quality, scale
-from experiments.figures.style import OTHERS, PAPER, STYLE, legend, measures, new_figure, plain_log
+from experiments.figures.style import OTHERS, PAPER, legend, measures, new_figure, plain_log, styled
 
 LOOKS: dict[str, dict[str, Any]] = {
     "float32": {"color": PAPER["pal"], "ls": "-", "marker": "o"},
@@ -30,7 +29,7 @@ def _rows(runs: pd.DataFrame) -> tuple[tuple[str, str, str], ...]:
 DIVERGED: dict[str, Any] = {"color": "#d62728", "marker": "x", "ls": "", "ms": 6, "mew": 1.5}
 
 
-@mpl.rc_context(STYLE)
+@styled
 def measuring_step(runs: pd.DataFrame) -> Figure:
     """Results of plain PAL over mu for each dtype: trainings as points, their mean as a line.
 
@@ -85,7 +84,7 @@ QUANTITIES = {
 """What is compared; the validation loss only where accuracy is not defined."""
 
 
-@mpl.rc_context(STYLE)
+@styled
 def variant_effects(differences: pd.DataFrame, effects: pd.DataFrame) -> Figure:
     """Each variant minus its reference: pairs as points, their mean with its 95 % interval above."""
     labels = _labels(differences)
@@ -109,7 +108,7 @@ def variant_effects(differences: pd.DataFrame, effects: pd.DataFrame) -> Figure:
                     for table in (differences, effects)
                 )
                 _effect(axes, height, colours[problem], *chosen)
-        axes.set_yticks(range(len(variants)), labels.values(), fontsize=7)
+        axes.set_yticks(range(len(variants)), labels.values(), fontsize="small")
         axes.set_ylim(len(variants) - 0.5, -0.5)
         axes.set_xlabel(f"{words},\nvariant minus reference")
         axes.grid(visible=False, axis="y")

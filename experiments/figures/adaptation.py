@@ -1,10 +1,9 @@
 """PAL's step and the minimum of its line, over alpha."""
 
-import matplotlib as mpl
 import pandas as pd
 from matplotlib.figure import Figure
 
-from experiments.figures.style import PAPER, STYLE, legend, measures, plain_log
+from experiments.figures.style import PAPER, legend, measures, plain_log, styled
 
 ROWS = (
     ("median_angle", "angle of gradients\nbefore and after\nthe step (degrees)", 90.0, "linear"),
@@ -15,7 +14,7 @@ ROWS = (
 """Column, label, value at the minimum of the line, scale."""
 
 
-@mpl.rc_context(STYLE)
+@styled
 def step_adaptation(runs: pd.DataFrame) -> Figure:
     """Exactness of the step and results for each alpha: trainings as points, their mean as a line."""
     problems = sorted(runs["problem"].unique())

@@ -1,25 +1,27 @@
 """Strategies on batches of different sizes, compared by the full-batch loss."""
 
-import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from experiments.figures.fullbatch import STRATEGIES
-from experiments.figures.style import STYLE, legend, measures
+from experiments.figures.style import legend, measures, styled
 
 ROWS = {
-    "improvement": "decrease of the\nfull-batch loss\nper line",
+    "improvement": "decrease of the full-batch\nloss, fraction of the\nlargest possible one",
     "step": "step (distance)",
     "distance": "full-batch optimum\nminus step\n(distance)",
 }
 """Column and label."""
 
 
-@mpl.rc_context(STYLE)
+@styled
 def batch_sizes(summary: pd.DataFrame) -> Figure:
-    """Decrease of the full-batch loss, step and distance to the optimum over the batch size; means with intervals."""
+    """Decrease of the full-batch loss, step and distance to the optimum over the batch size; means with intervals.
+
+    The decrease is relative to that of the optimum with the same batch size; below -1 its axis is logarithmic.
+    """
     problems = sorted(summary["problem"].unique())
     figure, grid = measures(problems, list(ROWS.values()), "batch size (examples)", 1.95, sharex="col")
     for column, problem in enumerate(problems):
@@ -36,6 +38,13 @@ def batch_sizes(summary: pd.DataFrame) -> Figure:
 
 def _over_sizes(axes: Axes, summary: pd.DataFrame, name: str) -> None:
     """Draw a line with intervals for each strategy."""
+    columns = [name, f"{name}_low", f"{name}_high"]
+    if name == "improvement":
+        largest = summary[summary["strategy"] == "optimum"].set_index("size")[name]
+        relative = summary[columns].div(summary["size"].map(largest), axis=0)
+        summary = pd.concat([summary.drop(columns=columns), relative], axis=1)
+        axes.set_yscale("symlog", linthresh=1.0, linscale=1.5)
+        axes.yaxis.set_major_formatter("{x:g}")
     for strategy, (_, colour, dash, marker) in STRATEGIES.items():
         values = summary[summary["strategy"] == strategy].sort_values("size")
         axes.plot(
@@ -49,11 +58,3 @@ def _over_sizes(axes: Axes, summary: pd.DataFrame, name: str) -> None:
     sizes = np.sort(summary["size"].unique())
     axes.set_xscale("log", base=2)
     axes.set_xticks(sizes, [str(size) for size in sizes])
-    if name != "step":
-        _symlog(axes, summary[name])
-
-
-def _symlog(axes: Axes, values: pd.Series) -> None:
-    """Make the scale linear up to the power of ten below the median of the values, and logarithmic beyond."""
-    sizes = values.abs()
-    axes.set_yscale("symlog", linthresh=float(10 ** np.floor(np.log10(sizes[sizes > 0].median()))))

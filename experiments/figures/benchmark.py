@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import seaborn as sns
@@ -14,13 +13,14 @@ from experiments.figures.measures import ACCURACY, Quality, quality, scale
 from experiments.figures.style import (
     PAGE,
     PAPER,
-    STYLE,
     colours,
+    columns_at_most,
     in_order,
     label,
     legend,
     new_figure,
     plain_log,
+    styled,
     tried,
 )
 
@@ -37,7 +37,7 @@ def validation(measure: Quality) -> tuple[str, str, str]:
     return measure.curve, measure.criterion, f"validation\n{measure.name}"
 
 
-@mpl.rc_context(STYLE)
+@styled
 def comparison(runs: pd.DataFrame, curves: pd.DataFrame, best: pd.DataFrame, problem: str) -> Figure:
     """The paper's main figure for one problem.
 
@@ -50,7 +50,11 @@ def comparison(runs: pd.DataFrame, curves: pd.DataFrame, best: pd.DataFrame, pro
     methods = in_order(runs["method"])
     colour = colours(methods)
     height = max(5.2, 2.5 + 0.34 * 2 * len(methods))  # three rows of labels need room, however few methods
-    figure, axes = new_figure(PAGE, height, nrows=3, ncols=2, width_ratios=(1.25, 1))
+    if columns_at_most(2) == 2:
+        figure, axes = new_figure(PAGE, height, nrows=3, ncols=2, width_ratios=(1.25, 1))
+    else:
+        figure, axes = new_figure(PAGE, 2 * height, nrows=6)
+        axes = axes.reshape(3, 2)
     measure = quality(runs)
     for row, (column, criterion, words) in enumerate((TRAINING, validation(measure), RATE)):
         _curves(axes[row, 0], curves, best[best["criterion"] == criterion], methods, colour, column)
@@ -65,9 +69,7 @@ def comparison(runs: pd.DataFrame, curves: pd.DataFrame, best: pd.DataFrame, pro
     _boxes(axes[1, 1], grid, methods, colour, measure.best, words, log=measure.low)
     words = f"test {measure.name}"
     _boxes(axes[2, 1], grid, methods, colour, measure.test, words, log=measure.low, numbers=True)
-    figure.suptitle(
-        f"{problem}: best configuration of each optimizer (left), all configurations (right)", fontsize=10
-    )
+    figure.suptitle(f"{problem}: best configuration of each optimizer (left), all configurations (right)")
     method_legend(figure, methods, colour)
     return figure
 
@@ -168,6 +170,6 @@ def _print_numbers(axes: Axes, runs: pd.DataFrame, methods: Sequence[str], colum
         if len(values):
             axes.annotate(
                 f"{values.max():.3f} / {values.median():.3f}", (1.01, place), xycoords=("axes fraction", "data"),
-                va="center", fontsize=7, annotation_clip=False,
+                va="center", fontsize="small", annotation_clip=False,
             )  # fmt: skip
-    axes.annotate("max / median", (1.01, 1.01), xycoords="axes fraction", fontsize=7, va="bottom")
+    axes.annotate("max / median", (1.01, 1.01), xycoords="axes fraction", fontsize="small", va="bottom")

@@ -8,7 +8,7 @@ from matplotlib.colors import Colormap, ListedColormap, LogNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FormatStrFormatter
 
-from experiments.figures.style import OTHERS, PAGE, PAPER, STYLE, legend, new_figure, plain_log
+from experiments.figures.style import OTHERS, PAGE, PAPER, legend, new_figure, plain_log, styled
 
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 """Markers of the networks, by number of weights."""
@@ -16,7 +16,7 @@ DASHES = ("-", "--", ":", "-.")
 """Dashes of the numbers of images, from the fewest."""
 
 
-@mpl.rc_context(STYLE)
+@styled
 def capacity_rates(curves: pd.DataFrame, runs: pd.DataFrame) -> Figure:
     """Learning rate over the training: a panel per network, colour by final training loss, dash by number of images."""
     networks = list(runs.sort_values("weights")["problem"].unique())
@@ -26,8 +26,8 @@ def capacity_rates(curves: pd.DataFrame, runs: pd.DataFrame) -> Figure:
     for axes, problem in zip(grid[0], networks, strict=True):
         of_problem = runs[runs["problem"] == problem]
         for row in of_problem.to_dict("records"):
-            whose = (curves["problem"] == problem) & (curves["images"] == row["images"])
-            curve = curves[whose & (curves["seed"] == row["seed"])]
+            matches = (curves["problem"] == problem) & (curves["images"] == row["images"])
+            curve = curves[matches & (curves["seed"] == row["seed"])]
             axes.plot(
                 curve["step"],
                 curve["learning_rate"],
@@ -36,7 +36,7 @@ def capacity_rates(curves: pd.DataFrame, runs: pd.DataFrame) -> Figure:
                 lw=1.8,
             )
         axes.set(yscale="log", xlabel="training step")
-        axes.set_title(f"{problem}\n{of_problem['weights'].iloc[0]:,} weights", fontsize=8)
+        axes.set_title(f"{problem}\n{of_problem['weights'].iloc[0]:,} weights", fontsize="small")
     plain_log(grid[0, 0].yaxis)
     grid[0, 0].set_ylabel("PAL's learning rate\n(step / ||g||)")
     looks = {
@@ -70,7 +70,7 @@ NEAR = 0.1
 TICKS = (-1, -0.5, -0.2, -0.1, -0.05, 0, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)
 
 
-@mpl.rc_context(STYLE)
+@styled
 def capacity_loss(runs: pd.DataFrame) -> Figure:
     """The quantities of the claims over the final training loss, one point per training."""
     networks = list(runs.sort_values("weights")["problem"].unique())

@@ -1,6 +1,7 @@
 """Training progress over wall-clock time instead of steps."""
 
-import matplotlib as mpl
+from typing import Any
+
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
@@ -17,7 +18,6 @@ from experiments.figures.measures import ACCURACY, quality
 from experiments.figures.style import (
     PAGE,
     PAPER,
-    STYLE,
     colours,
     fresh,
     in_order,
@@ -25,10 +25,11 @@ from experiments.figures.style import (
     legend,
     new_figure,
     plain_log,
+    styled,
 )
 
 
-@mpl.rc_context(STYLE)
+@styled
 def wall_clock(curves: pd.DataFrame, best: pd.DataFrame, times: pd.DataFrame, problem: str) -> Figure:
     """Each method's best configuration over steps (left) and over time (right), mean over seeds.
 
@@ -59,12 +60,17 @@ def wall_clock(curves: pd.DataFrame, best: pd.DataFrame, times: pd.DataFrame, pr
         without_the_lowest(grid[1, 0], curves, measure.curve)
     grid[1, 0].set_xlabel("step")
     grid[1, 1].set_xlabel("time (s, logarithmic)")
-    figure.suptitle(f"{problem}: the same runs over steps and over time", fontsize=10)
+    figure.suptitle(f"{problem}: the same runs over steps and over time")
     method_legend(figure, methods, colour)
     return figure
 
 
-@mpl.rc_context(STYLE)
+AT_STEPS: dict[str, Any] = {"color": "#444444", "marker": "o", "mfc": "white", "ls": "", "ms": 7}
+AT_TIME: dict[str, Any] = {"color": PAPER["pal"], "marker": "o", "ls": "", "ms": 4}
+"""Of different size, so that both are seen where they coincide."""
+
+
+@styled
 def equal_time(ranks: pd.DataFrame, problem: str) -> Figure:
     """Training loss of each method at the end of its training, and at the time at which the fastest method ends.
 
@@ -75,8 +81,8 @@ def equal_time(ranks: pd.DataFrame, problem: str) -> Figure:
     figure, axes = new_figure(PAGE * 0.7, 0.24 * len(ranks) + 1.3)
     places = np.arange(len(ranks))
     axes.hlines(places, ranks["at_steps"], ranks["at_time"], color="#bbbbbb", lw=1.2)
-    axes.plot(ranks["at_steps"], places, "o", mfc="white", mec="#444444", ms=5)
-    axes.plot(ranks["at_time"], places, "o", color=PAPER["pal"], ms=5)
+    axes.plot(ranks["at_steps"], places, **AT_STEPS)
+    axes.plot(ranks["at_time"], places, **AT_TIME)
     axes.set_yticks(places, [label(name) for name in ranks["method"]])
     axes.set(
         xscale="log", xlabel="training loss (with L2 term), mean over seeds", ylim=(len(ranks) - 0.5, -0.5)
@@ -84,12 +90,10 @@ def equal_time(ranks: pd.DataFrame, problem: str) -> Figure:
     plain_log(axes.xaxis)
     axes.grid(visible=False, axis="y")
     looks = {
-        "after the same number of steps": {"color": "#444444", "marker": "o", "mfc": "white", "ls": "", "ms": 5},
-        f"after the same time, {ranks['budget'].iloc[0]:.3g} s of steps": {
-            "color": PAPER["pal"], "marker": "o", "ls": "", "ms": 5,
-        },
-    }  # fmt: skip
-    figure.suptitle(f"{problem}: ranking at equal time", fontsize=10)
+        "after the same number of steps": AT_STEPS,
+        f"after the same time, {ranks['budget'].iloc[0]:.3g} s of steps": AT_TIME,
+    }
+    figure.suptitle(f"{problem}: ranking at equal time")
     legend(figure, looks, 1)
     return figure
 

@@ -1,11 +1,10 @@
 """Training with exact line searches, PAL and SGD."""
 
-import matplotlib as mpl
 import pandas as pd
 from matplotlib.figure import Figure
 
 from experiments.figures.measures import quality, scale
-from experiments.figures.style import OTHERS, PAPER, STYLE, legend, measures, plain_log
+from experiments.figures.style import OTHERS, PAPER, legend, measures, plain_log, styled
 
 LOOKS = {
     "pal": {"color": PAPER["pal"], "ls": "-", "lw": 2.2},
@@ -36,7 +35,7 @@ def _rows(curves: pd.DataFrame) -> tuple[tuple[str, str, str], ...]:
     )
 
 
-@mpl.rc_context(STYLE)
+@styled
 def exact_training(curves: pd.DataFrame) -> Figure:
     """Training loss, validation accuracy, step and learning rate: mean over seeds, with their range.
 

@@ -2,13 +2,12 @@
 
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from experiments.figures.style import PAPER, STYLE, legend, measures, panels
+from experiments.figures.style import PAPER, legend, measures, panels, styled
 
 STRATEGIES = {
     "optimum": ("full-batch optimum", "#222222", "-", "*"),
@@ -23,45 +22,45 @@ STRATEGIES = {
 BATCH, FULL = "#9a9a9a", "#1a7f37"
 
 ROWS = (
-    ("cumulative_improvement", "cumulative decrease of\nthe full-batch loss", True),
-    ("cumulative_distance", "cumulative distance\nto the optimum", True),
-    ("step", "step (distance),\nmedian of neighbours", False),
+    ("cumulative_improvement", "cumulative decrease of\nthe full-batch loss", "linear"),
+    ("cumulative_distance", "cumulative distance\nto the optimum", "log"),
+    ("step", "step (distance),\nmedian of neighbours", "linear"),
 )
-"""Column, label, and whether it is cumulative over the lines."""
+"""Column, label and scale."""
 
 
-@mpl.rc_context(STYLE)
+@styled
 def fullbatch_strategies(strategies: pd.DataFrame, problem: str) -> Figure:
-    """The strategies over the training of one problem: first seed, a column per momentum."""
+    """The strategies over the training of one problem: means over seeds with standard errors, a column per momentum."""
     shown = strategies[strategies["problem"] == problem]
-    shown = shown[shown["seed"] == shown["seed"].min()]
     momenta = sorted(shown["momentum"].unique())
     titles = [f"SGD with momentum {momentum:g}" for momentum in momenta]
     words = [row[1] for row in ROWS]
     figure, grid = measures(titles, words, "training step", 2.2, sharex=True, sharey="row")
     for column, momentum in enumerate(momenta):
         lines = shown[shown["momentum"] == momentum]
-        for row, (name, _, total) in enumerate(ROWS):
-            _over_training(grid[row, column], lines, name, total)
-    for row, (name, _, _) in enumerate(ROWS[1:], start=1):
-        sizes = shown[name].abs()
-        grid[row, 0].set_yscale("symlog", linthresh=_round(float(sizes[sizes > 0].quantile(0.1))))
-    figure.suptitle(f"{problem}: strategies on the same lines, compared by the full-batch loss", fontsize=10)
+        for axes, (name, _, scale) in zip(grid[:, column], ROWS, strict=True):
+            axes.set_yscale(scale)
+            _over_training(axes, lines, name)
+    figure.suptitle(
+        f"{problem}: strategies on the same lines, compared by the full-batch loss (mean of the seeds ± s.e.)"
+    )
     _legend(figure, {})
     return figure
 
 
-def _round(value: float) -> float:
-    """The largest power of ten that is not greater."""
-    return float(10 ** np.floor(np.log10(value)))
-
-
-def _over_training(axes: Axes, lines: pd.DataFrame, name: str, total: bool) -> None:
+def _over_training(axes: Axes, lines: pd.DataFrame, name: str) -> None:
+    """Draw the mean over seeds of each strategy, and its standard error."""
     for strategy, (_, colour, dash, _) in STRATEGIES.items():
-        values = lines[lines["strategy"] == strategy].set_index("at")[name].sort_index()
-        if not total:
+        if (strategy, name) == ("optimum", "cumulative_distance"):
+            continue  # it is 0
+        values = lines[lines["strategy"] == strategy].pivot_table(name, "at", "seed")
+        if name == "step":
             values = values.rolling(max(1, len(values) // 10), center=True, min_periods=1).median()
-        axes.plot(values.index, values, color=colour, linestyle=dash, lw=2.2 if strategy == "pal" else 1.5)
+        mean, error = values.mean(axis=1), values.sem(axis=1).fillna(0.0)
+        width = 2.2 if strategy == "pal" else 1.5
+        axes.plot(values.index, mean, color=colour, linestyle=dash, lw=width)
+        axes.fill_between(values.index, mean - error, mean + error, color=colour, alpha=0.12, lw=0)
 
 
 def _legend(figure: Figure, more: dict[str, dict[str, Any]]) -> None:
@@ -73,7 +72,7 @@ def _legend(figure: Figure, more: dict[str, dict[str, Any]]) -> None:
     legend(figure, more | looks, 4 if more else 3)
 
 
-@mpl.rc_context(STYLE)
+@styled
 def fullbatch_lines(strategies: pd.DataFrame, points: pd.DataFrame, problem: str) -> Figure:
     """Some lines of one problem: loss of the batch that defines the direction, full-batch loss, and steps."""
     points = points[points["problem"] == problem]
@@ -85,8 +84,8 @@ def fullbatch_lines(strategies: pd.DataFrame, points: pd.DataFrame, problem: str
         of_line = (strategies["problem"] == problem) & (strategies["seed"] == measured["seed"].iloc[0])
         of_line &= (strategies["momentum"] == momentum) & (strategies["at"] == at)
         _line(axes, measured, strategies[of_line])
-        axes.set_title(f"step {at}, momentum {momentum:g}", pad=3, fontsize=8)
-    figure.suptitle(f"{problem}: batch loss and full-batch loss along SGD's direction", fontsize=10)
+        axes.set_title(f"step {at}, momentum {momentum:g}", pad=3, fontsize="small")
+    figure.suptitle(f"{problem}: batch loss and full-batch loss along SGD's direction")
     _legend(figure, {"batch loss": {"color": BATCH, "lw": 1.6}, "full-batch loss": {"color": FULL, "lw": 2}})
     return figure
 
@@ -108,5 +107,5 @@ def _line(axes: Axes, measured: pd.DataFrame, steps: pd.DataFrame) -> None:
             zorder=6 if strategy == "optimum" else 5,
         )  # fmt: skip
     axes.axvline(0, color="#bbbbbb", lw=0.8, zorder=1)
-    axes.tick_params(labelsize=7)
+    axes.tick_params(labelsize="small")
     axes.locator_params(nbins=4)

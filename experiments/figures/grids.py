@@ -2,14 +2,13 @@
 
 from collections.abc import Iterator
 
-import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from experiments.figures.measures import quality
-from experiments.figures.style import STYLE, colours, in_order, label, panels, plain_log, tried
+from experiments.figures.style import colours, in_order, label, panels, plain_log, styled, tried
 
 CHANGE = 1e-6
 """Relative change of a learning rate from which on it is no rounding error."""
@@ -21,7 +20,7 @@ def swept(runs: pd.DataFrame) -> list[str]:
     return sorted(settings[settings > 1].index.unique("problem"))
 
 
-@mpl.rc_context(STYLE)
+@styled
 def sensitivity(runs: pd.DataFrame, problem: str) -> Figure:
     """Final validation accuracy, or loss, over each hyper-parameter for which the grid has several values.
 
@@ -52,8 +51,7 @@ def sensitivity(runs: pd.DataFrame, problem: str) -> Figure:
     if margin > 0:
         grid[0].set_ylim(low - margin, high + margin)
     figure.suptitle(
-        f"{problem}: effect of single hyper-parameters (mean over the others; triangles: outside)",
-        fontsize=10,
+        f"{problem}: effect of single hyper-parameters (mean over the others; triangles: outside)"
     )
     return figure
 
@@ -77,7 +75,9 @@ def _sweep(axes: Axes, reached: pd.Series, values: pd.Series, colour: str) -> No
     axes.plot(means.index, means, "-", color=colour)
     if values.min() > 0 and values.max() >= 10 * values.min():
         axes.set_xscale("log")
-    axes.set_xticks(sorted(values.unique()), [f"{value:g}" for value in sorted(values.unique())], fontsize=7)
+    axes.set_xticks(
+        sorted(values.unique()), [f"{value:g}" for value in sorted(values.unique())], fontsize="small"
+    )
     axes.minorticks_off()
     axes.margins(x=0.2)
 
@@ -90,7 +90,7 @@ def _mark(axes: Axes, values: pd.Series, colour: str, marker: str, height: float
     )
 
 
-@mpl.rc_context(STYLE)
+@styled
 def schedules(curves: pd.DataFrame, problem: str) -> Figure:
     """Learning rates (step / ||d||) of methods that determine them: one line per run, means between evaluations.
 
@@ -106,7 +106,7 @@ def schedules(curves: pd.DataFrame, problem: str) -> Figure:
             axes.plot(run["step"], rates, color=colour[method], lw=1, alpha=0.7)
         axes.set(yscale="log", title=label(method))
         plain_log(axes.yaxis)
-    figure.suptitle(f"{problem}: resulting learning rates, all configurations and seeds", fontsize=10)
+    figure.suptitle(f"{problem}: resulting learning rates, all configurations and seeds")
     return figure
 
 

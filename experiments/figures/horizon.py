@@ -3,18 +3,17 @@
 from collections.abc import Sequence
 from typing import Any
 
-import matplotlib as mpl
 import pandas as pd
 from matplotlib.figure import Figure
 
 from experiments.figures.measures import scale
-from experiments.figures.style import OTHERS, PAPER, STYLE, legend, panels, plain_log
+from experiments.figures.style import OTHERS, PAPER, legend, panels, plain_log, styled
 
 SCHEDULES = {"sgd-25": ":", "sgd-50": "--", "sgd-100": "-"}
 """Line styles of SGD by the part of the training, in per cent, for which its schedule was made."""
 
 
-@mpl.rc_context(STYLE)
+@styled
 def horizon(curves: pd.DataFrame, horizons: Sequence[float]) -> Figure:
     """Training loss of every configuration, mean over seeds, with the ends that the training might have had.
 

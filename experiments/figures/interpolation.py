@@ -1,14 +1,13 @@
 """Training of networks that can or cannot fit all data exactly."""
 
-import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from experiments.figures.style import STYLE, colours, in_order, label, legend, panels
+from experiments.figures.style import colours, in_order, label, legend, panels, styled
 
 
-@mpl.rc_context(STYLE)
+@styled
 def interpolation(curves: pd.DataFrame) -> Figure:
     """Training loss of each optimizer's best configuration: geometric mean over seeds with their range, per problem."""
     problems = sorted(curves["problem"].unique())

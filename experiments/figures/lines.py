@@ -3,23 +3,22 @@
 from collections.abc import Callable
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from experiments.figures.style import STYLE, legend, measures, panels
+from experiments.figures.style import legend, measures, panels, styled
 
 MEASURED = {"measured": {"color": "#1f5fbf", "lw": 2}}
 STEP = {"PAL's step": {"color": "#d62728", "lw": 1}}
 
 
-@mpl.rc_context(STYLE)
+@styled
 def loss_lines(lines: pd.DataFrame, points: pd.DataFrame, problem: str) -> Figure:
     """Measured batch losses along the search direction, with PAL's parabola and step (the paper's first figure)."""
     figure = _panels(lines, points, problem, "near", _with_parabola)
-    figure.suptitle(f"{problem}: batch losses along PAL's direction", fontsize=10)
+    figure.suptitle(f"{problem}: batch losses along PAL's direction")
     looks = MEASURED | {
         "PAL's parabola": {"color": "#ff7f0e", "ls": "--"},
         "slope": {"color": "#2ca02c", "ls": ":"},
@@ -29,11 +28,11 @@ def loss_lines(lines: pd.DataFrame, points: pd.DataFrame, problem: str) -> Figur
     return figure
 
 
-@mpl.rc_context(STYLE)
+@styled
 def wide_lines(lines: pd.DataFrame, points: pd.DataFrame, problem: str) -> Figure:
     """The same lines over a wider range, where the parabola no longer describes them."""
     figure = _panels(lines, points, problem, "wide", lambda *_: None)
-    figure.suptitle(f"{problem}: the same lines, to ten times PAL's reach", fontsize=10)
+    figure.suptitle(f"{problem}: the same lines, to ten times PAL's reach")
     legend(figure, MEASURED | STEP, 2)
     return figure
 
@@ -58,7 +57,7 @@ def _panels(
         axes.axvline(line["step"], color="#d62728", lw=1)
         more(axes, measured, line)
         axes.set_title(f"step {int(at)}", pad=3)
-        axes.tick_params(labelsize=7)
+        axes.tick_params(labelsize="small")
         axes.locator_params(nbins=4)
     return figure
 
@@ -85,7 +84,7 @@ FITS = (
 )
 
 
-@mpl.rc_context(STYLE)
+@styled
 def fit_errors(lines: pd.DataFrame) -> Figure:
     """Mean absolute error of fits within 0.2 of the weights over the training: lines as points, and running medians."""
     problems = sorted(lines["problem"].unique())
@@ -111,7 +110,7 @@ SHAPES = (
 )
 
 
-@mpl.rc_context(STYLE)
+@styled
 def line_shape(lines: pd.DataFrame) -> Figure:
     """Shape of lines and quality of PAL's steps over the whole training: a point per line, and running medians."""
     lines = lines.assign(group=_names(lines))
@@ -162,7 +161,7 @@ def _over_training(axes: Axes, lines: pd.DataFrame, column: str) -> None:
     axes.plot(groups["place"].median(), groups[column].median(), "-o", color="#111111", lw=1.8, ms=3)
 
 
-@mpl.rc_context(STYLE)
+@styled
 def convexity(table: pd.DataFrame) -> Figure:
     """Fraction of lines that are convex up to a radius: a thin line per training, a thick one for their mean."""
     table = table.assign(group=_names(table))

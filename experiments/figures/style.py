@@ -1,15 +1,21 @@
-"""What all figures share: colours, labels, order, and how they are saved."""
+"""What all figures share: size and style, colours, labels, order, and how they are saved."""
 
-from collections.abc import Iterable, Mapping, Sequence
+import inspect
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextvars import ContextVar
+from functools import wraps
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
+import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.style import context
 from matplotlib.ticker import FormatStrFormatter, LogLocator, NullFormatter
 
 PAPER = {
@@ -63,12 +69,17 @@ LABELS = {
     "decsps": "DecSPS",
     "momo": "MoMo",
 }
-STYLE: dict[Any, Any] = {
+FONT: dict[Any, Any] = {"font.size": 9, "pdf.fonttype": 42}
+"""Size of the text in points, and TrueType fonts in PDF, which many journals require."""
+
+STYLE: dict[Any, Any] = FONT | {
     "figure.dpi": 100,
-    "savefig.dpi": 160,
-    "font.size": 9,
-    "axes.titlesize": 9,
-    "axes.labelsize": 9,
+    "figure.titlesize": "medium",
+    "axes.titlesize": "medium",
+    "axes.labelsize": "medium",
+    "xtick.labelsize": "medium",
+    "ytick.labelsize": "medium",
+    "legend.fontsize": "medium",
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.grid": True,
@@ -82,9 +93,98 @@ STYLE: dict[Any, Any] = {
     "ytick.color": "#444444",
     "legend.frameon": False,
     "lines.linewidth": 1.5,
-    "pdf.fonttype": 42,
     "figure.constrained_layout.use": True,
 }
+"""matplotlib's rcParams; sizes are relative to font.size."""
+
+Style = str | Path | dict[Any, Any]
+"""What `matplotlib.style.use` takes: the name of a style, a file of rcParams, or rcParams."""
+
+Size = tuple[float | None, float | None]
+"""Width and height in inches, where they were asked for."""
+
+_size: ContextVar[Size | None] = ContextVar("size", default=None)
+"""Of the figure that is being drawn; None if none is."""
+
+
+def styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
+    """Let whoever calls a function that draws choose size and style; by default, those of the report.
+
+    Adds the arguments:
+        width, height: Of the figure, in inches.
+        font_size: Of its text, in points; titles and labels are relative to it.
+        style: rcParams, the name of a style, or a file of one, as `matplotlib.style.use` takes them.
+        title: Whether it has a title above all panels.
+    """
+    if "font_size" in inspect.signature(draw).parameters:
+        return draw
+
+    @wraps(draw)
+    def drawn(
+        *tables: Any,
+        width: float | None = None,
+        height: float | None = None,
+        font_size: float = STYLE["font.size"],
+        style: Style | None = None,
+        title: bool = True,
+        **others: Any,
+    ) -> Figure:
+        if _size.get() is not None:  # whoever calls it has chosen
+            return draw(*tables, **others)
+        before = _size.set((width, height))
+        try:
+            with context([STYLE, {"font.size": font_size}, {} if style is None else style]):
+                figure = draw(*tables, **others)
+                _make_first_ticks(figure)
+        finally:
+            _size.reset(before)
+        figure.set_size_inches(width or figure.get_figwidth(), height or figure.get_figheight())
+        _set_title(figure, figure.get_suptitle() if title else "")
+        if width or height:
+            _wrap(figure)
+        return figure
+
+    _add_arguments(drawn, draw)
+    return drawn
+
+
+def _make_first_ticks(figure: Figure) -> None:
+    """Make what all further ticks copy, which otherwise would have the style in which the figure is saved."""
+    for axes in figure.axes:
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.get_major_ticks(1)
+            axis.get_minor_ticks(1)
+
+
+def _set_title(figure: Figure, words: str) -> None:
+    """Write a title on as many lines as it needs, or on none."""
+    if figure.get_suptitle():
+        figure.suptitle(words, wrap=True).set_in_layout(bool(words))
+
+
+def _wrap(figure: Figure) -> None:
+    """Break titles and labels that are longer than the side of their panel."""
+    figure.draw_without_rendering()  # which places the panels
+    for axes in figure.axes:
+        panel = axes.get_window_extent()
+        for text, across in ((axes.title, True), (axes.xaxis.label, True), (axes.yaxis.label, False)):
+            words, lines = text.get_window_extent(), text.get_text().split("\n")
+            has, needs = (panel.width, words.width) if across else (panel.height, words.height)
+            if needs > has:
+                most = max(8, int(has / needs * max(map(len, lines))))
+                text.set_text("\n".join(fill(line, most) for line in lines))
+
+
+def _add_arguments(drawn: Callable[..., Figure], draw: Callable[..., Figure]) -> None:
+    """Have help() and editors show the arguments that `styled` adds."""
+    added = [
+        parameter
+        for parameter in inspect.signature(drawn, follow_wrapped=False).parameters.values()
+        if parameter.kind is parameter.KEYWORD_ONLY
+    ]
+    of_draw = inspect.signature(draw)
+    signature = of_draw.replace(parameters=[*of_draw.parameters.values(), *added])
+    setattr(drawn, "__signature__", signature)  # noqa: B010  (functions declare no such attribute)
 
 
 def save(figure: Figure, path: Path) -> list[Path]:
@@ -93,7 +193,8 @@ def save(figure: Figure, path: Path) -> list[Path]:
     files = [path.with_suffix(".png"), path.with_suffix(".pdf")]
     figure.savefig(files[0], metadata={"Software": None})
     figure.set_layout_engine(None)  # the layout is done; a second one would take as long as drawing
-    figure.savefig(files[1], metadata={"CreationDate": None, "Producer": None, "Creator": None})
+    with mpl.rc_context(FONT):
+        figure.savefig(files[1], metadata={"CreationDate": None, "Producer": None, "Creator": None})
     return files
 
 
@@ -140,12 +241,19 @@ def _of_phase(runs: pd.DataFrame, phase: str) -> pd.DataFrame:
 
 def new_figure(width: float, height: float, **layout: Any) -> tuple[Figure, Any]:
     """Create a figure that pyplot does not keep open."""
-    figure = Figure(figsize=(width, height))
+    asked_width, asked_height = _size.get() or (None, None)
+    figure = Figure(figsize=(asked_width or width, asked_height or height))
     return figure, figure.subplots(**layout)
 
 
 PAGE = 7.2
-"""Width of a figure in inches."""
+"""Width of a figure in inches, unless another one is asked for."""
+
+
+def columns_at_most(count: int) -> int:
+    """How many columns of panels fit where `count` fit across a page: as many as are about as wide as there."""
+    width, _ = _size.get() or (None, None)
+    return max(1, round(count * (width or PAGE) / PAGE))
 
 
 def panels(
@@ -161,7 +269,7 @@ def panels(
         x: Label of the lowest axes of each column.
         layout: Arguments of `Figure.subplots`.
     """
-    columns = max(1, min(columns, count))
+    columns = max(1, min(columns_at_most(columns), count))
     rows = -(-count // columns)
     figure, grid = new_figure(PAGE, height * rows + 0.7, nrows=rows, ncols=columns, squeeze=False, **layout)
     for axes in grid.flat[count:]:
@@ -199,9 +307,30 @@ def measures(
 
 
 def legend(figure: Figure, looks: Mapping[str, dict[str, Any]], columns: int = 3) -> None:
-    """Put a legend below the figure: lines that look so, by their labels."""
+    """Put a legend below the figure: lines that look so, by their labels, in as many columns and lines as fit."""
     handles = [Line2D([], [], label=label, **look) for label, look in looks.items()]
-    figure.legend(handles=handles, loc="outside lower center", ncols=columns)
+    too_wide = 2.0
+    for count in range(columns, 0, -1):
+        too_wide = _put_legend(figure, handles, count)
+        if too_wide <= 1:
+            return
+    longest = max(map(len, looks))
+    for handle in handles:
+        words = str(handle.get_label())
+        handle.set_label(fill(words, max(10, int((longest + SAMPLE) / too_wide) - SAMPLE)))
+    _put_legend(figure, handles, 1)
+
+
+SAMPLE = 6
+"""Characters that are as wide as the sample before a label."""
+
+
+def _put_legend(figure: Figure, handles: Sequence[Line2D], columns: int) -> float:
+    """Replace the legend of a figure; returns its width as a multiple of the figure's."""
+    for one in figure.legends:
+        one.remove()
+    drawn = figure.legend(handles=handles, loc="outside lower center", ncols=columns)
+    return drawn.get_window_extent().width / figure.bbox.width
 
 
 class Few(LogLocator):

@@ -2,13 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 
-import matplotlib as mpl
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from experiments.figures.style import OTHERS, PAGE, PAPER, STYLE, in_order, label, legend, new_figure
+from experiments.figures.style import OTHERS, PAGE, PAPER, in_order, label, legend, new_figure, styled
 
 VERDICTS = {
     "supported": ("#1a7f37", "✓"),
@@ -20,7 +19,7 @@ VERDICTS = {
 """Colour and symbol of each verdict."""
 
 
-@mpl.rc_context(STYLE)
+@styled
 def verdicts(matrix: pd.DataFrame, problems: Mapping[str, str]) -> Figure:
     """The matrix of claims and problems.
 
@@ -37,16 +36,16 @@ def verdicts(matrix: pd.DataFrame, problems: Mapping[str, str]) -> Figure:
             axes.add_patch(
                 Rectangle((column - wide / 2 + 0.04, row - 0.44), wide - 0.08, 0.88, color=colour, lw=0)
             )
-            axes.annotate(symbol, (column, row), ha="center", va="center", color="white", fontsize=7)
+            axes.annotate(symbol, (column, row), ha="center", va="center", color="white", fontsize="small")
     axes.set(xlim=(-0.6, columns - 0.4), ylim=(rows - 0.4, -0.6))
-    axes.set_yticks(range(rows), list(matrix.index), fontsize=7)
-    axes.set_xticks(range(columns), ["all", *map(str, matrix.columns[1:])], fontsize=7)
+    axes.set_yticks(range(rows), list(matrix.index), fontsize="small")
+    axes.set_xticks(range(columns), ["all", *map(str, matrix.columns[1:])], fontsize="small")
     axes.tick_params(length=0, labeltop=True, labelbottom=False)
     axes.grid(visible=False)
     for side in axes.spines.values():
         side.set_visible(False)
     axes.set_xlabel(
-        "\n".join(f"{letter}  {name}" for letter, name in problems.items()), fontsize=7, loc="left"
+        "\n".join(f"{letter}  {name}" for letter, name in problems.items()), fontsize="small", loc="left"
     )
     looks = {
         name: {"color": colour, "marker": "s", "ls": "", "ms": 8} for name, (colour, _) in VERDICTS.items()
@@ -79,7 +78,7 @@ def against_rivals(estimates: pd.DataFrame) -> pd.DataFrame:
     return pd.concat(found, ignore_index=True)
 
 
-@mpl.rc_context(STYLE)
+@styled
 def forest(estimates: pd.DataFrame) -> Figure:
     """PAL minus each rival: mean and 95 % interval for each problem, and over all of them in black.
 
@@ -98,7 +97,7 @@ def forest(estimates: pd.DataFrame) -> Figure:
             _of_rival(
                 axes, of_quantity[of_quantity["rival"] == rival], place, [*problems, "over problems"], colours
             )
-        axes.set_xlabel(f"{words} (to the right: PAL is better)", fontsize=8)
+        axes.set_xlabel(f"{words} (to the right: PAL is better)", fontsize="small")
         axes.grid(visible=False, axis="y")
     grid[0].set_yticks(range(len(rivals)), [label(rival) for rival in rivals])
     grid[0].set_ylim(len(rivals) - 0.5, -0.5)

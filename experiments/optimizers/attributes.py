@@ -9,7 +9,7 @@ else is missing.
 import inspect
 from collections import deque
 from collections.abc import Mapping
-from functools import partial
+from functools import cache, partial
 from types import ModuleType
 from typing import Any
 
@@ -19,9 +19,6 @@ from torch import Tensor
 
 from experiments.common.errors import UserError
 from pal.line import LineRecord
-
-OF_TORCH = frozenset(vars(torch.optim.SGD([torch.zeros(1)])))
-"""Attributes of every optimizer of torch."""
 
 OF_PAL = frozenset({"_attempts", "_batch", "_ranges", "_runtime", "_seen"})
 """Attributes of PAL and of the base classes of the baselines, which restore them or start without them."""
@@ -79,8 +76,14 @@ def _restore_one(owner: Any, name: str, value: Any, params: list[Tensor]) -> Non
         setattr(owner, name, restored)
 
 
+@cache
+def of_torch() -> frozenset[str]:
+    """Attributes of every optimizer of torch; making one imports its compiler, which takes seconds."""
+    return frozenset(vars(torch.optim.SGD([torch.zeros(1)])))
+
+
 def _own(optimizer: Any) -> dict[str, Any]:
-    return {name: value for name, value in vars(optimizer).items() if name not in OF_TORCH | OF_PAL}
+    return {name: value for name, value in vars(optimizer).items() if name not in of_torch() | OF_PAL}
 
 
 def _params(optimizer: Any) -> list[Tensor]:

@@ -3,6 +3,7 @@
 IPython executes them without kernels: starting one per notebook took longer than executing it.
 """
 
+import sys
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -27,6 +28,9 @@ from experiments.reports.pages import document, page
 from experiments.results import tables
 
 FOLDER = REPOSITORY / "notebooks"
+
+START = "spawn" if sys.platform == "darwin" else "fork"
+"""How processes are started: a fork is faster, but macOS's own libraries do not survive it."""
 
 
 def notebook_names() -> list[str]:
@@ -54,13 +58,13 @@ def execute_some(names: Sequence[str], profile: str, root: Path = REPOSITORY) ->
     """
     import_module("experiments.reports.notebook")  # what all notebooks import, before the fork
     cores = cpu_count(only_physical_cores=True)
-    with ProcessPoolExecutor(cores, get_context("fork"), endings.end_silently) as pool:
+    with ProcessPoolExecutor(cores, get_context(START), endings.end_silently) as pool:
         under_way = {name: pool.submit(execute, name, profile, root) for name in names}
         wait(under_way.values())
     lost = [name for name, one in under_way.items() if isinstance(one.exception(), BrokenProcessPool)]
     if lost:
         raise UserError(
-            f"a process was killed (out of memory?) while notebooks were executed: {', '.join(lost)}"
+            f"a process was killed (out of memory?) while it executed notebooks: {', '.join(lost)}"
         )
     for one in under_way.values():
         one.result()

@@ -30,7 +30,7 @@ def write(profile: str, root: Path = REPOSITORY) -> Path:
         words.multiplicity(claims),
         *(part for whose in words.OWNERS for part in _claims_of(whose, claims, estimates, profile)),
         "## Figures",
-        "Each figure is also there as a PDF, with a JSON file that lists the tables, runs and commits behind it.",
+        "Each figure is also available as a PDF, with a JSON file that lists the tables, runs and commits behind it.",
         *(
             f"### {at.parent.name}: {at.stem}\n\n![{at.stem}](../../{at.relative_to(root)})"
             for at in pictures
@@ -49,7 +49,7 @@ def _incomplete(profile: str, root: Path) -> list[str]:
     ]
     if not lines:
         return []
-    return ["**This report is incomplete.** The same command continues where it stopped.", "\n".join(lines)]
+    return ["**This report is incomplete.** Run the same command again to complete it.", "\n".join(lines)]
 
 
 INTRODUCTION = (
@@ -62,12 +62,12 @@ INTRODUCTION = (
 TERMS = """\
 * *n* counts trainings, or pairs of trainings with the same seed, as it says. Problems are not counted as trainings: the
   estimate over problems is the mean of their means, with the error of all of them (Satterthwaite's degrees of freedom),
-  and speaks of these problems.
+  and holds for these problems only.
 * Claims about several rivals or directions need every single test (intersection-union), and are contradicted by any one
   at a level divided by their number. The number shown is that of the test which is furthest from being met.
-* Hyper-parameters are selected on seeds of their own; verdicts are from fresh seeds.
-* How sure we are of what the paper says: *[certain]* is seen in its abstract, reviews, documentation or code;
-  *[read off]* from a figure, by eye; *[recollection]* is remembered from the paper's text, which was not at hand.
+* Hyper-parameters are selected on separate seeds; verdicts are from fresh seeds.
+* Where our statements about the paper come from: *[certain]*: its abstract, reviews, documentation or code;
+  *[read off]*: a figure, by eye; *[recollection]*: memory of the paper's text, which was not available.
 * *post hoc*: the test was changed after data had been seen, and is not confirmed until fresh seeds do."""
 
 
@@ -79,11 +79,11 @@ def made(profile: str, root: Path = REPOSITORY) -> str:
     """When and from what the report was made."""
     commits: set[str] = set()
     for path in (root / "results" / profile).glob("*/provenance.csv"):
-        commits |= set(pd.read_csv(path, dtype={"commit": str})["commit"].dropna().str[:12])
+        commits |= set(tables.load(path, profile)["commit"].dropna().str[:12])
     runs = (
         f"; runs of commit{'s' if len(commits) > 1 else ''} {', '.join(sorted(commits))}" if commits else ""
     )
-    return f"Made on {datetime.now(UTC):%Y-%m-%d} by commit {(git('rev-parse', 'HEAD') or 'unknown')[:12]}{runs}."
+    return f"Generated on {datetime.now(UTC):%Y-%m-%d} by commit {(git('rev-parse', 'HEAD') or 'unknown')[:12]}{runs}."
 
 
 def matrix(claims: pd.DataFrame, estimates: pd.DataFrame) -> list[str]:

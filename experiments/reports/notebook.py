@@ -8,6 +8,8 @@ import pandas as pd
 
 from experiments import figures
 from experiments.common.paths import REPOSITORY, write_whole
+from experiments.figures.registry import FIGURES, naming
+from experiments.reports.catalogue import CLAIMS, figures_of, tables_of
 from experiments.results import missing, tables
 
 if TYPE_CHECKING:
@@ -23,6 +25,13 @@ def styled(data: pd.DataFrame) -> Any:
 def figures_folder(profile: str, notebook: str, root: Path = REPOSITORY) -> Path:
     """The folder of the figures of a notebook."""
     return root / "figures" / profile / notebook
+
+
+def draw_own(profile: str, root: Path = REPOSITORY) -> None:
+    """Draw every figure of an extension whose study has tables; raises UserError if one fails."""
+    for name, drawing in FIGURES.items():
+        if (tables.folder(profile, drawing.study, root) / "provenance.csv").is_file():
+            Session(drawing.study, profile, root).draw(name)
 
 
 class Session:
@@ -46,6 +55,23 @@ class Session:
     def verdicts(self) -> tuple[pd.DataFrame, pd.DataFrame]:
         """The claims of the profile with their verdicts, and the estimates behind them."""
         return tables.verdicts_of(self._profile, self._root)
+
+    def draw(self, name: str, **look: Any) -> list["Image"]:
+        """Draw and save a figure of this notebook, or one for each problem; returns them for display.
+
+        Args:
+            name: As in `reports.catalogue`.
+            look: Size and style, see `figures.style.styled`.
+        """
+        drawing = figures_of(self._name)[name]
+        read = tables_of(drawing, self._profile, self._root)
+        if drawing.study != CLAIMS:
+            self._read.update((drawing.study, table) for table in drawing.tables)
+        with naming(name):
+            if drawing.each is None:
+                return [self.show(drawing.draw(*read, **look), name)]
+            names = drawing.each(*read)
+            return [self.show(drawing.draw(*read, one, **look), f"{name}-{one}") for one in names]
 
     def show(self, figure: "Figure", name: str) -> "Image":
         """Save a figure as PNG and PDF, with its sources as JSON; returns it for display."""

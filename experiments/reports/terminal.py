@@ -28,7 +28,7 @@ def verdicts(profile: str, root: Path = REPOSITORY) -> Group:
     """The matrix, a sentence per claim, and where to read more; raises UserError if there are no verdicts."""
     path = tables.verdicts(profile, root)
     if not path.is_file():
-        raise UserError(f"{path} is not there; `make reproduce PROFILE={profile}` makes it")
+        raise UserError(f"{path} does not exist; `make reproduce PROFILE={profile}` produces it")
     claims, estimates = tables.verdicts_of(profile, root)
     places = f"report: reports/{profile}/index.html; figures: figures/{profile}/; tables: results/{profile}/"
     return Group(

@@ -51,7 +51,7 @@ def _row(key: str, config: "RunConfig", reasons: Mapping[str, str]) -> list[obje
 def read(profile: str, study: str, root: Path = REPOSITORY) -> pd.DataFrame:
     """The runs that the tables of a study lack, one row each; empty if nothing is missing."""
     path = _path(profile, study, root)
-    return pd.read_csv(path, dtype={"setting": str}) if path.is_file() else pd.DataFrame(columns=COLUMNS)
+    return files.load(path, profile) if path.is_file() else pd.DataFrame(columns=COLUMNS)
 
 
 def words(profile: str, study: str, root: Path = REPOSITORY) -> str:

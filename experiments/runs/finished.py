@@ -86,7 +86,7 @@ class Trace(Mapping[str, np.ndarray]):
 
 
 def find_finished(configs: Iterable[RunConfig]) -> list[FinishedRun]:
-    """Those of the runs that are finished, in the order given; damaged ones are named, and count as unfinished."""
+    """The finished ones of these runs, in the same order; damaged ones are reported and count as unfinished."""
     pairs = [(run_key(config), config) for config in configs]
     there = finished_keys()
     found = [FinishedRun(key, config, runs_root() / key) for key, config in pairs if key in there]
@@ -99,7 +99,7 @@ def finished_keys() -> set[str]:
 
 
 def delete_runs(several: Iterable[FinishedRun]) -> None:
-    """Delete finished runs, and what a killed call left of others; under its own name a run is whole or not there."""
+    """Delete finished runs, and remains of earlier deletions; a directory named by its key is complete or absent."""
     place = runs_root() / ".deleted"
     for run in several:
         place.mkdir(exist_ok=True)

@@ -1,4 +1,4 @@
-"""Runs whose numbers may stand in one table: made by the same kind of device and the same instructions.
+"""Which runs may be in one table: those executed on the same device with the same instruction set.
 
 What only the machine that executes a run knows is not in its key (`runs.key`), since a login node plans for others.
 """
@@ -15,25 +15,25 @@ from experiments.training.config import RunConfig, device_of
 
 
 def made_by(run: FinishedRun) -> str:
-    """What computed a run: a model of GPU, or the instruction set of a CPU."""
+    """What executed a run: a model of GPU, or the instruction set of a CPU."""
     made = run.info["provenance"]
     name = arithmetic(made)
     return f"cpu ({made['instruction_set']})" if name == "cpu" else name
 
 
 def require_one_kind(study: str, finished: Sequence[FinishedRun]) -> None:
-    """Raises UserError if runs of one table were made by different devices."""
+    """Raises UserError if runs of one table were executed on different devices."""
     kinds = Counter(map(made_by, finished))
     if len(kinds) > 1:
-        each = ", ".join(f"{count} by {name}" for name, count in kinds.items())
+        each = ", ".join(f"{count} on {name}" for name, count in kinds.items())
         raise UserError(
-            f"{study}: its runs differ in the device that made them ({each}), so they make no common table; with "
-            "FORCE=1 all are made anew by one"
+            f"{study}: its runs were executed on different devices ({each}), which must not be mixed in one table; "
+            "FORCE=1 executes all of them again"
         )
 
 
 def require_same_device(study: str, finished: Sequence[FinishedRun], left: Sequence[RunConfig]) -> None:
-    """Raises UserError if this machine would make the runs that are left by another device than the finished ones."""
+    """Raises UserError if this machine would execute the remaining runs on another device than the finished ones."""
     before = {made_by(run) for run in finished if arithmetic(run.info["provenance"]) != "cpu"}
     on_cpu = len(before) < len({made_by(run) for run in finished})
     for config in left if finished else ():
@@ -41,7 +41,7 @@ def require_same_device(study: str, finished: Sequence[FinishedRun], left: Seque
         if (gpu is not None and (on_cpu or before != {gpu})) or (gpu is None and before):
             there = ", ".join(sorted({made_by(run) for run in finished}))
             raise UserError(
-                f"{study}: {len(finished)} finished runs were made by {there}, and this machine would make the other "
-                f"{len(left)} by {gpu or 'its CPU'}, which no table may mix; "
-                "CUDA_VISIBLE_DEVICES= uses the CPU even if there is a GPU, and FORCE=1 makes all runs anew"
+                f"{study}: {len(finished)} finished runs were executed on {there}, and this machine would execute the "
+                f"other {len(left)} on {gpu or 'its CPU'}, which must not be mixed in one table; CUDA_VISIBLE_DEVICES= "
+                "uses the CPU even if there is a GPU, and FORCE=1 executes all runs again"
             )

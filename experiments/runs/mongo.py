@@ -200,7 +200,7 @@ def connect(url: str) -> Iterator[Database[Any]]:
             database = client.get_default_database()
         except ConfigurationError:
             raise UserError(
-                f"MONGO_URL is {_public(url)!r}, which names no database, as mongodb://host:27017/{DATABASE} does"
+                f"MONGO_URL is {_public(url)!r}, which names no database; it must end with one, as in mongodb://host:27017/{DATABASE}"
             ) from None
         try:
             other = database.runs.find_one({"format": {"$ne": FORMAT}}, {"format": True})
@@ -210,8 +210,8 @@ def connect(url: str) -> Iterator[Database[Any]]:
             ) from None
         if other is not None:
             raise UserError(
-                f"the database at {_public(url)!r} holds runs of another Sacred (format {other.get('format')!r}, here "
-                f"{FORMAT!r}); name another database in MONGO_URL, such as mongodb://host:27017/pal"
+                f"the database at {_public(url)!r} holds runs of another version of Sacred (format "
+                f"{other.get('format')!r}, here {FORMAT!r}); name another database in MONGO_URL, such as mongodb://host:27017/pal"
             )
         yield database
 
@@ -222,7 +222,7 @@ def _public(url: str) -> str:
 
 
 def sync(database: Database[Any]) -> tuple[int, int]:
-    """Bring in all runs, finished, failed and under way; returns how many were new or newer, and how many there are.
+    """Load all runs, finished, failed and running; returns how many were new or newer, and how many there are.
 
     Runs that came from this very folder and have no directory any more go; what a person wrote to one whose directory
     was given another key stays with it. A run that the database does not take is named and left out.
@@ -238,7 +238,7 @@ def sync(database: Database[Any]) -> tuple[int, int]:
             if _same(known.get(number), _json(folder / "run.json")):
                 continue
             if folder.parent == runs_root() and (wrong := damage(folder)):
-                log.warning(f"run {folder} is left out: {wrong}")
+                log.warning(f"the run {folder} is not loaded: {wrong}")
                 continue
             found = documents(folder, _key(folder))
             if number not in known:
@@ -294,7 +294,7 @@ def _remove(database: Database[Any], files: gridfs.GridFS, run: Mapping[str, Any
 
 def _left_out(folder: Path, error: Exception) -> str:
     reason = f"{type(error).__name__}: {str(error)[:200]}"
-    return f"run {folder} cannot be brought into the database ({reason}); look at it in its directory"
+    return f"the run {folder} cannot be loaded into the database ({reason}); all others are"
 
 
 def fields(database: Database[Any]) -> list[str]:

@@ -23,6 +23,7 @@ from pymongo.errors import PyMongoError
 from experiments.common.errors import UserError
 from experiments.common.paths import REPOSITORY, runs_root
 from experiments.runs import mongo
+from experiments.runs.run_packs import where_from
 
 log = logging.getLogger(__name__)
 
@@ -54,14 +55,16 @@ def main(port: int) -> int:
         with mongo.connect(url) as database:
             new, total = mongo.sync(database)
             fields = mongo.fields(database)
-        log.info(f"{total} runs, {new} of them new. Omniboard: http://{HOST}:{port}{PATH} (Ctrl-C ends it)")
+        if total == 0:
+            log.info(f"There are no runs yet; {where_from('omniboard')}.")
+        log.info(f"{total} runs, {new} of them new. Omniboard: http://{HOST}:{port}{PATH} (Ctrl-C stops it)")
         threading.Thread(target=_keep_up, args=(url,), daemon=True).start()
         _serve(url, port, fields)
     return 0
 
 
 def _keep_up(url: str) -> None:
-    """Bring in what is new in the run directories, again and again: runs show while they train."""
+    """Load what is new in the run directories every few seconds, so that runs are shown while they train."""
     while True:
         time.sleep(SYNC_SECONDS)
         with suppress(UserError, PyMongoError), mongo.connect(url) as database:
@@ -81,7 +84,7 @@ def _install() -> None:
     """Omniboard as the lock file names it, once for each state of that file."""
     if shutil.which("node") is None or shutil.which("npm") is None:
         raise UserError(
-            "Omniboard needs Node.js with npm, which is not there; install it (apt install nodejs npm)"
+            "Omniboard needs Node.js with npm, which are not installed; on Debian: apt install nodejs npm"
         )
     ready, lock = FOLDER / "node_modules" / ".ready", FOLDER / "package-lock.json"
     if ready.exists() and ready.stat().st_mtime >= lock.stat().st_mtime:
@@ -108,7 +111,7 @@ def _database() -> Iterator[str]:
     server = shutil.which("secantusd-py")
     if server is None:
         raise UserError(
-            "the database server is missing (pip install secantusdb==0.7.0b3); or set MONGO_URL to a MongoDB"
+            "the database server is not installed; pip install secantusdb==0.7.0b3, or set MONGO_URL to a MongoDB"
         )
     own = f"mongodb://{HOST}:{DATABASE_PORT}/{mongo.DATABASE}"
     _require_free(DATABASE_PORT, f"if it is the database of another `make omniboard`, set MONGO_URL={own}")
@@ -139,9 +142,7 @@ def _when_it_answers(process: "subprocess.Popen[bytes]", url: str) -> str:
         except UserError as error:
             if "no MongoDB answers" not in str(error):
                 raise
-    raise UserError(
-        f"the database server did not start; its words are in {runs_root() / '.mongo' / 'server.log'}"
-    )
+    raise UserError(f"the database server did not start; its log is {runs_root() / '.mongo' / 'server.log'}")
 
 
 def _serve(url: str, port: int, fields: Sequence[str]) -> None:
@@ -163,10 +164,10 @@ def _serve(url: str, port: int, fields: Sequence[str]) -> None:
         quick = quick + 1 if time.monotonic() - started < QUICK_SECONDS else 0
         if quick == ENDS:
             raise UserError(
-                f"Omniboard ended {ENDS} times in a row within {QUICK_SECONDS:g} s of its start, the last time with "
-                f"{reason!r}; docs/tracking.md says what to do"
+                f"Omniboard exited {ENDS} times in a row within {QUICK_SECONDS:g} s of its start, the last time with "
+                f"{reason!r}; see docs/tracking.md"
             )
-        log.warning(f"Omniboard ended ({reason}); it is started again")
+        log.warning(f"Omniboard exited ({reason}); it is restarted")
         time.sleep(PAUSE_SECONDS)
 
 

@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 
-from experiments.common.errors import UserError
+from experiments.common.errors import UserError, reason
 from experiments.common.paths import lock, remove, runs_root, to_disk, write_whole
 from experiments.runs import checkpoint, integrity
 from experiments.runs.key import identity, run_key
@@ -128,13 +128,13 @@ def require_root() -> None:
         runs_root().mkdir(parents=True, exist_ok=True)
         for place in (runs_root() / name for name in (".partial", ".failed", ".deleted")):
             if os.path.lexists(place) and not place.is_dir():
-                raise NotADirectoryError(errno.ENOTDIR, f"{place} is no folder")
+                raise NotADirectoryError(errno.ENOTDIR, f"{place} is not a folder")
         with tempfile.TemporaryFile("w", dir=runs_root()) as file:
             lock(file)
             file.write("room")
     except OSError as error:
         raise UserError(
-            f"runs cannot be kept in {runs_root()}: {error.strerror}; let PAL_RUNS name another folder"
+            f"runs cannot be stored in {runs_root()}: {reason(error)}; set PAL_RUNS to another folder"
         ) from None
 
 

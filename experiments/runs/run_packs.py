@@ -20,10 +20,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from experiments.common.errors import UserError
+from experiments.common.errors import UserError, reason
 from experiments.common.paths import REPOSITORY, lock, runs_root, write_whole
 from experiments.runs.integrity import CHANGES, FILES, NAME, damage
-from experiments.runs.run_directory import adopt
 
 log = logging.getLogger(__name__)
 
@@ -59,6 +58,13 @@ def path_of(profile: str, study: str) -> Path:
 def packs_of(profile: str) -> list[Path]:
     """The packs of a profile that there are."""
     return sorted(_folder(profile).glob("*.tar.xz"))
+
+
+def where_from(command: str) -> str:
+    """How to get runs where there are none: by executing them, or by a make command that unpacks committed ones."""
+    profiles = sorted({path.parent.parent.name for path in RESULTS.glob("*/packs/*.tar.xz")})
+    unpacking = " or ".join(f"`make {command} PROFILE={profile}`" for profile in profiles)
+    return "`make reproduce` executes runs" + (f"; {unpacking} unpacks committed ones" if unpacking else "")
 
 
 def _folder(profile: str) -> Path:
@@ -120,14 +126,14 @@ def read_sums(path: Path, whole: bool = False) -> Sums:
 
 
 def unpack_all(profile: str) -> None:
-    """Bring in all runs of a profile that are in its packs; raises UserError as `unpack`."""
+    """Unpack all runs of a profile that are in its packs; raises UserError as `unpack`."""
     fresh = sum(unpack(path) for path in packs_of(profile))
     if fresh:
         log.info(f"{fresh} runs of profile {profile} unpacked into {runs_root()}")
 
 
 def unpack(path: Path) -> int:
-    """Bring the runs of a pack into the folder of all runs, where they are not there yet; returns how many.
+    """Unpack the runs of a pack that are not in the folder of all runs yet; returns how many.
 
     Runs that are there, or being executed, stay as they are, whatever the pack holds. Nothing is used of a pack that is
     damaged, or holds anything but complete runs.
@@ -137,10 +143,12 @@ def unpack(path: Path) -> int:
     """
     if not _missing(read_sums(path)):
         return 0
+    from experiments.runs.run_directory import adopt  # imports torch, which listing runs does not need
+
     with _staging(path) as place:
         with _reading(path) as (stream, archive):
             sums = _first(archive)
-            wanted = _missing(sums)  # another process may have brought in some meanwhile
+            wanted = _missing(sums)  # another process may have unpacked some meanwhile
             _extract(archive, place, sums, wanted)
             stream.finish()
             _check(place, {key: sums[key] for key in wanted})
@@ -169,8 +177,8 @@ def _staging(path: Path) -> Iterator[Path]:
                 shutil.rmtree(runs, ignore_errors=True)
     except OSError as error:
         raise UserError(
-            f"the runs of {shown(path)} cannot be unpacked into {runs_root()}: {error.strerror}; make room, or let "
-            "PAL_RUNS name another folder"
+            f"the runs of {shown(path)} cannot be unpacked into {runs_root()}: {reason(error)}; free some space, "
+            "or set PAL_RUNS to another folder"
         ) from None
 
 
@@ -187,7 +195,7 @@ def _reading(path: Path) -> Iterator[tuple["_Decoder", tarfile.TarFile]]:
             yield stream, archive
     except (_RefusedError, tarfile.TarError, lzma.LZMAError, EOFError, ValueError, RecursionError) as error:
         raise UserError(
-            f"the pack {shown(path)} is refused, and nothing of it is used: {error}; restore it from git or remove it"
+            f"the pack {shown(path)} is refused and not used: {error}; restore it from git or remove it"
         ) from None
 
 
@@ -208,7 +216,7 @@ class _Decoder:
         while not data and not self._decoder.eof:
             fresh, self._content = self._content, b""
             if self._decoder.needs_input and not fresh:
-                raise _RefusedError("it is cut short")
+                raise _RefusedError("it is truncated")
             data = self._decoder.decompress(fresh, size)
         self._left -= len(data)
         if self._left < 0:
@@ -220,7 +228,7 @@ class _Decoder:
         while self.read(CHUNK):
             pass
         if self._decoder.unused_data:
-            raise _RefusedError("something follows its end")
+            raise _RefusedError("there is more data after its end")
 
 
 def _first(archive: tarfile.TarFile) -> Sums:
@@ -237,7 +245,7 @@ def _content(archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
     """The bytes of a plain file; raises _RefusedError for links, devices, and files with holes."""
     file = archive.extractfile(member) if member.type == tarfile.REGTYPE and not member.issparse() else None
     if file is None:
-        raise _RefusedError(f"its member {member.name[:100]!r} is no plain file")
+        raise _RefusedError(f"its member {member.name[:100]!r} is not a regular file")
     return file.read()
 
 
@@ -246,7 +254,7 @@ def _extract(archive: tarfile.TarFile, place: Path, sums: Sums, wanted: set[str]
     while (member := archive.next()) is not None:
         found = MEMBER.fullmatch(member.name)
         if found is None or found[1] not in sums:
-            raise _RefusedError(f"its member {member.name[:100]!r} is no file of a run that it lists")
+            raise _RefusedError(f"its member {member.name[:100]!r} does not belong to a run that it lists")
         content = _content(archive, member)
         if found[1] in wanted:
             (place / found[1]).mkdir(exist_ok=True)

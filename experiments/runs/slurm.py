@@ -8,16 +8,17 @@ task that is killed is submitted once more, with what it left undone.
 import getpass
 import hashlib
 import math
+import re
 import subprocess
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import submitit
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 from submitit.core.utils import FailedJobError
 
 from experiments.common import extensions
@@ -46,31 +47,87 @@ MOST_TASKS = 1000
 """In one array: SLURM's default limit (MaxArraySize)."""
 
 
+UNLIMITED = 60 * 24 * 365 * 100
+"""Minutes that stand for no limit."""
+
+TIMES = "minutes or, as SLURM writes it, MM:SS, HH:MM:SS, D-HH, D-HH:MM, D-HH:MM:SS or UNLIMITED"
+
+
+def minutes(value: Any) -> Any:
+    """A time as sbatch takes it, in whole minutes, rounded up as SLURM does; raises ValueError for anything else."""
+    if isinstance(value, str) and value.upper() in ("UNLIMITED", "INFINITE"):
+        return UNLIMITED
+    if isinstance(value, bool) or not isinstance(value, int | str):
+        raise ValueError(f"it must be {TIMES}")
+    found = re.fullmatch(r"(?:(\d{1,5})-)?(\d{1,7})(?::(\d{1,2}))?(?::(\d{1,2}))?", str(value).strip())
+    if not found:
+        raise ValueError(f"it must be {TIMES}")
+    days, *parts = found.groups()
+    numbers = [int(part) for part in parts if part is not None]
+    if days is not None or len(numbers) == 3:
+        hours, minute, second = [*numbers, 0, 0][:3]
+    else:
+        hours, (minute, second) = 0, [*numbers, 0][:2]
+    asked = int(days or 0) * 1440 + hours * 60 + minute - (-second // 60)
+    if asked < 1:
+        raise ValueError("it must be at least a minute")
+    return asked
+
+
+def memory(value: Any) -> Any:
+    """Memory as sbatch takes it: megabytes, or with a unit; raises ValueError for anything else."""
+    words = "" if isinstance(value, bool) else str(value).replace(" ", "")
+    if not re.fullmatch(r"\d{1,12}([KMGT](i?B)?)?", words, re.IGNORECASE):
+        raise ValueError("it must be megabytes, or a number with K, M, G or T, such as 32G")
+    return words
+
+
+def joined(value: Any) -> Any:
+    """Words with commas, of a list too, as for `mail_type`."""
+    return ",".join(map(str, value)) if isinstance(value, list) else value
+
+
+def lines(value: Any) -> Any:
+    """Shell lines, of a single text too."""
+    return value.splitlines() if isinstance(value, str) else value
+
+
+def text(value: Any) -> Any:
+    """A name, which may look like a number, as accounts do."""
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
 class Cluster(Strict):
-    """What an array task asks for; fields named like options of sbatch are passed on as they are.
+    """What an array task asks for; fields named like options of sbatch are passed on.
 
     Attributes:
-        time: Minutes of a task, after which it is requeued.
+        time: Minutes of a task, after which it is requeued; in the file as SLURM takes it.
         cpus_per_task: Cores of a task, shared by its slots.
         partition: Where it runs; SLURM's default if missing.
-        mem: Memory of a task, such as "8GB".
+        account: Account that pays, if it is not your default.
+        mem: Memory of a task, such as "8GB"; without unit in megabytes.
         gres: GPUs, such as "gpu:1".
         array_parallelism: Tasks at a time.
         runs_per_task: Runs of a task, for which it starts once.
         slots: Runs of a task at a time; several may share a GPU.
+        mail_user: Address that SLURM writes to.
+        mail_type: When it does, such as "END,FAIL".
         setup: Shell lines before it starts, such as "module load cuda".
-        sbatch: Further options of sbatch by their long names, such as account or qos.
+        sbatch: Further options of sbatch by their long names, such as qos or constraint.
     """
 
-    time: Count
+    time: Annotated[Count, BeforeValidator(minutes)]
     cpus_per_task: Count = 1
     partition: str | None = None
-    mem: str | None = None
+    account: Annotated[str | None, BeforeValidator(text)] = None
+    mem: Annotated[str | None, BeforeValidator(memory)] = None
     gres: str | None = None
     array_parallelism: Count = 16
     runs_per_task: Count = 8
     slots: Count = 1
-    setup: list[str] = Field(default_factory=list)
+    mail_user: str | None = None
+    mail_type: Annotated[str | None, BeforeValidator(joined)] = None
+    setup: Annotated[list[str], BeforeValidator(lines)] = Field(default_factory=list)
     sbatch: dict[str, Any] = Field(default_factory=dict)
 
     @property
@@ -86,8 +143,9 @@ class Cluster(Strict):
 def read(path: str) -> Cluster:
     """The settings in a file; raises UserError for a missing file and every mistake in it."""
     if not is_file(Path(path)):
-        raise UserError(f"there is no file {path!r}; docs/cluster.md shows what it must hold")
-    return Cluster.read(read_fields(Path(path), path), path)
+        raise UserError(f"there is no file {path!r}; docs/cluster.md shows what it contains")
+    fields = read_fields(Path(path), path)
+    return Cluster.read({name.replace("-", "_"): value for name, value in fields.items()}, path)
 
 
 class Task:
@@ -120,7 +178,7 @@ class Task:
 def launch(
     configs: Sequence[RunConfig], settings: Cluster, name: str, show: Callable[[Board], None] = lambda _: None
 ) -> list[Failure]:
-    """Execute all runs that are not finished yet as array tasks, and wait for them.
+    """Execute all runs that are not finished yet as array tasks, and wait for them; without any, SLURM is not asked.
 
     Tasks that an earlier call of the same name left in the queue are waited for first. Ctrl-C cancels all, those too;
     checkpoints remain. When anything else ends this call, the tasks go on, and the next call waits for them.
@@ -128,7 +186,10 @@ def launch(
     Raises:
         UserError: If data of a run cannot be had, or SLURM refuses or does not answer.
     """
-    launcher.load_data(_board({run_key(config): config for config in configs}, []).waiting)
+    left = _board({run_key(config): config for config in configs}, []).waiting
+    if not left:
+        return []
+    launcher.load_data(left)
     wanted = {run_key(config): config for config in configs}  # data that were fetched now may be other ones
     name = f"pal-{name}-{hashlib.sha256(str(runs_root()).encode()).hexdigest()[:6]}"
     failures: list[Failure] = []
@@ -167,13 +228,15 @@ def submit(configs: Sequence[RunConfig], settings: Cluster, name: str) -> list[S
     try:
         return list(zip(_executor(settings, name).submit_array(tasks), shares, strict=True))
     except (RuntimeError, OSError, FailedJobError) as error:
-        raise UserError(f"SLURM took no jobs: {' '.join(str(error).split())}") from None
+        raise UserError(f"SLURM refused the job: {' '.join(str(error).split())}") from None
 
 
 def _executor(settings: Cluster, name: str) -> submitit.SlurmExecutor:
     executor = submitit.SlurmExecutor(runs_root() / ".slurm" / "%A", max_num_timeout=REQUEUES)
     options = settings.model_dump(exclude={"runs_per_task", "slots", "sbatch"}, exclude_none=True)
     further = {"requeue": True, "chdir": str(REPOSITORY)} | settings.sbatch
+    if settings.time == UNLIMITED:
+        further |= {"time": "UNLIMITED"}
     executor.update_parameters(
         **options, job_name=name, signal_delay_s=NOTICE_SECONDS, additional_parameters=further
     )
@@ -202,7 +265,7 @@ def _wait(name: str, look: Callable[[], None]) -> None:
         queued = _queued(name)
         silent = silent + 1 if queued is None else 0
         if silent > PATIENCE:
-            raise UserError("squeue does not answer; tasks go on, and the same command waits for them")
+            raise UserError("squeue does not answer; the tasks continue, and the same command waits for them")
         if queued == 0:
             return
         time.sleep(POLL_SECONDS)

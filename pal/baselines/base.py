@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
+from pal import kernels
 from pal.check import ATTEMPTS, check_closure
 from pal.closure import BatchLoss, Closure
 from pal.line import Line, LineRecord
@@ -197,8 +198,7 @@ class LineSearch(torch.optim.Optimizer):
             descent.loss0, found.loss_mu, descent.slope, found.curvature, found.step, descent.norm,
             found.case, found.clipped, evaluations=evaluations,
         )  # fmt: skip
-        self._batch.reset()
-        return loss0
+        return kernels.run([self._batch.prepare_reset()], loss0)  # at once, or Ctrl-C would find half a step
 
     def _check(self, descent: Descent) -> None:
         """Check the closure, from the second step on."""

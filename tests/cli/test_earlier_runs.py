@@ -104,7 +104,7 @@ def test_results_that_are_not_complete_are_not_called_kept(plan, compared, caplo
     for config in plan[1:]:
         made(config, "before", "a")
     assert verify.main("tiny", 1) == 75
-    assert "benchmark: agrees, bit by bit, but is not kept: 5 of 6 runs are there" in caplog.text
+    assert "benchmark: agrees, bit by bit, but is not kept, as only 5 of 6 runs are finished" in caplog.text
 
 
 def test_a_changed_measurement_of_lines_is_noticed(monkeypatch):

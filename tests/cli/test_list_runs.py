@@ -13,7 +13,7 @@ from experiments.cli import list_runs
 from experiments.cli import main as cli
 from experiments.common.errors import UserError
 from experiments.data.dataset import checksum
-from experiments.runs import run_directory
+from experiments.runs import listing, run_directory
 from experiments.runs.integrity import seal
 
 
@@ -51,14 +51,14 @@ def keys(table):
 def test_finished_and_failed_runs_are_listed(write):
     write("aa")
     write("bb", failed=True)
-    found = {row["key"][:2]: row["status"] for row in list_runs.rows()}
+    found = {row["key"][:2]: row["status"] for row in listing.rows()}
     assert found == {"aa": "completed", "bb": "failed"}
 
 
 def test_a_run_that_failed_once_and_finished_later_is_listed_once(write):
     write("aa")
     write("aa", failed=True)
-    assert [row["status"] for row in list_runs.rows()] == ["completed"]
+    assert [row["status"] for row in listing.rows()] == ["completed"]
 
 
 def test_what_a_dying_attempt_left_half_written_is_listed_as_far_as_it_goes(write, tmp_path):
@@ -69,7 +69,7 @@ def test_what_a_dying_attempt_left_half_written_is_listed_as_far_as_it_goes(writ
     (aa / "config.json").write_text('{"study": "bench')
     (bb / "run.json").write_text("")
     (cc / "info.json").write_text('{"seconds"')
-    found = {row["key"][:2]: (row["study"], row["status"], row["seconds"]) for row in list_runs.rows()}
+    found = {row["key"][:2]: (row["study"], row["status"], row["seconds"]) for row in listing.rows()}
     assert found == {
         "aa": (None, "failed", None),
         "bb": ("benchmark", "failed", None),
@@ -89,7 +89,7 @@ def test_damaged_runs_are_listed_as_such_and_what_is_no_run_is_passed_over(write
     (tmp_path / "backup").mkdir()
     (tmp_path / ("e" * 16)).mkdir()
     (tmp_path / ("f" * 16)).write_text("no folder")
-    found = {row["key"][:2]: row["status"] for row in list_runs.rows()}
+    found = {row["key"][:2]: row["status"] for row in listing.rows()}
     assert found == {"aa": "damaged", "bb": "damaged", "cc": "damaged", "dd": "completed", "ee": "damaged"}
 
 
@@ -99,7 +99,7 @@ def test_no_run_is_looked_for_among_the_failed_ones(write, monkeypatch):
         write(f"b{number}", failed=True)
     compared, equal = [], PurePath.__eq__
     monkeypatch.setattr(PurePath, "__eq__", lambda *pair: compared.append(1) or equal(*pair))
-    assert len(list_runs.rows()) == 20
+    assert len(listing.rows()) == 20
     assert len(compared) < 20
 
 
@@ -107,7 +107,7 @@ def test_numbers_are_compared_as_numbers_and_patterns_as_text(write):
     write("aa", settings={"eps": 1e-8}, steps=1000)
     write("ab", settings={"eps": 1.23456e-8}, steps=100)
     write("ac", settings={"eps": "1e-8"}, steps=100)
-    table = list_runs.rows()
+    table = listing.rows()
     assert keys(list_runs.choose(table, ["settings.eps=1e-8"])) == ["aa", "ac"]
     assert keys(list_runs.choose(table, ["settings.eps=0.00000001"])) == ["aa"]
     assert keys(list_runs.choose(table, ["settings.eps=1.23456e-8"])) == ["ab"]
@@ -120,7 +120,7 @@ def test_conditions_take_patterns_and_all_of_them_count(write):
     write("aa", seed=1)
     write("ab", method="sgd", seed=1)
     write("ba", seed=2)
-    table = list_runs.rows()
+    table = listing.rows()
     assert keys(list_runs.choose(table, ["key=a*"])) == ["aa", "ab"]
     assert keys(list_runs.choose(table, ["seed=1", "settings.mu=0.1"])) == ["aa"]
     assert keys(list_runs.choose(table, ["method=none"])) == []
@@ -130,8 +130,8 @@ def test_accuracies_are_sorted_from_the_top_and_runs_without_one_come_last(write
     for key, accuracy in (("aa", 0.5), ("bb", 0.9), ("cc", 0.7)):
         write(key, accuracy=accuracy)
     write("dd", failed=True)
-    assert keys(list_runs.arrange(list_runs.rows(), "val_accuracy")) == ["bb", "cc", "aa", "dd"]
-    assert keys(list_runs.arrange(list_runs.rows(), "key")) == ["aa", "bb", "cc", "dd"]
+    assert keys(list_runs.arrange(listing.rows(), "val_accuracy")) == ["bb", "cc", "aa", "dd"]
+    assert keys(list_runs.arrange(listing.rows(), "key")) == ["aa", "bb", "cc", "dd"]
 
 
 @pytest.mark.parametrize(
@@ -196,13 +196,13 @@ def test_at_80_columns_keys_can_be_copied_and_columns_are_what_sort_and_conditio
     write("bb", method="sgd", settings={"lr": 0.1, "name": "[/x]"})
     console = Console(width=80)
     with console.capture() as printed:
-        console.print(list_runs.as_table(list_runs.rows(), 40))
+        console.print(list_runs.as_table(listing.rows(), 40))
     text = printed.get()
-    for row in list_runs.rows():
+    for row in listing.rows():
         assert row["key"] in text.split()
     assert "[/x]" in text
     header = text.splitlines()[2].split()
     for name in header[1:]:
-        assert list_runs.arrange(list_runs.rows(), name)
+        assert list_runs.arrange(listing.rows(), name)
     for word in ("mu=0.1", "lr=0.1", "seed=3"):
         assert word in text.split()

@@ -147,7 +147,7 @@ def test_a_damaged_pack_ends_every_command_that_needs_it_with_one_sentence(
         call(*words, code=2)
         error = capsys.readouterr().err
         assert error.count("\n") == 1
-        assert f"{path} is refused, and nothing of it is used" in error
+        assert f"{path} is refused and not used" in error
     assert executed == []
     path.write_bytes(content)
     call("omniboard")

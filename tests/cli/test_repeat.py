@@ -67,7 +67,7 @@ def test_what_has_changed_since_is_named_and_first_steps_are_compared_within_the
     text = capsys.readouterr().out
     assert "code" in text
     assert "data" in text
-    assert "0.002 is allowed" in text
+    assert "0.002, 0.03, 0.15 are allowed" in text
 
 
 @pytest.mark.parametrize(("factor", "agrees"), [(1 + 1e-5, True), (1.1, False)])
@@ -92,7 +92,7 @@ def finished_again(run):
 def test_a_key_that_fits_no_run_or_several_is_refused(finished, runs_root, capsys):
     (runs_root / f"{finished.key[:8]}00000000").mkdir()
     assert cli.main(["repeat", finished.key[:8]]) == 2
-    assert "fits 2 runs" in capsys.readouterr().err
+    assert "matches 2 runs" in capsys.readouterr().err
     assert cli.main(["repeat", "nothing"]) == 2
     assert "no run" in capsys.readouterr().err
 
@@ -120,3 +120,17 @@ def test_sacreds_words_work_or_are_answered_by_ours(words, capsys):
     code, said = cli.main([*words]), capsys.readouterr()
     assert HABITS[words] in said.out + said.err
     assert (code, said.err.count("\n")) in ((0, 0), (2, 1))
+
+
+def test_first_steps_are_compared_one_by_one():
+    then = {"train_loss": [1.0, 2.0, 4.0], "step": [0.1, 0.0, np.nan]}
+    now = {"train_loss": [1.0, 2.2, 4.0], "step": [0.11, 0.0, np.nan]}
+    assert repeat.deviations(then, now) == pytest.approx([0.1, 0.1, 0.0])
+    assert repeat.deviations(then, then) == [0.0, 0.0, 0.0]
+
+
+@pytest.mark.parametrize(
+    "now", [{"train_loss": [1.0]}, {"train_loss": [1.0, np.nan]}, {"train_loss": [1.0, np.inf]}, {}]
+)
+def test_a_step_that_only_one_of_both_has_differs_without_bound(now):
+    assert repeat.deviations({"train_loss": [1.0, 2.0]}, now)[-1] == np.inf

@@ -101,10 +101,10 @@ def test_results_of_other_threads_or_instructions_are_never_mixed_or_taken_for_t
 @pytest.mark.parametrize(
     ("name", "content", "sentence"),
     [
-        ("dvc.lock", b"", "dvc.lock.*remove it; the same command then makes it again"),
-        ("dvc.lock", bytes(range(256)), "dvc.lock.*remove it; the same command then makes it again"),
-        ("dvc.lock", b"[1]", "dvc.lock.*remove it; the same command then makes it again"),
-        ("dvc.yaml", b"stages: [", "dvc.yaml.*restore dvc.yaml from git"),
+        ("dvc.lock", b"", "dvc.lock.*remove it, then run the same command again"),
+        ("dvc.lock", bytes(range(256)), "dvc.lock.*remove it, then run the same command again"),
+        ("dvc.lock", b"[1]", "dvc.lock.*remove it, then run the same command again"),
+        ("dvc.yaml", b"stages: [", "dvc.yaml.*restore it from git"),
         ("profile", None, "profile"),
         (
             ".dvc/tmp/rwlock",
@@ -140,7 +140,7 @@ def test_a_cache_of_dvc_that_is_damaged_is_named_and_made_again_once_it_is_remov
     toy.change(one=3, two=4)
     for database in list(pipeline.CACHE.rglob("cache.db")):
         database.write_bytes(bytes(range(256)) * 20)
-    with pytest.raises(UserError, match=f"remove {pipeline.CACHE}, and the same command makes it again"):
+    with pytest.raises(UserError, match=f"remove {pipeline.CACHE}, then run the same command again"):
         toy.dvc.make()
     shutil.rmtree(pipeline.CACHE)
     assert toy.dvc.make() == 0

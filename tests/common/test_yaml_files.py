@@ -40,8 +40,8 @@ def test_what_is_no_value_is_one_sentence(text, sentence):
     [
         (b"a: \xe9", "not UTF-8"),
         ("a: b".encode("utf-16"), "not UTF-8"),
-        (b"[1]", "must hold lines NAME: VALUE"),
-        (b"", "must hold lines NAME: VALUE"),
+        (b"[1]", "must consist of lines NAME: VALUE"),
+        (b"", "must consist of lines NAME: VALUE"),
         (Path.mkdir, "cannot be read"),
         (os.mkfifo, "cannot be read"),
         (lambda path: path.symlink_to("/dev/zero"), "cannot be read"),

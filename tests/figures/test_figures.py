@@ -1,13 +1,19 @@
 """Figures: everything that tables can hold is drawn, and the same tables give the same bytes."""
 
+import inspect
+
+import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 from experiments import figures
 from experiments.figures import style
 from experiments.figures.benchmark import line_style
+from experiments.figures.style import styled
 
 ENTRIES = ["pal", "sgd", "sgd-step", "adam", "sls", "alig", "sgdhd", "cocob", "labpal", "a", "b", "c", "d"]
 SEEDS = range(3)
@@ -124,6 +130,75 @@ def test_the_same_figure_has_the_same_bytes_as_png_and_pdf(lines, tmp_path):
     for one, other in zip(*saved, strict=True):
         assert one.stat().st_size > 5_000
         assert one.read_bytes() == other.read_bytes()
+
+
+@pytest.mark.parametrize("font_size", [7.0, 9.0, 16.0])
+def test_size_and_style_are_those_of_the_caller(benchmark, font_size):
+    style = {"lines.linewidth": 4.0, "axes.facecolor": "#ffffee"}
+    figure = figures.comparison(*benchmark, "p", width=5.5, height=8.0, font_size=font_size, style=style)
+    assert tuple(figure.get_size_inches()) == (5.5, 8.0)
+    axes = figure.axes[0]
+    figure.draw_without_rendering()
+    assert {text.get_size() for text in (axes.yaxis.label, *axes.get_xticklabels())} == {font_size}
+    assert axes.get_facecolor() == (1.0, 1.0, pytest.approx(14 / 15), 1.0)
+
+
+def test_without_wishes_text_is_that_of_the_report_whatever_the_callers_rcparams(lines):
+    def sizes():
+        figure = figures.fit_errors(lines[0])
+        figure.draw_without_rendering()
+        return {text.get_size() for text in figure.findobj(Text) if text.get_text()}
+
+    with mpl.rc_context(
+        {"font.size": 20, "axes.labelsize": 30, "xtick.labelsize": 30, "legend.fontsize": 30}
+    ):
+        assert sizes() == {9.0}
+
+
+def test_every_figure_takes_size_and_style_and_shows_that_it_does():
+    drawn = [function for name, function in vars(figures).items() if is_figure(function)]
+    assert len(drawn) > 15
+    for function in drawn:
+        assert {"width", "height", "font_size", "style", "title"} <= set(
+            inspect.signature(function).parameters
+        )
+
+
+def is_figure(function):
+    return inspect.isfunction(function) and inspect.signature(function).return_annotation is Figure
+
+
+def test_a_figure_that_calls_another_passes_its_size_and_style_on(lines):
+    outer = styled(lambda table: figures.fit_errors(table))
+    figure = outer(lines[0], width=4.0, font_size=14.0)
+    figure.draw_without_rendering()
+    assert figure.get_figwidth() == 4.0
+    assert {text.get_size() for text in figure.findobj(Text) if text.get_text()} == {14.0}
+
+
+def test_a_figure_has_no_title_if_none_is_wanted(lines):
+    assert figures.loss_lines(*lines, "p").get_suptitle()
+    assert not figures.loss_lines(*lines, "p", title=False).get_suptitle()
+
+
+def test_a_narrow_figure_has_fewer_columns_and_the_same_panels(benchmark):
+    curves = benchmark[1].assign(learning_rate=benchmark[1].index + 1.0, schedule="none")
+
+    def places(width):
+        figure = figures.schedules(curves, "p", width=width)
+        shown = [axes for axes in figure.axes if axes.get_visible()]
+        return len(shown), len({axes.get_subplotspec().colspan.start for axes in shown})
+
+    (count, wide), (same, narrow) = places(7.2), places(3.3)
+    assert (count, wide, narrow) == (same, 3, 1)
+
+
+def test_learning_rates_are_shown_of_every_method_that_changes_them_whatever_its_name(benchmark):
+    curves = benchmark[1].assign(schedule="none", learning_rate=0.1)
+    changing = curves["method"].isin(["pal", "a", "d"])
+    curves["learning_rate"] = curves["learning_rate"].where(~changing, curves["step"])
+    panels = [axes.get_title() for axes in figures.schedules(curves, "p").axes if axes.get_visible()]
+    assert panels == ["PAL", "a", "d"]
 
 
 def test_every_competitor_is_in_the_legend_and_has_a_box(benchmark):

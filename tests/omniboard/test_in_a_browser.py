@@ -4,7 +4,6 @@ import json
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -13,6 +12,7 @@ import urllib.request
 from pathlib import Path
 
 import pytest
+from small_runs import free_port
 
 from experiments.common.paths import REPOSITORY
 from experiments.runs import omniboard
@@ -23,12 +23,6 @@ pytestmark = pytest.mark.skipif(
 
 PICTURES = REPOSITORY / "build" / "omniboard"
 RUN = ["run", "problem=digits-mlp", "optimizer=pal", "settings.mu=0.1", "steps=120", "evaluate_every=10"]
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 @pytest.fixture(scope="module")

@@ -1,14 +1,10 @@
-"""Hypothesis without a clock, as a busy machine is no failure; and the beginning of the guide."""
+"""The beginning of the guide."""
 
 from collections.abc import Iterator
 
 import guide
 import pytest
 import torch
-from hypothesis import settings
-
-settings.register_profile("pal", deadline=None, database=None)
-settings.load_profile("pal")
 
 
 @pytest.fixture

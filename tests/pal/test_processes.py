@@ -10,6 +10,8 @@ import importlib.util
 import logging
 import os
 import pickle
+import subprocess
+import sys
 import traceback
 import warnings
 from collections.abc import Callable
@@ -561,3 +563,11 @@ def test_the_sentence_of_the_check_is_said_in_both(runs):
         assert results["the_check_speaks_in_both"].startswith(
             "the gradient is not that of the closure's loss"
         )
+
+
+def test_importing_pal_imports_neither_sharding_nor_the_compiler():
+    """Both take seconds, and few trainings need them."""
+    words = (
+        "import sys, pal; sys.exit(bool({'torch.distributed.tensor', 'torch._dynamo'} & set(sys.modules)))"
+    )
+    subprocess.run([sys.executable, "-c", words], check=True, capture_output=True)

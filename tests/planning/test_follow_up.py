@@ -110,7 +110,7 @@ def test_a_dry_run_counts_the_further_runs(profile, capsys):
     row = re.compile(r"benchmark\W+digits-cnn\W+pal\W+(\d+)\W+(\d+)\W+(\d+)\W")
     text = told()
     assert row.search(text).groups() == ("5", "0", "5")
-    assert "6 of the runs follow" in text
+    assert "6 of the runs depend" in text
     cli.main(WORDS)
     text = told()
     assert row.search(text).groups() == ("5", "5", "0")
@@ -119,7 +119,7 @@ def test_a_dry_run_counts_the_further_runs(profile, capsys):
 
 def test_only_takes_further_runs_once_they_are_known(profile, capsys):
     assert cli.main([*WORDS, "--only", "seed=5"]) == 2
-    assert "follow when the others" in capsys.readouterr().err
+    assert "depend on others of their study" in capsys.readouterr().err
     assert cli.main([*WORDS, "--only", "pal"]) == 0
     assert [config.seed for config in here.executed] == [100] * 6  # SGD's are missing
     assert cli.main([*WORDS, "--only", "sgd-step"]) == 0

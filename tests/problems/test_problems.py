@@ -20,7 +20,7 @@ from experiments.data.dataset import checksum
 from experiments.data.integrity import splits_sha256
 from experiments.data.store import Store
 from experiments.problems import PROBLEMS, listing
-from experiments.problems.objectives import OBJECTIVES
+from experiments.problems.objectives import OBJECTIVES, Objective
 
 DIGITS = PROBLEMS["digits-cnn"]
 
@@ -130,6 +130,17 @@ def test_logistic_loss(pairs):
     assert objective.loss(outputs, targets).item() == pytest.approx(expected, rel=1e-9)
     right = [(output > 0) == target for output, target in pairs]
     assert objective.accuracy(outputs, targets).item() == pytest.approx(np.mean(right))
+
+
+@given(st.integers(2, 9), st.integers(1, 3))
+def test_targets_that_would_be_broadcast_to_all_pairs_are_refused(examples, values):
+    loss = Objective(lambda outputs, targets: (outputs - targets).square().mean())
+    flat, column = torch.arange(examples * values).float(), torch.arange(examples * values).float()[:, None]
+    for outputs, targets in ((column, flat), (flat, column)):
+        with pytest.raises(UserError, match="the loss would be that of all pairs"):
+            loss.checked_loss(outputs, targets)
+    for same in (flat, column, flat.reshape(examples, values)):
+        assert loss.checked_loss(same, same + 2.0) == 4.0
 
 
 def test_character_loss_is_the_mean_over_characters():

@@ -5,6 +5,8 @@ import json
 import os
 import re
 import signal
+import subprocess
+import sys
 
 import matplotlib as mpl
 import nbformat
@@ -161,7 +163,7 @@ def test_a_notebook_whose_process_is_killed_is_named_and_the_others_end_silently
 
 
 def test_a_cell_that_fails_is_one_sentence_and_leaves_no_page(tmp_path):
-    with pytest.raises(UserError, match=r"notebooks/claims\.ipynb: .*claims.csv is not there"):
+    with pytest.raises(UserError, match=r"notebooks/claims\.ipynb: .*claims.csv does not exist"):
         execution.execute("claims", "quick", tmp_path)
     assert not (tmp_path / "reports").exists()
 
@@ -256,6 +258,26 @@ def test_a_terminal_of_80_columns_breaks_no_word(names, verdict):
         assert word in text
 
 
+def test_notebooks_are_executed_where_processes_cannot_be_forked(results):
+    words = f"""
+from pathlib import Path
+from experiments.reports import execution
+execution.START = "spawn"
+execution.execute_some(["claims"], "quick", Path({str(results)!r}))
+"""
+    subprocess.run([sys.executable, "-c", words], cwd=REPOSITORY, check=True)
+    assert "loss-constant" in pages.page("quick", "claims", results).read_text()
+
+
+def test_notebooks_run_from_any_folder(results, tmp_path):
+    book = nbformat.read(REPOSITORY / "notebooks" / "claims.ipynb", as_version=4)
+    words = "\n".join(cell.source for cell in book.cells if cell.cell_type == "code")
+    words = words.replace("root = None", f"root = {str(results)!r}")
+    command = [sys.executable, "-c", words]
+    assert subprocess.run(command, cwd=tmp_path, capture_output=True, text=True).returncode == 0
+    assert (figures_folder("quick", "claims", results) / "verdicts.pdf").stat().st_size > 1000
+
+
 def test_beside_a_figure_stands_what_it_was_made_of(tmp_path):
     place = tables.folder("quick", "lines", tmp_path)
     for name, rows in {
@@ -323,4 +345,4 @@ def test_a_verdict_that_chance_explains_is_named():
 
 def test_verdicts_that_are_not_there_cannot_be_shown(capsys):
     assert cli.main(["claims", "--profile", "paper", "--show"]) == 2
-    assert "`make reproduce PROFILE=paper` makes it" in capsys.readouterr().err
+    assert "`make reproduce PROFILE=paper` produces it" in capsys.readouterr().err

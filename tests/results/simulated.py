@@ -47,8 +47,14 @@ class Draw:
         return pd.DataFrame({"problem": names, "seed": np.tile(np.arange(self.n), self.studies)} | columns)
 
     def values(self, part=0):
-        """One value per training: the effect of a part, with the spread."""
-        return self.random.normal(self.effects[part], self.sd, self.studies * self.n)
+        """One value per training: the effect of a part, with a spread in proportion to its smallest one of interest."""
+        sd = self.sd
+        if self.claim.parts:
+            sd *= self.smallest(part) / self.smallest(0)
+        return self.random.normal(self.effects[part], sd, self.studies * self.n)
+
+    def smallest(self, part):
+        return self.claim.criterion_of(self.claim.parts[part]).smallest
 
     def noise(self, sd):
         return self.random.normal(0.0, sd, self.studies * self.n)
@@ -91,8 +97,7 @@ def surpassed(names):
         base = draw.noise(0.02)
         others = {"pal": (base - 1, base + 0.9)}
         for place, name in enumerate(names):
-            gain = draw.random.normal(draw.effects[len(names) + place], draw.sd / 5, len(base))
-            others[name] = (base - 1 + draw.values(place), base + 0.9 - gain)
+            others[name] = (base - 1 + draw.values(place), base + 0.9 - draw.values(len(names) + place))
         tables = [
             runs(draw, "benchmark", {name: loss})["benchmark", "runs"].assign(
                 test_accuracy_reestimated=accuracy

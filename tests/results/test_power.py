@@ -11,7 +11,7 @@ from experiments.results.claims.power import declared_out_of_reach, power, power
 from experiments.results.claims.statistics import OVER
 
 PILOTS = pd.DataFrame(
-    [("p", "final_train_loss", 0.02, 3), ("q", "final_train_loss", 0.04, 3), ("p", "lines-convex", 0.1, 3)],
+    [("p", "final_train_loss", 0.02, 3), ("q", "final_train_loss", 0.2, 3), ("p", "lines-convex", 0.1, 3)],
     columns=["problem", "measure", "sd", "n_seeds"],
 )
 
@@ -23,14 +23,28 @@ def seen(claim, planned):
 def test_pairs_have_the_spread_of_two_trainings_and_an_unknown_problem_the_largest():
     table = seen("loss-constant", {"p": 10, "q": 10, "new": 10})
     assert table["sd"][["p", "q", "new"]].tolist() == pytest.approx(
-        [0.02 * np.sqrt(2), 0.04 * np.sqrt(2), 0.04 * np.sqrt(2)]
+        [0.02 * np.sqrt(2), 0.2 * np.sqrt(2), 0.2 * np.sqrt(2)]
     )
-    assert table.loc["p", "reason"] == ""
-    assert table.loc["q", "reason"].startswith("sees 0.0")
+    smallest = CLAIMS["loss-constant"].criterion.smallest
+    for problem in ("p", "q", "new"):
+        seen_there = table.loc[problem, "detectable"]
+        assert table.loc[problem, "reason"] == (
+            "" if seen_there <= smallest else f"sees {seen_there:.2g}, wanted {smallest:g}"
+        )
 
 
 def test_the_name_of_a_claim_gives_the_spread_of_its_value():
     assert seen("lines-convex", {"p": 5}).loc["p", "sd"] == 0.1
+
+
+def test_the_criterion_that_is_hardest_to_meet_is_shown():
+    pilots = pd.DataFrame(
+        [("p", "surpasses-sls, loss", 0.01, 3), ("p", "surpasses-sls, accuracy", 0.02, 3)],
+        columns=["problem", "measure", "sd", "n_seeds"],
+    )
+    table = power([CLAIMS["surpasses-sls"]], {("benchmark", "evaluation"): {"p": 10}}, pilots)
+    assert set(table["sd"].dropna()) == {0.02}
+    assert set(table["smallest"]) == {CLAIMS["surpasses-sls"].criteria["accuracy"].smallest}
 
 
 def test_more_problems_and_more_trainings_see_more():

@@ -5,16 +5,18 @@ import pytest
 from experiments.common.errors import UserError
 from experiments.results import tables
 
-MERGE = b"a,b\n1,2\n<<<<<<< HEAD\n1,2\n=======\n1,3,4,5\n>>>>>>> other\n"
+MERGE = b"a,b\n1,2\n<<<<<<< HEAD\n1,2\n=======\n1,3\n>>>>>>> other\n"
 
 
 @pytest.mark.parametrize(
     ("content", "sentence"),
     [
-        (None, "is not there"),
-        (b"", "is no table"),
-        (b"a,b\n\xff\xfe\n", "is no table"),
-        (MERGE, "is no table"),
+        (None, "does not exist"),
+        (b"", "is not a table"),
+        (b"a,b\n\xff\xfe\n", "is not a table"),
+        (MERGE, "contains conflict markers"),
+        (MERGE.replace(b"\n", b"\r\n"), "contains conflict markers"),
+        (MERGE.replace(b",", b""), "contains conflict markers"),
     ],
 )
 def test_what_is_no_table_is_named_with_the_next_step(tmp_path, content, sentence):

@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 from small_runs import record_folder, same_arrays, short
 
-from experiments.cli import list_runs, verify
 from experiments.cli import main as cli
+from experiments.cli import verify
 from experiments.common import profiles
 from experiments.common.errors import UserError
 from experiments.common.paths import write_whole
 from experiments.results import tables
-from experiments.runs import checkpoint, launcher, observer, run_directory
+from experiments.runs import checkpoint, launcher, listing, observer, run_directory
 from experiments.runs.finished import find_finished
 from experiments.runs.integrity import FILES, NAME, run_folders
 from experiments.runs.key import run_key
@@ -69,7 +69,7 @@ def test_a_damaged_run_is_named_and_executed_again_and_never_used(name, how, cap
     DAMAGES[how](folder / name, random.Random(f"{name} {how}"))
     assert find_finished([config]) == []
     assert str(folder) in caplog.text
-    assert "damaged" in [row["status"] for row in list_runs.rows()]
+    assert "damaged" in [row["status"] for row in listing.rows()]
     run_directory.execute(config, quick)
     (run,) = find_finished([config])
     assert run.result["loss"] == 0.0
@@ -173,7 +173,23 @@ def test_whatever_lies_at_the_place_of_a_run_is_put_aside(place, what, runs_root
 @pytest.mark.parametrize("name", [".partial", ".failed", ".deleted"])
 def test_a_folder_that_is_none_is_named_before_anything_starts(name, runs_root):
     (runs_root / name).touch()
-    with pytest.raises(UserError, match=f"{name} is no folder"):
+    with pytest.raises(UserError, match=f"{name} is not a folder"):
+        run_directory.require_root()
+
+
+@pytest.mark.parametrize(
+    ("what", "reason"),
+    [
+        ("file", "it is not a folder"),
+        ("pipe", "it is not a folder"),
+        ("link to nowhere", "it is a link to nowhere, which does not exist"),
+        ("link to itself", "it is a link to runs, which does not exist"),
+    ],
+)
+def test_what_lies_in_the_place_of_the_folder_of_runs_is_named(what, reason, tmp_path, monkeypatch):
+    PUT[what](tmp_path / "runs")
+    monkeypatch.setenv("PAL_RUNS", str(tmp_path / "runs"))
+    with pytest.raises(UserError, match=f"runs cannot be stored in {tmp_path}/runs: {reason}"):
         run_directory.require_root()
 
 

@@ -117,14 +117,13 @@ def test_a_killed_launcher_takes_its_worker_along_and_its_run_can_be_completed()
     assert find_finished([config])
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
-def test_a_command_that_is_asked_to_end_ends_with_its_workers_at_once(number):
+def test_a_command_that_is_asked_to_end_ends_with_its_workers_at_once():
     (config, *_) = planning.select(planning.plan("quick", "benchmark").runs, "digits-cnn,pal")
     words = ["study", "benchmark", "--only", "digits-cnn,pal", "--slots", "1"]
     process = subprocess.Popen([sys.executable, "-m", "experiments", *words], cwd=REPOSITORY)
     until(lambda: worked_on(config))
     (worker,) = children(process.pid)
-    process.send_signal(number)
+    process.terminate()
     assert process.wait(timeout=20) == 130
     assert not alive(worker)
 

@@ -34,7 +34,7 @@ def test_processors_with_the_same_instructions_make_one_table():
 
 @pytest.mark.parametrize("other", [GPU, Made("AMD EPYC", "native avx512")])
 def test_a_table_of_several_kinds_is_refused_with_their_numbers(other):
-    with pytest.raises(UserError, match=r"1 by cpu \(avx2\), 1 by"):
+    with pytest.raises(UserError, match=r"1 on cpu \(avx2\), 1 on"):
         mixture.require_one_kind("benchmark", [CPU, other])
 
 

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 import gridfs
 import numpy as np
 import pytest
-from small_runs import short, until
+from small_runs import free_port, short, until
 
 from experiments.common.errors import UserError
 from experiments.common.paths import runs_root
@@ -23,12 +23,6 @@ from experiments.training.loop import train
 
 SERVER = shutil.which("secantusd-py")
 pytestmark = pytest.mark.skipif(SERVER is None, reason="secantusd-py is not installed")
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 class Server:
@@ -49,10 +43,6 @@ class Server:
                 return True
         except UserError:
             return False
-
-    def statuses(self):
-        with mongo.connect(self.url) as database:
-            return [run["status"] for run in database.runs.find()]
 
     def kill(self):
         self.process.send_signal(signal.SIGKILL)
@@ -273,7 +263,7 @@ def test_a_run_that_the_database_does_not_take_is_named_and_stops_no_other(datab
         quick(seed, value=2**70 if seed == 1 else 0.0)
     assert mongo.sync(database) == (2, 2)
     error = caplog.text
-    assert error.count("cannot be brought into the database (OverflowError") == 1
+    assert error.count("cannot be loaded into the database (OverflowError") == 1
     assert run_key(short(seed=1)) in error
 
 
@@ -297,7 +287,7 @@ def test_what_is_wrong_with_a_database_is_one_sentence(database, server, monkeyp
         mongo.connect("mongodb://127.0.0.1:1/x").__enter__()
     monkeypatch.setattr(mongo, "TIMEOUT", 2.0)
     database.runs.insert_one({"_id": 1, "format": "MongoObserver-0.2.0"})
-    with pytest.raises(UserError, match=r"another Sacred \(format 'MongoObserver-0\.2\.0'"):
+    with pytest.raises(UserError, match=r"another version of Sacred \(format 'MongoObserver-0\.2\.0'"):
         mongo.connect(server.url).__enter__()
 
 

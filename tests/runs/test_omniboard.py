@@ -4,8 +4,10 @@ import http.client
 import os
 import shutil
 import subprocess
+from contextlib import nullcontext
 
 import pytest
+from small_runs import free_port
 
 from experiments.common.errors import UserError
 from experiments.common.paths import REPOSITORY
@@ -60,9 +62,25 @@ def test_the_address_of_the_database_is_no_word_of_the_command(program, monkeypa
 def test_an_omniboard_that_always_ends_at_once_is_given_up(program, monkeypatch, tmp_path, words, reason):
     program("node", f"echo >> starts; {words}; exit 1")
     monkeypatch.setattr(omniboard, "QUICK_SECONDS", float("inf"))
-    with pytest.raises(UserError, match=f"ended {omniboard.ENDS} times in a row.*{reason}"):
+    with pytest.raises(UserError, match=f"exited {omniboard.ENDS} times in a row.*{reason}"):
         omniboard._serve(SECRET, 1, [])
     assert len((tmp_path / "starts").read_text()) == omniboard.ENDS
+
+
+def test_where_there_are_no_runs_it_says_how_to_get_them(own_packs, monkeypatch, caplog, runs_root):
+    (own_packs / "mine" / "packs").mkdir(parents=True)
+    (own_packs / "mine" / "packs" / "lines.tar.xz").touch()
+    monkeypatch.setattr(omniboard, "_install", lambda: None)
+    monkeypatch.setattr(omniboard, "_serve", lambda *_: None)
+    monkeypatch.setattr(omniboard, "_keep_up", lambda _: None)
+    caplog.set_level("INFO")
+    monkeypatch.setattr(omniboard, "_database", lambda: nullcontext(SECRET))
+    monkeypatch.setattr(omniboard.mongo, "connect", lambda _: nullcontext())
+    monkeypatch.setattr(omniboard.mongo, "sync", lambda _: (0, 0))
+    monkeypatch.setattr(omniboard.mongo, "fields", lambda _: [])
+    assert omniboard.main(free_port()) == 0
+    assert "no runs yet; `make reproduce` executes" in caplog.text
+    assert "`make omniboard PROFILE=mine` unpacks committed ones" in caplog.text
 
 
 def test_an_omniboard_that_ends_now_and_then_is_started_again(monkeypatch, caplog):
@@ -70,7 +88,7 @@ def test_an_omniboard_that_ends_now_and_then_is_started_again(monkeypatch, caplo
     monkeypatch.setattr(omniboard, "_once", lambda *_: next(ends))
     monkeypatch.setattr(omniboard, "QUICK_SECONDS", 0.0)
     omniboard._serve(SECRET, 1, [])
-    again = "Omniboard ended (Error: no such file); it is started again"
+    again = "Omniboard exited (Error: no such file); it is restarted"
     assert caplog.text.count(again) == 3 * omniboard.ENDS
 
 

@@ -135,7 +135,7 @@ def test_a_pack_that_is_cut_short_or_goes_on_is_refused(part, pack, runs_root):
     pack.write_bytes(content[: int(part * len(content))])
     refused(pack, runs_root)
     pack.write_bytes(content + content[: 1 + int(part * len(content))])
-    assert "something follows its end" in refused(pack, runs_root)
+    assert "there is more data after its end" in refused(pack, runs_root)
 
 
 def plain(name, content=b""):
@@ -242,7 +242,7 @@ def test_a_decoder_that_wants_much_memory_is_refused(pack, runs_root):
 
 
 @given(st.data())
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_whatever_stands_in_a_pack_it_is_refused_or_its_runs_are_whole(
     pack, made, monkeypatch, tmp_path_factory, data
 ):
@@ -312,7 +312,7 @@ class Counted:
 
 PLACES = [
     *((Path, "write_bytes", at) for at in (0, 7, 20)),
-    *((run_packs, "adopt", at) for at in range(3)),
+    *((run_directory, "adopt", at) for at in range(3)),
     (os, "sync", 0),
 ]
 """Functions through which unpacking goes, and at which of their calls it ends."""

@@ -1,18 +1,21 @@
 """What is handed to SLURM, without a SLURM."""
 
 import re
+from collections import deque
 from pathlib import Path
 
 import pytest
 import submitit
 import yaml
+from hypothesis import given
+from hypothesis import strategies as st
 from small_runs import short
 
 from experiments.common.errors import UserError
 from experiments.common.paths import REPOSITORY
 from experiments.runs import run_directory, slurm
 from experiments.runs.key import run_key
-from experiments.runs.launcher import Failure
+from experiments.runs.launcher import Board, Failure
 
 SETTINGS = {"time": 120, "partition": "gpu", "gres": "gpu:1", "cpus_per_task": 8, "mem": "32GB", "slots": 4}
 SETTINGS |= {"array_parallelism": 20, "runs_per_task": 3, "setup": ["module load cuda"]}
@@ -58,9 +61,79 @@ def test_every_run_is_in_one_share(submission):
 
 
 @pytest.mark.parametrize(
+    ("written", "minutes"),
+    [
+        ("90", 90),
+        ("90:30", 91),
+        ("2:00:00", 120),
+        ("02:00:01", 121),
+        ("1-0", 1440),
+        ("1-12", 2160),
+        ("1-12:30", 2190),
+        ("1-12:30:30", 2191),
+        ("'2:00:00'", 120),
+    ],
+)
+def test_times_are_read_in_every_form_that_slurm_takes(tmp_path, written, minutes):
+    path = tmp_path / "cluster.yaml"
+    path.write_text(f"time: {written}\n")
+    assert slurm.read(str(path)).time == minutes
+
+
+@pytest.mark.parametrize("word", ["UNLIMITED", "unlimited", "infinite"])
+def test_a_task_may_have_no_limit(submission, word):
+    text, _ = submission(time=word)
+    assert re.findall("--time=(.*)", text) == ["UNLIMITED"]
+
+
+@given(st.integers(0, 30), st.integers(0, 23), st.integers(0, 59), st.integers(0, 59))
+def test_days_hours_minutes_and_seconds_add_up(days, hours, minute, second):
+    seconds = 86400 * days + 3600 * hours + 60 * minute + second
+    whole = max(1, -(-seconds // 60))
+    for words in (f"{days}-{hours}:{minute}:{second}", f"{24 * days + hours}:{minute:02}:{second:02}"):
+        if seconds:
+            assert slurm.minutes(words) == whole
+
+
+@pytest.mark.parametrize(
+    ("written", "option"),
+    [
+        ("mem: 32GB", "mem=32GB"),
+        ("mem: 8000", "mem=8000"),
+        ("mem: 32 G", "mem=32G"),
+        ("mem: 0", "mem=0"),
+        ("account: 12345", "account=12345"),
+        ("account: my-project", "account=my-project"),
+        ("mail-user: me@example.org", "mail-user=me@example.org"),
+        ("mail_user: me@example.org", "mail-user=me@example.org"),
+        ("mail_type: END,FAIL", "mail-type=END,FAIL"),
+        ("mail-type: [END, FAIL]", "mail-type=END,FAIL"),
+        ("cpus-per-task: 4", "cpus-per-task=4"),
+        ("setup: module load cuda", "module load cuda"),
+    ],
+)
+def test_options_are_read_as_people_write_them(submission, tmp_path, written, option):
+    path = tmp_path / "cluster.yaml"
+    path.write_text(f"time: 5\n{written}\n")
+    slurm.submit([short()], slurm.read(str(path)), "pal-test")
+    assert option in (tmp_path / "text").read_text()
+
+
+def test_without_runs_that_are_left_slurm_is_not_needed(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))  # without squeue
+    monkeypatch.setattr(slurm, "_board", lambda wanted, failures: Board(1, deque(), [short()], []))
+    assert slurm.launch([short()], slurm.Cluster.read(SETTINGS, "cluster.yaml"), "test") == []
+
+
+@pytest.mark.parametrize(
     ("changes", "words"),
     [
         ({"time": 0}, ["time is 0"]),
+        ({"time": "2h"}, ["time is '2h'", "HH:MM:SS"]),
+        ({"time": "1:2:3:4"}, ["time", "HH:MM:SS"]),
+        ({"time": True}, ["time"]),
+        ({"mem": "much"}, ["mem is 'much'", "32G"]),
+        ({"mem": "1.5G"}, ["mem is '1.5G'"]),
         ({"partitio": "x"}, ["'partitio'", "'partition'"]),
         ({"slots": "2"}, ["slots"]),
     ],
@@ -127,7 +200,7 @@ def test_tasks_go_on_when_the_queue_does_not_answer(queue, submitted):
         if submitted:
             (queue / "answer").write_text("exit 1")
 
-    with pytest.raises(UserError, match="tasks go on"):
+    with pytest.raises(UserError, match="the tasks continue"):
         launch(2, silence)
     assert len(submitted) == 1
     assert not (queue / "cancelled").exists()

@@ -63,7 +63,7 @@ CLAIMS = [
         Criterion(
             "below",
             0.0,
-            0.05,
+            0.1,
             "the minimum of the parabola is at {value} times that of the line",
             "log of a ratio",
             floor=0.01,

@@ -102,7 +102,7 @@ CLAIMS = [
         Criterion(
             "above",
             0.0,
-            0.02,
+            0.06,
             "with every doubling, batch minima overshoot by {value} [less|more]",
             "distance in weight space",
             floor=0.002,

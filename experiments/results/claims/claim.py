@@ -59,6 +59,15 @@ class Claim:
 
     def criterion_of(self, part: str) -> Criterion:
         """The criterion of a part: the one under its name or, for "accuracy, sgd", under its first word."""
+        return self.criteria[self.criterion_name(part)]
+
+    def criterion_name(self, part: str) -> str:
+        """The name of the criterion of a part; "" if there is one for all parts."""
         if isinstance(self.criterion, Criterion):
-            return self.criterion
-        return self.criterion[part if part in self.criterion else part.partition(",")[0]]
+            return ""
+        return part if part in self.criterion else part.partition(",")[0]
+
+    @property
+    def criteria(self) -> Mapping[str, Criterion]:
+        """All criteria by name."""
+        return {"": self.criterion} if isinstance(self.criterion, Criterion) else self.criterion

@@ -50,7 +50,7 @@ CLAIMS = [
         Criterion(
             "above",
             0.0,
-            0.02,
+            0.1,
             "{part}, PAL's training loss is {value} [lower|higher] in log10 than that of the exact search",
             "log10 loss",
             floor=0.005,

@@ -51,7 +51,7 @@ CLAIMS = [
         Criterion(
             "above",
             0.0,
-            0.1,
+            0.3,
             "in the {part}, PAL achieves {value} [more|less] of the possible decrease than exact minima",
             "fraction of the possible decrease",
             floor=0.01,

@@ -19,6 +19,9 @@ CONVEX = 0.01
 CLOSE = 0.05
 """PAL's parabola counts as good if its error exceeds that of the best one by less than this fraction."""
 
+SAMPLING_ERROR = 0.05
+"""About the sampling error of a fraction of 20 lines that all agree (see `fraction_error`)."""
+
 INFORMATIVE = 0.5
 """The least fraction of informative probes with which a problem says anything about parabolas."""
 
@@ -85,6 +88,7 @@ CLAIMS = [
             0.15,
             "{value} of the lines are convex near the weights",
             "fraction of lines",
+            floor=SAMPLING_ERROR,
             pilot="convex_fraction",
         ),
         _fraction("hull_distance", lambda distance: distance <= CONVEX),
@@ -125,6 +129,7 @@ CLAIMS = [
             0.15,
             "PAL's parabola is as good as the best one on {value} of the lines",
             "fraction of lines",
+            floor=SAMPLING_ERROR,
             pilot="fit_fraction",
         ),
         _fraction("fit_error", lambda error: error < CLOSE),

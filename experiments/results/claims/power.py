@@ -1,9 +1,9 @@
 """What each claim could see at the planned number of trainings, given the spread in pilots.
 
-results/<profile>/pilots.csv has the columns problem, measure, sd and n_seeds. The measure is the id of a claim, for the
-standard deviation of its value; or the name of a column of the tables, for that of one training (log10 for losses). A
-difference of two trainings then counts with sqrt(2) times as much, as if pairs were independent, which errs on the safe
-side.
+results/<profile>/pilots.csv has the columns problem, measure, sd and n_seeds. The measure is the id of a claim (and the
+name of a criterion, if it has several), for the standard deviation of its value; or the name of a column of the tables,
+for that of one training (log10 for losses). A difference of two trainings then counts with sqrt(2) times as much, as if
+pairs were independent, which errs on the safe side. A problem without pilots has the largest spread of all others.
 
 results/<profile>/power.csv, which is committed before the runs, says what is out of reach beforehand, and why.
 """
@@ -18,7 +18,7 @@ import pandas as pd
 from experiments.common.errors import UserError
 from experiments.common.paths import REPOSITORY
 from experiments.results.claims.claim import Claim
-from experiments.results.claims.statistics import FEWEST, OVER, Criterion, detectable, over_problems
+from experiments.results.claims.statistics import FEWEST, OVER, detectable, over_problems
 
 Plan = Mapping[tuple[str, str], Mapping[str, int]]
 """For each study and phase, the number of trainings that are judged per problem."""
@@ -56,7 +56,7 @@ def power(claims: Sequence[Claim], planned: Plan, pilots: pd.DataFrame) -> pd.Da
     """A row per claim and problem, and one per claim over problems.
 
     Columns: id, problem, n, unit, sd, detectable (with 80 % power), smallest (effect of interest), reason (why it is
-    out of reach, or ""). Of several parts, the one that is hardest to see is shown.
+    out of reach, or ""). Of several criteria, the one that is hardest to meet over problems is shown.
 
     Args:
         claims: The claims.
@@ -82,18 +82,30 @@ def _rows(claim: Claim, planned: Mapping[str, int], pilots: pd.DataFrame) -> lis
             | empty
             | {"reason": f"the profile plans no runs of {claim.study} for {claim.phase}"}
         ]
+    tables = [_of_criterion(claim, name, planned, pilots) for name in claim.criteria]
+    hardest = max(tables, key=lambda rows: _difficulty(rows[-1]))
+    return [same | row | {"reason": _reason(row, claim)} for row in hardest]
+
+
+def _difficulty(row: Mapping[str, Any]) -> float:
+    """What can be seen as a multiple of what is of interest."""
+    return float(np.nan_to_num(row["detectable"] / row["smallest"], nan=np.inf))
+
+
+def _of_criterion(
+    claim: Claim, name: str, planned: Mapping[str, int], pilots: pd.DataFrame
+) -> list[dict[str, Any]]:
+    """The rows of one criterion per problem, and over problems in the end."""
     parts = max(claim.tests, len(claim.parts))
-    found = [_hardest(claim, parts, problem, n, pilots) for problem, n in planned.items()]
+    found = [_seen(claim, name, parts, problem, n, pilots) for problem, n in planned.items()]
     table = pd.DataFrame(found).assign(part="")
     counted = table[(table["n"] >= FEWEST) & table["error"].notna()]
-    if len(counted):
-        one = over_problems(counted).assign(parts=parts, within=counted["within"].iloc[0])
-        one["detectable"] = detectable(one["error"], one["df"], one["within"], one["parts"])
-        seen: dict[Any, Any] = one.iloc[0].to_dict()
-        found.append(seen | {"problem": OVER, "sd": np.nan, "smallest": counted["smallest"].iloc[0]})
-    else:
-        found.append(found[0] | {"problem": OVER})
-    return [same | row | {"reason": _reason(row, claim)} for row in found]
+    if counted.empty:
+        return [*found, found[0] | {"problem": OVER}]
+    over = over_problems(counted).assign(parts=parts, within=counted["within"].iloc[0])
+    over["detectable"] = detectable(over["error"], over["df"], over["within"], over["parts"])
+    seen: dict[Any, Any] = over.iloc[0].to_dict()
+    return [*found, seen | {"problem": OVER, "sd": np.nan, "smallest": counted["smallest"].iloc[0]}]
 
 
 def _reason(row: Mapping[str, Any], claim: Claim) -> str:
@@ -109,20 +121,12 @@ def _reason(row: Mapping[str, Any], claim: Claim) -> str:
     )
 
 
-def _hardest(claim: Claim, parts: int, problem: str, n: int, pilots: pd.DataFrame) -> dict[str, Any]:
-    """Error and detectable effect on one problem, for the part that is hardest to see."""
-    criteria = [claim.criterion] if isinstance(claim.criterion, Criterion) else list(claim.criterion.values())
-    rows = [_seen(claim, one, parts, problem, n, pilots) for one in criteria]
-    return max(rows, key=lambda row: np.nan_to_num(row["detectable"] / row["smallest"], nan=np.inf))
-
-
-def _seen(
-    claim: Claim, criterion: Criterion, parts: int, problem: str, n: int, pilots: pd.DataFrame
-) -> dict[str, Any]:
+def _seen(claim: Claim, name: str, parts: int, problem: str, n: int, pilots: pd.DataFrame) -> dict[str, Any]:
+    criterion = claim.criteria[name]
     sd = (
         claim.spread(n)
         if claim.spread
-        else float(np.maximum(_sd(claim, criterion, problem, pilots), criterion.floor))
+        else float(np.maximum(_sd(claim, name, problem, pilots), criterion.floor))
     )
     error, df, within = sd / np.sqrt(max(n, 1)), max(n - 1.0, 1.0), criterion.rule == "within"
     known = (pd.Series([value]) for value in (error, df, within, parts))
@@ -139,11 +143,23 @@ def _seen(
     }
 
 
-def _sd(claim: Claim, criterion: Criterion, problem: str, pilots: pd.DataFrame) -> float:
-    """The spread of a value: of this problem or else the largest of all; NaN if there is none."""
-    for measure, factor in ((claim.id, 1.0), (criterion.pilot, np.sqrt(criterion.trainings))):
-        known = pilots[pilots["measure"] == measure]
-        here = known[known["problem"] == problem]
-        if len(known):
-            return float((here if len(here) else known)["sd"].max() * factor)
-    return float("nan")
+def pilot_name(claim: Claim, criterion: str) -> str:
+    """What pilots.csv calls the value of a claim that one of its criteria is about."""
+    return ", ".join(filter(None, [claim.id, criterion]))
+
+
+def _sd(claim: Claim, name: str, problem: str, pilots: pd.DataFrame) -> float:
+    """The spread of a value: of this problem or else the largest of all; NaN if there is none.
+
+    The value itself and single trainings are looked up in this order, each first on this problem.
+    """
+    criterion = claim.criteria[name]
+    measures = {pilot_name(claim, name): 1.0, criterion.pilot: np.sqrt(criterion.trainings)}
+    known = pilots[pilots["measure"].isin(measures)]
+    known = known.assign(sd=known["sd"] * known["measure"].map(measures)).dropna(subset=["sd"])
+    here = known[known["problem"] == problem]
+    for measure in measures:
+        found = here.loc[here["measure"] == measure, "sd"]
+        if len(found):
+            return float(found.max())
+    return float(known["sd"].max())

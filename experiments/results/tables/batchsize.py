@@ -44,12 +44,12 @@ def _rows(run: Run) -> pd.DataFrame:
     )
     lines = {name: values[finite] for name, values in lines.items()}
     size = lines["size"].astype(int)
-    whose: dict[str, Any] = {"problem": run.config.problem, "seed": run.config.seed} | short_key(run)
-    whose |= {"at": lines["at"].repeat(size.shape[1]), "size": size.ravel()}
+    labels: dict[str, Any] = {"problem": run.config.problem, "seed": run.config.seed} | short_key(run)
+    labels |= {"at": lines["at"].repeat(size.shape[1]), "size": size.ravel()}
     return pd.concat(
         [
             pd.DataFrame(
-                whose
+                labels
                 | {
                     "strategy": name,
                     "step": lines[f"{name}_step"].ravel(),

@@ -31,7 +31,7 @@ def capacity(finished: Sequence[Run]) -> Tables:
     return {"curves": curves, "lines": lines, "runs": in_rows(runs, ORDER)}
 
 
-def _whose(run: Run) -> dict[str, Any]:
+def _labels(run: Run) -> dict[str, Any]:
     """Problem, number of weights, number of training images, and seed."""
     return {
         "problem": run.config.problem,
@@ -45,7 +45,7 @@ def _curve(run: Run) -> pd.DataFrame:
     """Learning rate and training loss of each part; `step` is its last step."""
     rates, losses = (np.array_split(run.trace[name], PARTS) for name in ("learning_rate", "train_loss"))
     return pd.DataFrame(
-        _whose(run)
+        _labels(run)
         | {
             "step": np.cumsum([len(part) for part in rates]),
             "learning_rate": [np.nanmedian(part) for part in rates],
@@ -57,7 +57,7 @@ def _curve(run: Run) -> pd.DataFrame:
 def _row(run: Run) -> dict[str, Any]:
     curve = _curve(run)
     rates = curve["learning_rate"]
-    return _whose(run) | {
+    return _labels(run) | {
         "status": run.result["status"],
         "phase": run.config.phase,
         "final_data_loss": run.result["final_data_loss"],
@@ -71,6 +71,6 @@ def _row(run: Run) -> dict[str, Any]:
 def _lines(run: Run) -> pd.DataFrame:
     """The searched lines; none if the training diverged before the first one."""
     searched = measured_lines(run) or dict.fromkeys(COLUMNS, np.empty(0))
-    table = pd.DataFrame(_whose(run) | searched)
+    table = pd.DataFrame(_labels(run) | searched)
     gap = table["batch"] - table["full"]
     return table.assign(gap=gap, overshoot=gap / table["batch"].where(table["batch"] > 0))

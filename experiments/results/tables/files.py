@@ -4,6 +4,8 @@ The same runs give the same bytes: rows are sorted, numbers have nine digits, an
 (times.csv), the only one that differs when the same runs are repeated.
 """
 
+import io
+import re
 from pathlib import Path
 
 import pandas as pd
@@ -18,8 +20,8 @@ def folder(profile: str, study: str, root: Path = REPOSITORY) -> Path:
 
 
 def read(profile: str, study: str, name: str, root: Path = REPOSITORY) -> pd.DataFrame:
-    """One table; raises UserError if it has not been made or is no table."""
-    return _read(folder(profile, study, root) / f"{name}.csv", profile)
+    """One table; raises UserError if it has not been produced or is not a table."""
+    return load(folder(profile, study, root) / f"{name}.csv", profile)
 
 
 def verdicts(profile: str, root: Path = REPOSITORY) -> Path:
@@ -31,24 +33,33 @@ def verdicts_of(profile: str, root: Path = REPOSITORY) -> tuple[pd.DataFrame, pd
     """The claims of a profile with their verdicts, and the estimates behind them (see `claims.judge`).
 
     Raises:
-        UserError: If they have not been made or are no table.
+        UserError: If they have not been made or are not tables.
     """
     path = verdicts(profile, root)
-    return _read(path, profile), _read(path.with_suffix("") / "problems.csv", profile)
+    return load(path, profile), load(path.with_suffix("") / "problems.csv", profile)
 
 
 TEXT = dict.fromkeys(("key", "setting", "commit", "scale", "part", "reason", "post_hoc"), str)
 """Columns that are text even where they look like numbers."""
 
+CONFLICT = re.compile(rb"^(<{7} |={7}\r?$|>{7} )", re.MULTILINE)
+"""Lines that git writes into a file that it could not merge."""
 
-def _read(path: Path, profile: str) -> pd.DataFrame:
-    makes_it = f"`make reproduce PROFILE={profile}` makes it"
+
+def load(path: Path, profile: str = "") -> pd.DataFrame:
+    """The table in a file; raises UserError if it does not exist or is not a table."""
+    produces_it = f"`make reproduce{profile and ' PROFILE='}{profile}` produces it"
     if not path.is_file():
-        raise UserError(f"{path} is not there; {makes_it}")
+        raise UserError(f"{path} does not exist; {produces_it}")
+    content = path.read_bytes()
+    if CONFLICT.search(content):
+        raise UserError(
+            f"{path} contains conflict markers of git; restore or remove it, and {produces_it} again"
+        )
     try:
-        return pd.read_csv(path, dtype=TEXT, keep_default_na=True)
-    except ValueError as error:  # empty, no UTF-8, or with rows of different lengths
-        raise UserError(f"{path} is no table ({error}); remove it, and {makes_it} again") from None
+        return pd.read_csv(io.BytesIO(content), dtype=TEXT, keep_default_na=True)
+    except ValueError as error:  # empty, not UTF-8, or with rows of different lengths
+        raise UserError(f"{path} is not a table ({error}); remove it, and {produces_it} again") from None
 
 
 def replace(table: pd.DataFrame, path: Path) -> Path:

@@ -95,7 +95,7 @@ def _run_rows(run: Run) -> list[dict[str, Any]]:
     lines = measured_lines(run)
     assert run.config.measure is not None
     return [
-        _whose(run) | {"at": int(lines["at"][index])} | row
+        _labels(run) | {"at": int(lines["at"][index])} | row
         for index in range(len(lines["at"]))
         if np.isfinite(
             [lines[name][index] for name in ("norm", "batch_loss0", "full_loss0", "full_slope")]
@@ -104,7 +104,7 @@ def _run_rows(run: Run) -> list[dict[str, Any]]:
     ]
 
 
-def _whose(run: Run) -> dict[str, Any]:
+def _labels(run: Run) -> dict[str, Any]:
     return {
         "problem": run.config.problem,
         "momentum": run.config.settings["momentum"],
@@ -183,4 +183,4 @@ def _points(run: Run) -> pd.DataFrame:
     wanted = np.unique(np.geomspace(1, len(lines["at"]), DRAWN).round().astype(int) - 1)
     columns = {name: lines[name][wanted].ravel() for name in ("distance", "batch", "full")}
     at = np.repeat(lines["at"][wanted], lines["distance"].shape[1])
-    return pd.DataFrame(_whose(run) | {"at": at} | columns).dropna()
+    return pd.DataFrame(_labels(run) | {"at": at} | columns).dropna()

@@ -175,6 +175,6 @@ def _view(run: Run, view: str, at: np.ndarray, wanted: np.ndarray) -> pd.DataFra
         "distance": distances.ravel(),
         "loss": losses.ravel(),
     }
-    whose: dict[str, Any] = dict(zip(GROUP, _group(run), strict=True)) | {"seed": run.config.seed}
-    whose |= {"view": view.removesuffix("_") or "near"} | short_key(run)
-    return pd.DataFrame(whose | columns)
+    labels: dict[str, Any] = dict(zip(GROUP, _group(run), strict=True)) | {"seed": run.config.seed}
+    labels |= {"view": view.removesuffix("_") or "near"} | short_key(run)
+    return pd.DataFrame(labels | columns)

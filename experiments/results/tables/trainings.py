@@ -93,5 +93,5 @@ def curve(run: Run) -> pd.DataFrame:
     trace, prefix = run.trace, "evaluations/"
     columns = {name.removeprefix(prefix): trace[name] for name in trace if name.startswith(prefix)}
     steps = columns.pop("evaluation_step").astype(int)
-    whose = identity(run) | {"schedule": run.config.schedule, "step": steps}
-    return pd.DataFrame(whose | columns | short_key(run))
+    labels = identity(run) | {"schedule": run.config.schedule, "step": steps}
+    return pd.DataFrame(labels | columns | short_key(run))
