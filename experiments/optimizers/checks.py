@@ -92,21 +92,28 @@ def check_all(name: str, settings: dict[str, Any]) -> list[Check]:
     return found
 
 
-def require_resumable(name: str, settings: dict[str, Any], network: nn.Module) -> None:
+def require_resumable(name: str, settings: dict[str, Any], network: Callable[[], nn.Module]) -> None:
     """The cheap part, for a study: raises UserError if a resumed training of the optimizer would be another one.
+
+    An error in a step is none of its business: it fails the runs with these settings, and no other run of the study.
 
     Args:
         name: Name of the optimizer.
         settings: Its hyper-parameters.
-        network: That for which it is built if it takes more than parameters; its training is not tried.
+        network: Builds that of the run, for an optimizer that takes more than parameters; its training is not tried.
     """
     if OPTIMIZERS[name].params is not None:
-        build(name, network, settings, steps=STEPS)
+        build(name, network(), settings, steps=STEPS)
         return
     with torch.random.fork_rng(devices=[]):
-        found = _tried("resume", resume, name, settings)
-    if not found.passed:
-        raise UserError(f"optimizer {name!r}: {found.words}")
+        try:
+            passed, words = resume(name, settings)
+        except UserError as error:
+            passed, words = False, str(error)
+        except Exception:
+            return
+    if not passed:
+        raise UserError(f"optimizer {name!r}: {words}")
 
 
 def _tried(what: str, check: Checker, name: str, settings: dict[str, Any]) -> Check:

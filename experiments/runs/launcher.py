@@ -17,6 +17,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -106,11 +107,15 @@ def _check_own_things(configs: Sequence[RunConfig]) -> None:
         for config in configs
         if extensions.of({part: config.things[part] for part in parts})
     }
-    own = {config.optimizer: config for config in configs if extensions.of({"OPTIMIZERS": config.optimizer})}
+    own = {
+        (config.optimizer, repr(config.settings)): config
+        for config in configs
+        if extensions.of({"OPTIMIZERS": config.optimizer})
+    }
     for problem in problems.values():
         require_trainable(problem)
-    for name, config in own.items():
-        require_resumable(name, config.settings, config.resolved_problem.build(0))
+    for config in own.values():
+        require_resumable(config.optimizer, config.settings, partial(config.resolved_problem.build, 0))
 
 
 def launch(

@@ -47,7 +47,22 @@ class Noisy(torch.optim.SGD):
             p.add_(0.01 * torch.randn(p.shape, generator=Noisy.generator))
 
 
+class Fussy(torch.optim.SGD):
+    """Takes no step with a large rate."""
+
+    @torch.no_grad()
+    def step(self, closure=None):
+        if self.param_groups[0]["lr"] > 1:
+            raise RuntimeError("the step would be too long")
+        super().step()
+
+
+def small():
+    return nn.Linear(2, 2)
+
+
 SPECS = {
+    "fussy": OptimizerSpec(Fussy, "none", {"lr": 0.1}),
     "forgetful": OptimizerSpec(Forgetful, "none", {"lr": 0.1}),
     "twice": OptimizerSpec(Twice, "forward", {"lr": 0.1}),
     "noisy": OptimizerSpec(Noisy, "none", {"lr": 0.1}),
@@ -85,9 +100,13 @@ def test_a_study_refuses_an_optimizer_that_would_continue_differently():
     with pytest.raises(
         UserError, match="optimizer 'forgetful': continued from a checkpoint, it takes other steps"
     ):
-        require_resumable("forgetful", {}, nn.Linear(2, 2))
+        require_resumable("forgetful", {}, small)
     for name in ("in-turn", "named", "tuple"):
-        require_resumable(name, {}, nn.Linear(2, 2))
+        require_resumable(name, {}, small)
+
+
+def test_a_study_leaves_settings_with_which_a_step_fails_to_their_runs():
+    require_resumable("fussy", {"lr": 2.0}, small)
 
 
 def test_arguments_are_as_the_constructor_takes_them():
