@@ -12,15 +12,19 @@ from experiments.figures.style import OTHERS, PAGE, PAPER, legend, new_figure, p
 
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 """Markers of the networks, by number of weights."""
-DASHES = ("-", "--", ":", "-.")
-"""Dashes of the numbers of images, from the fewest."""
+DASHES = ((0, (1, 1)), ":", "-.", "--", (0, (6, 1)), "-")
+"""Dashes of the numbers of images; most images have a solid line."""
 
 
 @styled
 def capacity_rates(curves: pd.DataFrame, runs: pd.DataFrame) -> Figure:
-    """Learning rate over the training: a panel per network, colour by final training loss, dash by number of images."""
+    """Learning rate over the training: a panel per network, colour by final training loss, dash by number of images.
+
+    All trainings are drawn over the same width, whatever number of steps their epochs have.
+    """
     networks = list(runs.sort_values("weights")["problem"].unique())
     images = sorted(runs["images"].unique())
+    dashes = {count: DASHES[-1 - place % len(DASHES)] for place, count in enumerate(reversed(images))}
     figure, grid = new_figure(PAGE, 2.9, ncols=len(networks), squeeze=False, sharey=True, sharex=True)
     norm, colours = _losses(runs)
     for axes, problem in zip(grid[0], networks, strict=True):
@@ -29,21 +33,18 @@ def capacity_rates(curves: pd.DataFrame, runs: pd.DataFrame) -> Figure:
             matches = (curves["problem"] == problem) & (curves["images"] == row["images"])
             curve = curves[matches & (curves["seed"] == row["seed"])]
             axes.plot(
-                curve["step"],
+                curve["step"] / curve["step"].max(),
                 curve["learning_rate"],
                 color=colours(norm(row["final_train_loss"])),
-                ls=DASHES[images.index(row["images"]) % len(DASHES)],
-                lw=1.8,
+                ls=dashes[row["images"]],
+                lw=1.5,
             )
-        axes.set(yscale="log", xlabel="training step")
+        axes.set(yscale="log", xlabel="fraction of the training")
         axes.set_title(f"{problem}\n{of_problem['weights'].iloc[0]:,} weights", fontsize="small")
     plain_log(grid[0, 0].yaxis)
     grid[0, 0].set_ylabel("PAL's learning rate\n(step / ||g||)")
-    looks = {
-        f"{count:,} images": {"color": "#444444", "ls": DASHES[place % len(DASHES)]}
-        for place, count in enumerate(images)
-    }
-    legend(figure, looks, len(looks))
+    looks = {f"{count:,} images": {"color": "#444444", "ls": dashes[count]} for count in images}
+    legend(figure, looks, 3)
     scale = ScalarMappable(norm, colours)
     bar = figure.colorbar(scale, ax=grid[0].tolist(), label="final training loss", pad=0.02)
     plain_log(bar.ax.yaxis)
