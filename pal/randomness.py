@@ -105,8 +105,8 @@ class PythonTwister(Twister):
 class NumpyTwister(Twister):
     """The generator behind `numpy.random.rand`.
 
-    It draws normal numbers in pairs, and only `get_state` shows the second one. Until one was seen, states with equal
-    words are equal.
+    It draws normal numbers in pairs, and only `get_state` shows the second one. Until one was seen, or closures drew,
+    states with equal words are equal.
     """
 
     def __init__(self, numpy_random: Any) -> None:
@@ -114,7 +114,7 @@ class NumpyTwister(Twister):
         self._owner = numpy_random.mtrand._rand
         self._bits: Any = None
         self._last: tuple[bytes | None, Any] = None, None
-        self._pending = False  # whether the second normal number of a pair was ever pending
+        self._pending = False  # whether the second normal number of a pair may be pending
 
     def save(self) -> Any:
         """The current state."""
@@ -131,7 +131,8 @@ class NumpyTwister(Twister):
     def restore(self, saved: Any) -> None:
         """Restore a saved state."""
         words, state = saved
-        if words is None or self._pending or words != self._memory.raw:
+        self._pending |= words is not None and words != self._memory.raw
+        if words is None or self._pending:
             self._put(state)
 
     def _locate(self) -> None:
@@ -162,8 +163,9 @@ def prepare_restore(generator: Any) -> Restore:
             return partial(generator.setstate, generator.getstate())
         except NotImplementedError:  # random.SystemRandom, which cannot repeat its numbers
             return bool
-    if hasattr(generator, "bit_generator"):  # numpy.random.Generator
-        return partial(setattr, generator.bit_generator, "state", generator.bit_generator.state)
+    bits = getattr(generator, "bit_generator", generator)  # that of numpy.random.Generator
+    if hasattr(bits, "state"):
+        return partial(setattr, bits, "state", bits.state)
     return partial(generator.set_state, generator.get_state(legacy=False))
 
 
