@@ -115,8 +115,10 @@ def warn_of_wrong_slope(ratio: float) -> None:
     )
 
 
-def warn_if_computed_outside(loss: object, since: int, params: Iterable[Tensor]) -> bool:
-    """Warn if the loss depends on the weights through operations that ran before the closure was called.
+def computed_outside(loss: object, since: int, params: Iterable[Tensor]) -> set[Any]:
+    """The nodes through which the loss depends on the weights that seem to have run before the closure was called.
+
+    Other threads count by themselves, so only nodes that also belong to the loss of a further evaluation did so.
 
     Args:
         loss: what the closure returned.
@@ -124,14 +126,22 @@ def warn_if_computed_outside(loss: object, since: int, params: Iterable[Tensor])
         params: the weights that the optimizer moves.
 
     Returns:
-        Whether a warning was issued.
+        The nodes.
     """
     if not isinstance(loss, Tensor) or loss.grad_fn is None:
-        return False
+        return set()
     nodes = ancestors([loss.grad_fn])
-    outside = ancestors([node for node in nodes if node._sequence_nr() < since])
+    outside = {node for node in nodes if node._sequence_nr() < since}
     moving = set(map(id, params))
-    if any(id(getattr(node, "variable", None)) in moving for node in outside):
+    reached = any(id(getattr(node, "variable", None)) in moving for node in ancestors(outside))
+    return outside if reached else set()
+
+
+def warn_if_shared(loss: object, outside: set[Any]) -> bool:
+    """Warn if the loss of a further evaluation depends on nodes of the first one, and return whether it does."""
+    if not isinstance(loss, Tensor) or loss.grad_fn is None:
+        return False
+    if not outside.isdisjoint(ancestors([loss.grad_fn])):
         warn(
             "a part of the forward pass (an encoder, a penalty) was computed outside the closure, from weights that "
             "are moved: at the probe it would still be that of the old weights. Compute it inside the closure"

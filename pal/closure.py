@@ -4,7 +4,8 @@ A line search evaluates a closure several times, and all values must belong to t
 this by the following rule:
 
 1. Before the first evaluation, everything that the closure can reach is found (`pal.reach`) and its state is saved:
-   buffers and frozen weights by value, attributes and train or eval modes of modules, and all random generators.
+   buffers and weights that PAL does not move by value, attributes and train or eval modes of modules, and all random
+   generators.
 2. The first evaluation yields the loss and its gradient. The state that it leaves behind is that after the batch.
 3. Each further evaluation starts from the state before the first one, with the same random numbers, under the same
    autocast, and with gradients enabled as in the first. Only the weights differ.
@@ -26,6 +27,7 @@ import weakref
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from itertools import accumulate
 from operator import attrgetter
 from typing import Any, NamedTuple, cast
 
@@ -36,7 +38,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.nn.parameter import is_lazy
 
 from pal import kernels
-from pal.check import ACCUMULATED_ELSEWHERE, ClosureWarning, warn, warn_if_computed_outside
+from pal.check import ACCUMULATED_ELSEWHERE, ClosureWarning, computed_outside, warn, warn_if_shared
 from pal.line import on_host
 from pal.randomness import PairedGenerators, Randomness, accelerator, capturing
 from pal.reach import Reached, collect_modules, reach
@@ -117,6 +119,7 @@ class Batch:
         restore_if_changed: those of them that are written to only if they have changed.
         unsaved: tensors that are not copied, with their versions.
         stashed: gradients put aside during a further evaluation.
+        outside: nodes of the autograd graph that may have been created outside the closure.
     """
 
     params: Sequence[Tensor] = ()
@@ -129,13 +132,15 @@ class Batch:
     restore_if_changed: list[Tensor] = field(default_factory=list)
     unsaved: list[tuple[Tensor, int]] = field(default_factory=list)
     stashed: list[tuple[Tensor, Tensor | None]] = field(default_factory=list)
+    outside: set[Any] = field(default_factory=set)
 
 
 class BatchLoss:
     """The loss of one step as a function of the weights, by the rule at the top of this module.
 
     Args:
-        params: returns the weights that move. If a closure fills their gradients, it has called backward itself.
+        params: returns the weights that move. If a closure fills their gradients, it has called backward itself. None
+            if any weight that requires a gradient may move: then none of them is restored, nor its gradient.
         modules: modules that belong to every closure, in addition to those that are found.
         check: whether to warn of closures that look wrong.
 
@@ -145,7 +150,6 @@ class BatchLoss:
             torch.compile then. Set it when there may be new modules.
         evaluating: whether a closure is being evaluated.
         warned: whether a closure has caused a warning.
-        cleared: whether the closure has cleared the gradients.
         process_group: that of the DistributedDataParallel module in the closure, if any.
         unsynchronised: whether that module did not average the gradients of the last closure over the processes.
 
@@ -163,7 +167,7 @@ class BatchLoss:
 
     def __init__(
         self,
-        params: Callable[[], Sequence[Tensor]] = tuple,
+        params: Callable[[], Sequence[Tensor]] | None = None,
         modules: Iterable[nn.Module] = (),
         check: bool = True,
     ) -> None:
@@ -172,7 +176,8 @@ class BatchLoss:
         self.evaluating = False
         self.process_group: ProcessGroup | None = None
         self.unsynchronised = False
-        self._params = params
+        self._params: Callable[[], Sequence[Tensor]] = tuple if params is None else params
+        self._any_moves = params is None
         self._named_modules = list(modules)
         self._check = check
         self._detected: list[weakref.ref[nn.Module]] = []  # modules that ran but were not found
@@ -180,9 +185,14 @@ class BatchLoss:
         self._contexts = ExitStack()
         self._entered = False  # whether contexts were entered
         self.warned = False
-        self.cleared = False
         self._last_gradient: tuple[Callable[[], Tensor | None], int] = no_gradient, 0  # with its version
+        self._write_weights: weakref.WeakSet[nn.Module] = (
+            weakref.WeakSet()
+        )  # modules that write to their weights
         self._writes = False  # whether a closure has written to tensors that it holds
+        self._moving: dict[
+            int, Tensor
+        ] = {}  # weights that have had a gradient, which no evaluation restores, by id
         self._calls_backward = False  # whether a closure has called backward itself
         self._draws = False  # whether a closure has drawn random numbers on an accelerator
         self._generators: PairedGenerators | None = None
@@ -245,6 +255,14 @@ class BatchLoss:
         """The factor by which `backward` has scaled the first loss of this step."""
         return self._batches[0].terms[0].factor
 
+    def own_gradients(self) -> None:
+        """Copy gradients that lie in the memory of DistributedDataParallel, if an evaluation at the probe fills it."""
+        parallel = self._batches[0].reached.parallel
+        if self._calls_backward and any(module.gradient_as_bucket_view for module in parallel):
+            for param in self._batches[0].params:
+                if param.grad is not None:
+                    param.grad = param.grad.clone()
+
     def loss(self) -> Tensor:
         """The measured loss of the step, at the weights where it began."""
         return total([term.scaled(term.loss) for term in self._batches[0].terms])
@@ -260,7 +278,7 @@ class BatchLoss:
         self._contexts.close()
         self.evaluating = False
         for batch in self._batches:
-            for state in (*batch.late, *batch.before, *batch.randomness[:1]):
+            for state in (*batch.late, *batch.before, *reversed(batch.randomness)):
                 state.restore()
             unstash_gradients(batch)
         self.reset()
@@ -280,31 +298,39 @@ class BatchLoss:
     def _measure(self, closure: Closure, backward: Backward) -> Tensor:
         params = self._params()
         batch, others_left = self._begin(params)
-        gradients = [(param.grad, version(param.grad)) for param in params] if batch.terms else None
         versions = list(map(version_of, params))
-        self._save(batch, reach(closure, self._known_modules()), batch.before)
+        self._save(batch, self._reach(closure), batch.before)
+        mark = Mark(others_left) if others_left is not None and not batch.reached.parallel else None
+        marked = batch.terms or mark is not None
+        gradients = [(param.grad, version(param.grad)) for param in params] if marked else None
         randomness, autocast = Randomness(batch.reached.generators), autocast_state()
         batch.randomness.append(randomness)
         since = torch.autograd._get_sequence_nr()
         loss = self._evaluate(closure, autocast, 0)
-        if loss is None and batch.terms:  # the closure of a framework, after `backward` measured the batch
-            return torch.zeros(())
+        if loss is None and (batch.terms or belongs_to_lightning(closure)):
+            return torch.zeros(())  # `backward` has measured the batch, or `training_step` skips it
         value = loss_value(loss)
         if self.watching and self._check:
-            self.warned |= warn_if_computed_outside(loss, since, params)
-        if self.watching or batch.unsaved or list(map(version_of, params)) != versions:
-            self._detect_writes(
-                batch, [each for each, old in zip(params, versions, strict=True) if each._version != old]
-            )
-        if gradients_changed(params, gradients):
+            batch.outside |= computed_outside(loss, since, params)
+        calls_backward = gradients_changed(params, gradients)
+        if mark is not None and mark.remove():
+            warn(ACCUMULATED_ELSEWHERE)
+        if calls_backward:
             self._calls_backward = True
             factor = 1.0
-            if others_left and not self.cleared:
-                warn(ACCUMULATED_ELSEWHERE)
         else:
             if backward is not plain_backward:
                 value = value.clone()  # backward may scale the loss in place
+            self.evaluating = True  # `backward` may clear the gradients first
             factor = call_backward(backward, loss)
+            self.evaluating = False
+        if self.watching or len(self._moving) < len(params):
+            self._moving = self._let_go(batch)
+        if self.watching or batch.unsaved or list(map(version_of, params)) != versions:
+            pairs = zip(params, versions, strict=True)
+            self._detect_writes(
+                batch, [each for each, old in pairs if each._version != old and each.grad is not None]
+            )
         batch.terms.append(Term(closure, randomness, autocast, value, factor))
         self.evaluations += 1
         self._draws |= self.watching and randomness.drew_on_device()
@@ -312,17 +338,26 @@ class BatchLoss:
         self._last_gradient = (no_gradient, 0) if left is None else (weakref.ref(left), left._version)
         return value
 
-    def _begin(self, params: Sequence[Tensor]) -> tuple[Batch, bool]:
-        """Begin a batch, or continue the current one; also return whether someone else has left gradients."""
+    def _begin(self, params: Sequence[Tensor]) -> tuple[Batch, Tensor | None]:
+        """Begin a batch, or continue the current one; also return a weight with someone else's gradient."""
         if self._batches:
-            return self._batches[0], False
+            return self._batches[0], None
         self._batches.append(Batch(params))
         self.evaluations = 0
-        self.cleared = False
         gradient, (last, version) = first_gradient(params), self._last_gradient
+        others_left = None
+        if self._check and gradient is not None and (gradient is not last() or gradient._version != version):
+            others_left = next(param for param in params if param.grad is gradient)
         kernels.clear_gradients(params)
-        others_left = gradient is not None and (gradient is not last() or gradient._version != version)
-        return self._batches[0], self._check and others_left
+        return self._batches[0], others_left
+
+    def _reach(self, closure: Closure) -> Reached:
+        """Everything that a closure reaches before its first evaluation; of weights that FSDP2 shards, the shards."""
+        found = reach(closure, self._known_modules())
+        if not found.sharded:
+            return found
+        reshard(found)
+        return reach(closure, self._known_modules())
 
     def _known_modules(self) -> list[nn.Module]:
         """Modules that belong to every closure: those named by the user, and those detected while they ran."""
@@ -336,17 +371,21 @@ class BatchLoss:
             for term in batch.terms:
                 batch.reached.extend(reach(term.closure).without(batch.reached))
         randomness = Randomness(batch.reached.generators)
-        after = Snapshot(batch.reached, batch.saved, batch.restore_if_changed, batch.params)
+        after = Snapshot(batch.reached, batch.saved, batch.restore_if_changed, self._moving.values())
         stash_gradients(batch, self._params_with_gradients(batch))
         for before in batch.before:
             before.restore()
-        self._reshard(batch)
+        reshard(batch.reached)
         values: list[Tensor] = []
         for term in batch.terms:
             term.randomness.restore()
-            values.append(term.scaled(loss_value(self._evaluate(term.closure, term.autocast, 1))))
+            loss = self._evaluate(term.closure, term.autocast, 1)
+            if batch.outside and not self.warned:
+                self.warned = warn_if_shared(loss, batch.outside)
+            values.append(term.scaled(loss_value(loss)))
+            del loss
             self.evaluations += 1
-        self._reshard(batch)
+        reshard(batch.reached)
         for state in (*batch.late, after, randomness):
             state.restore()
         batch.late.clear()
@@ -354,10 +393,21 @@ class BatchLoss:
         self.watching = False
         return total(values)
 
-    def _reshard(self, batch: Batch) -> None:
-        """Free the gathered weights that FSDP2 keeps for a backward pass: they are out of date after a move."""
-        for module in batch.reached.sharded:
-            module.reshard()
+    def _let_go(self, batch: Batch) -> dict[int, Tensor]:
+        """The weights that have had a gradient in any step; the batch does not restore those that have one now."""
+        new = [param for param in self._others(batch.params) if param.grad is not None]
+        if new:
+            for before in batch.before:
+                before.forget(new)
+        return {id(param): param for param in batch.params if id(param) in self._moving} | {
+            id(param): param for param in new
+        }
+
+    def _others(self, params: Iterable[Tensor]) -> list[Tensor]:
+        """Those of some parameters that PAL has never moved, and so restores."""
+        if self._any_moves:
+            return [param for param in params if not param.requires_grad]
+        return [param for param in params if id(param) not in self._moving]
 
     def _evaluate(self, closure: Closure, autocast: tuple[Autocast, ...], evaluation: int) -> Any:
         """Call the closure with gradients enabled, and restore the grad mode; after an error the caller does."""
@@ -400,8 +450,8 @@ class BatchLoss:
         """Add what was found to the batch, and a snapshot of what is new."""
         first = not batch.before
         new = found if first else found.without(batch.reached)
-        saved, restore_if_changed = self._select(batch, new) if new.tensors or new.frozen else ([], [])
-        snapshots.append(Snapshot(new, saved, restore_if_changed, batch.params))
+        saved, restore_if_changed = self._select(batch, new)
+        snapshots.append(Snapshot(new, saved, restore_if_changed, self._moving.values()))
         batch.saved += saved
         batch.restore_if_changed += restore_if_changed
         if first:
@@ -410,6 +460,11 @@ class BatchLoss:
             batch.reached.extend(new)
         for module in found.parallel:
             self._use_process_group(module, module.require_backward_grad_sync)
+        if any(module.process_group.size() > 1 for module in found.flat):
+            raise RuntimeError(
+                "PAL does not support FullyShardedDataParallel, which hides from it that each process has a part of "
+                "each weight only: use fully_shard (FSDP2)"
+            )
         active = DistributedDataParallel._get_active_ddp_module()
         if active is not None:  # its forward pass is running, and will prepare to average the gradients
             self._use_process_group(active, False)
@@ -421,13 +476,18 @@ class BatchLoss:
         but their versions are noted.
         """
         saved: list[Tensor] = []
-        held = [tensor for tensor in new.tensors if not tensor.requires_grad and not tensor.is_inference()]
+        held = [
+            each
+            for each in self._others([*new.tensors, *new.trained])
+            if not is_lazy(each) and each.is_leaf and not each.is_inference()
+        ]
         restore_if_changed: list[Tensor] = []
-        if held and (self.watching or self._writes) and nbytes(held) <= MAX_COPIED_BYTES:
-            saved += held
-            restore_if_changed = [] if self._writes else held
-        else:
-            batch.unsaved += [(tensor, tensor._version) for tensor in held]
+        if held and (self.watching or self._writes):
+            small, held = split_by_size(held, MAX_COPIED_BYTES)
+            saved += small
+            # on the CPU, comparing is cheap, and memory may be read-only
+            restore_if_changed = list(filter(on_host, small)) if self._writes else small
+        batch.unsaved += [(tensor, tensor._version) for tensor in held]
         if new.frozen and nbytes(new.frozen) <= max(MAX_COPIED_BYTES, nbytes(batch.params)):
             saved += new.frozen
         else:
@@ -437,7 +497,8 @@ class BatchLoss:
     def _detect_writes(self, batch: Batch, written: list[Tensor]) -> None:
         """Learn from the first evaluation what closures write to; `written` are the weights that have changed."""
         if self.watching and not self._writes:
-            self._writes = any(each.changed(batch.reached.tensors) for each in batch.before)
+            held = [*batch.reached.tensors, *batch.reached.trained]
+            self._writes = any(each.changed(held) for each in batch.before)
         if any(tensor._version != at for tensor, at in batch.unsaved):
             self._writes = True
             batch.unsaved.clear()
@@ -454,15 +515,14 @@ class BatchLoss:
                 for module in batch.reached.modules
                 if any(id(param) in ids for param in module._parameters.values())
             ]
-            for each in batch.before:
-                each.discard(owners)
+            for each in batch.before:  # those that write in every step do not initialise anything
+                each.discard([module for module in owners if module not in self._write_weights])
+            self._write_weights.update(owners)
 
     def _params_with_gradients(self, batch: Batch) -> Sequence[Tensor]:
         """Parameters whose gradients a further evaluation may change."""
-        if not self._calls_backward:
-            return batch.params
-        own = [param for module in batch.reached.modules for param in module.parameters(recurse=False)]
-        return [*batch.params, *own]
+        held = [each for each in batch.reached.tensors if each.requires_grad and each.is_leaf]
+        return [*batch.params, *self._others([*batch.reached.trained, *held])]
 
     def _watch_modules(self, evaluation: int) -> None:
         """Detect modules that run in this thread but were not found in the closure."""
@@ -490,6 +550,35 @@ class BatchLoss:
             )
         self.process_group = cast(ProcessGroup, module.process_group)
         self.unsynchronised = not synchronised
+
+
+class Mark:
+    """Zeros in place of a gradient that someone else has left: whether the closure adds its own to it is seen there."""
+
+    def __init__(self, param: Tensor) -> None:
+        self._param = param
+        self._zeros = param.grad = torch.zeros_like(param)
+        self._version = self._zeros._version
+
+    def remove(self) -> bool:
+        """Remove the zeros if they are still there, and return whether the closure has added to them."""
+        if self._param.grad is not self._zeros:
+            return False
+        if self._zeros._version == self._version:
+            self._param.grad = None
+        return self._zeros._version == self._version + 1  # cleared in place, it would be one more
+
+
+def reshard(found: Reached) -> None:
+    """Free the gathered weights that FSDP2 keeps for a backward pass, which are out of date after a move."""
+    for module in found.sharded:
+        module.reshard()
+
+
+def belongs_to_lightning(closure: Closure) -> bool:
+    """Whether a closure is that of Lightning's automatic optimization."""
+    function = getattr(closure, "func", closure)
+    return getattr(function, "__module__", "").startswith(("lightning.", "pytorch_lightning."))
 
 
 def loss_value(loss: object) -> Tensor:
@@ -587,6 +676,18 @@ def version(tensor: Tensor | None) -> int:
     return 0 if tensor is None or is_lazy(tensor) else tensor._version
 
 
+def split_by_size(tensors: Iterable[Tensor], limit: int) -> tuple[list[Tensor], list[Tensor]]:
+    """The smallest tensors up to a total of `limit` bytes, and all others."""
+    sizes = accumulate(map(size_of, ordered := sorted(tensors, key=size_of)))
+    count = sum(size <= limit for size in sizes)
+    return ordered[:count], ordered[count:]
+
+
+def size_of(tensor: Tensor) -> int:
+    """Size of a tensor in bytes; 0 if it cannot be copied."""
+    return tensor.nbytes if is_plain(tensor) else 0
+
+
 def nbytes(tensors: Iterable[Tensor]) -> int:
     """Total size of tensors, in bytes."""
-    return sum(tensor.nbytes for tensor in tensors if is_plain(tensor))
+    return sum(map(size_of, tensors))

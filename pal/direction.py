@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from functools import partial
 from itertools import chain
-from operator import attrgetter
+from operator import attrgetter, is_
 from typing import Any, NamedTuple
 
 import torch
@@ -246,6 +246,7 @@ class Direction:
         self._sign = 1.0
         self._beta = 0.0
         self._moved = False  # whether the weights may have left the origin
+        self._kept: dict[Tensor, Tensor] = {}  # each parameter's m, as the optimizer's state has it
 
     def scalar(self, number: float | Tensor) -> Scalar:
         """The number as the scalars of the line are kept: a float on the CPU, else a tensor on their device."""
@@ -314,6 +315,10 @@ class Direction:
         self._moved = True
         return [*chain(*moves), *kernels.prepare_clear_caches(), partial(setattr, self, "_moved", False)]
 
+    def is_kept_in(self, state: Mapping[Tensor, dict[str, Any]]) -> bool:
+        """Whether each parameter's m is still its entry in the optimizer's state, which users may clear or replace."""
+        return all(map(is_, map(kept_direction, map(state.get, self._kept)), self._kept.values()))
+
     def load(self, state: Mapping[Tensor, dict[str, Any]]) -> None:
         """Load each parameter's m from its entry "direction" in the optimizer's state, and keep it there from now on.
 
@@ -332,7 +337,12 @@ class Direction:
                 if "direction" in own:
                     view.copy_(valid_direction(own["direction"], param))
                 m = torch.view_as_complex(view) if param.is_complex() else view
-                own["direction"] = sharded_like(m, param)
+                own["direction"] = self._kept[param] = sharded_like(m, param)
+
+
+def kept_direction(own: Mapping[str, Any] | None) -> Any:
+    """The m in a parameter's entry of the optimizer's state, if there is one."""
+    return None if own is None else own.get("direction")
 
 
 def valid_direction(direction: Tensor, param: Tensor) -> Tensor:

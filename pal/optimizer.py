@@ -1,6 +1,7 @@
 """The optimizer PAL: a direction, a line along it, and a parabola on the line."""
 # pyright: reportPrivateUsage=false, reportPrivateImportUsage=false
 
+import weakref
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from operator import attrgetter, is_
@@ -29,7 +30,8 @@ from pal.state import (
     loss_rescaling,
 )
 
-gradient_layout = attrgetter("dtype", "device", "grad.layout")
+gradient_layout = attrgetter("grad.layout")
+weight_layout = attrgetter("dtype", "device", "shape")
 
 
 class PAL(torch.optim.Optimizer):
@@ -121,7 +123,7 @@ class PAL(torch.optim.Optimizer):
         runtime.batch = self._batch_loss(runtime.modules)
 
     def _batch_loss(self, modules: list[nn.Module]) -> BatchLoss:
-        return BatchLoss(self._params, modules, self._runtime.check)
+        return BatchLoss(partial(params_of, weakref.ref(self)), modules, self._runtime.check)
 
     def _params(self) -> list[Tensor]:
         """All parameters; callers do not modify the list."""
@@ -195,7 +197,6 @@ class PAL(torch.optim.Optimizer):
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Clear the gradients and discard unused micro-batches; inside a closure, clear only its own gradients."""
         batch = self._runtime.batch
-        batch.cleared = True
         if batch.evaluating and len(batch):
             return  # they belong to earlier micro-batches, or are put aside
         if not batch.evaluating:
@@ -224,7 +225,7 @@ class PAL(torch.optim.Optimizer):
         runtime = self._runtime
         loss = runtime.batch.measure(closure, call)
         runtime.fingerprint = gradient_fingerprint(self._params()) if runtime.batch.scaled else None
-        return loss
+        return loss.clone()  # the caller may add to it in place
 
     def register_graph(self, graph: torch.cuda.CUDAGraph) -> PairedGenerators:
         """Prepare the capture of a step in a CUDA graph if its closure draws random numbers, as dropout does.
@@ -278,8 +279,10 @@ class PAL(torch.optim.Optimizer):
             return loss
         except BaseException:
             torch._C._set_grad_enabled(False)
-            self._roll_back()
-            torch._C._set_grad_enabled(mode)
+            try:
+                self._roll_back()
+            finally:
+                torch._C._set_grad_enabled(mode)
             raise
 
     @property
@@ -296,9 +299,12 @@ class PAL(torch.optim.Optimizer):
     def _step(self, closure: Closure | None) -> Tensor:
         batch = self._runtime.batch
         if closure is not None:
-            batch.measure(closure)
+            loss = batch.measure(closure)
+            if not len(batch):
+                return loss  # the closure skips this batch
         elif not len(batch):
             return self._step_without_batch()
+        batch.own_gradients()
         self._undo_rescaling()
         direction = self._current_direction()
         self._average_gradients()
@@ -377,12 +383,18 @@ class PAL(torch.optim.Optimizer):
         layout: list[Any] = [
             (group["weight_decay"], group["decoupled_weight_decay"], group["beta"] > 0) for group in groups
         ]
+        layout += map(weight_layout, active)
         layout += map(gradient_layout, active)
         layout += map(Tensor.stride, active)
         same = len(active) == len(runtime.active) and all(map(is_, active, runtime.active))
-        if runtime.direction is None or not same or layout != runtime.layout:
+        if (
+            runtime.direction is None
+            or not same
+            or layout != runtime.layout
+            or not runtime.direction.is_kept_in(self.state)
+        ):
             runtime.direction = None
-            if any(layout is not torch.strided for _, _, layout in map(gradient_layout, active)):
+            if any(layout is not torch.strided for layout in map(gradient_layout, active)):
                 raise RuntimeError(
                     "PAL does not support sparse gradients: build embeddings with sparse=False"
                 )
@@ -444,6 +456,12 @@ class PAL(torch.optim.Optimizer):
             conclusive = check_closure(loss_at, loss0, slope, mu, precision)
             runtime.attempts = ATTEMPTS if conclusive else runtime.attempts + 1
             runtime.batch.evaluations = evaluations
+
+
+def params_of(reference: weakref.ref[PAL]) -> list[Tensor]:
+    """The parameters of an optimizer, which is not kept alive."""
+    optimizer = reference()
+    return [] if optimizer is None else optimizer._params()
 
 
 def is_observed(optimizer: torch.optim.Optimizer) -> bool:

@@ -10,14 +10,14 @@ hold. Modules too deep inside other objects are detected when they run, see `pal
 
 import random
 import sys
-from collections import deque
+from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from functools import lru_cache, partial
-from types import CodeType, FunctionType, MethodType, ModuleType
+from types import BuiltinMethodType, CodeType, FunctionType, MappingProxyType, MethodType, ModuleType
 from typing import Any, NamedTuple, cast
-from weakref import CallableProxyType, WeakSet
+from weakref import CallableProxyType, ReferenceType, WeakSet
 
 import torch
 from torch import Tensor, nn
@@ -27,7 +27,17 @@ from torch.nn.parameter import is_lazy
 MAX_OBJECTS = 300
 """Maximum number of objects per search: enough for typical closures, and quick for the objects of frameworks."""
 
-NUMPY_GENERATORS = {("numpy.random._generator", "Generator"), ("numpy.random.mtrand", "RandomState")}
+MAX_ELEMENTS = 100_000
+"""Maximum number of elements of a container of a module that is restored, such as a list that grows."""
+
+NUMPY_GENERATORS = {
+    ("numpy.random._generator", "Generator"),
+    ("numpy.random.mtrand", "RandomState"),
+    ("numpy.random.bit_generator", "BitGenerator"),
+}
+
+HOLDERS = {"types.SimpleNamespace", "argparse.Namespace", "collections.UserDict", "collections.UserList"}
+"""Classes of the standard library whose attributes are searched, unlike those of others."""
 
 LIBRARIES = frozenset(sys.stdlib_module_names) | {
     "torch",
@@ -40,6 +50,23 @@ LIBRARIES = frozenset(sys.stdlib_module_names) | {
 """Libraries into whose functions and objects the search does not go."""
 
 CONTAINERS = (list, set, deque, dict)
+
+SEARCHED = (
+    MethodType,
+    BuiltinMethodType,
+    MappingProxyType,
+    ReferenceType,
+    partial,
+    dict,
+    list,
+    tuple,
+    set,
+    frozenset,
+    deque,
+)
+"""Classes whose contents are searched, although they belong to the standard library."""
+
+PLAIN_DICTS = dict, OrderedDict, Counter
 
 MODULE_ATTRIBUTES = frozenset(nn.Module().__dict__) - {"training"}
 """Attributes that every module has; they hold its registered parts, not other state."""
@@ -57,7 +84,11 @@ class Kind(Enum):
     GENERATOR = auto()
     FUNCTION = auto()
     CLASS = auto()
+    PACKAGE = auto()
     OTHER = auto()
+
+
+MEMBERS = Kind.GENERATOR, Kind.FUNCTION, Kind.MODULE, Kind.TENSOR
 
 
 class Traits(NamedTuple):
@@ -66,11 +97,13 @@ class Traits(NamedTuple):
     Attributes:
         stateful: whether plain attributes may be state that a forward pass changes.
         parallel: whether it is DistributedDataParallel.
+        flat: whether it is FullyShardedDataParallel, of which PAL sees only a part.
         sharded: whether FSDP2 shards its weights.
     """
 
     stateful: bool
     parallel: bool
+    flat: bool
     sharded: bool
 
 
@@ -81,13 +114,17 @@ def kind_of(cls: type) -> Kind:
         return Kind.MODULE
     if issubclass(cls, Tensor):
         return Kind.TENSOR
-    if issubclass(cls, torch.Generator | random.Random) or (cls.__module__, cls.__name__) in NUMPY_GENERATORS:
+    if issubclass(cls, torch.Generator | random.Random) or any(
+        (each.__module__, each.__name__) in NUMPY_GENERATORS for each in cls.__mro__
+    ):
         return Kind.GENERATOR
     if issubclass(cls, FunctionType):
         return Kind.FUNCTION
     if issubclass(cls, type):
         return Kind.CLASS
-    if issubclass(cls, MethodType | partial | dict | list | tuple | set | frozenset | deque):
+    if issubclass(cls, ModuleType):
+        return Kind.PACKAGE
+    if issubclass(cls, SEARCHED) or f"{cls.__module__}.{cls.__name__}" in HOLDERS:
         return Kind.OTHER
     library = is_library(cls.__module__) or issubclass(cls, torch.optim.Optimizer)
     return Kind.IGNORED if library else Kind.OTHER
@@ -101,8 +138,10 @@ class Reached:
         modules: all modules and their submodules, without duplicates.
         stateful: modules whose plain attributes may be state, which those of torch's own layers are not.
         parallel: modules that are DistributedDataParallel.
+        flat: modules that are FullyShardedDataParallel.
         sharded: modules whose weights FSDP2 shards.
         frozen: parameters of modules that require no gradient.
+        trained: parameters of modules that require a gradient.
         tensors: tensors held by the closure, or by plain attributes of modules.
         containers: lists, sets, deques and dictionaries held by plain attributes of modules.
         generators: random generators that are not global.
@@ -112,8 +151,10 @@ class Reached:
     modules: list[nn.Module] = field(default_factory=list)
     stateful: list[nn.Module] = field(default_factory=list)
     parallel: list[DistributedDataParallel] = field(default_factory=list)
+    flat: list[Any] = field(default_factory=list)
     sharded: list[Any] = field(default_factory=list)
     frozen: list[Tensor] = field(default_factory=list)
+    trained: list[Tensor] = field(default_factory=list)
     tensors: list[Tensor] = field(default_factory=list)
     containers: list[Any] = field(default_factory=list)
     generators: list[Any] = field(default_factory=list)
@@ -127,9 +168,12 @@ class Reached:
     def without(self, known: "Reached") -> "Reached":
         """The entries that are not in another result."""
         pairs = zip(vars(self).values(), vars(known).values(), strict=True)
-        return Reached(
-            *([each for each in new if not any(each is other for other in old)] for new, old in pairs)
-        )
+        return Reached(*(others(new, set(map(id, old))) for new, old in pairs))
+
+
+def others(items: list[Any], known: set[int]) -> list[Any]:
+    """The items whose ids are not known."""
+    return [each for each in items if id(each) not in known]
 
 
 def reach(closure: Callable[[], Any], others: Iterable[nn.Module] = ()) -> Reached:
@@ -147,21 +191,26 @@ def reach(closure: Callable[[], Any], others: Iterable[nn.Module] = ()) -> Reach
 
 
 def follow(roots: Iterable[Any]) -> Iterator[tuple[Kind, Any]]:
-    """Follow references from some objects to modules, tensors and random generators, at any depth."""
-    pending = list(roots)
-    seen: set[int] = set()
+    """Follow references from some objects to modules, tensors and random generators, at any depth; near ones first."""
+    pending: deque[tuple[Any, CodeType | None]] = deque(
+        (root, None) for root in roots
+    )  # and the code that names it
+    seen: set[tuple[int, int]] = set()
     while pending and len(seen) < MAX_OBJECTS:
-        item = pending.pop()
+        item, code = pending.popleft()
         kind = kind_of(type(item))
-        if kind is Kind.IGNORED or id(item) in seen:
+        place = id(item), id(code) if kind is Kind.PACKAGE else 0  # of a package, code names a part
+        if kind is Kind.IGNORED or place in seen:
             continue
-        seen.add(id(item))
+        seen.add(place)
         if kind is Kind.FUNCTION:
-            pending += variables(item)
+            pending += ((value, item.__code__) for value in variables(item))
+        elif kind is Kind.PACKAGE:
+            pending += ((value, code) for value in named_in(item, code))
         elif kind is Kind.CLASS:
-            pending += members(item)
+            pending += ((value, code) for value in members(item))
         elif kind is Kind.OTHER:
-            pending += contents(item)
+            pending += ((value, code) for value in contents(item))
         elif kind is not Kind.MODULE or isinstance(item, nn.Module):  # a weak proxy may be of something else
             yield kind, item
 
@@ -170,9 +219,13 @@ def contents(item: Any) -> Iterable[Any]:
     """The objects to which an object refers."""
     if isinstance(item, MethodType):
         return item.__self__, item.__func__
+    if isinstance(item, BuiltinMethodType):  # of interest if it draws, as `random.Random(0).random` does
+        return (item.__self__,) if kind_of(type(item.__self__)) is Kind.GENERATOR else ()
+    if isinstance(item, ReferenceType):
+        return (item(),)
     if isinstance(item, partial):
         return item.func, *item.args, *item.keywords.values()
-    if isinstance(item, dict):
+    if isinstance(item, dict | MappingProxyType):
         return item.values() if len(item) <= MAX_OBJECTS else ()
     if isinstance(item, list | tuple | set | frozenset | deque):
         return item if len(item) <= MAX_OBJECTS else ()
@@ -193,7 +246,7 @@ def members(kind: type) -> list[Any]:
         if not is_library(each.__module__)
         for value in each.__dict__.values()
     ]
-    return [value for value in values if kind_of(type(value)) in (Kind.GENERATOR, Kind.FUNCTION)]
+    return [value for value in values if kind_of(type(value)) in MEMBERS]
 
 
 def variables(function: FunctionType) -> list[Any]:
@@ -206,15 +259,15 @@ def variables(function: FunctionType) -> list[Any]:
             values.append(cell.cell_contents)
         except ValueError:  # the variable has no value yet
             continue
-    around, mentioned = function.__globals__, names(function.__code__)
-    for name in mentioned:
-        value = around.get(name)
-        if isinstance(value, ModuleType):
-            if not is_library(value.__name__):
-                values += [value.__dict__[each] for each in mentioned if each in value.__dict__]
-        else:
-            values.append(value)
-    return values
+    around = function.__globals__
+    return values + [around.get(name) for name in names(function.__code__)]
+
+
+def named_in(package: ModuleType, code: CodeType | None) -> list[Any]:
+    """The attributes of a Python module that code mentions."""
+    if code is None or is_library(package.__name__):
+        return []
+    return [package.__dict__[name] for name in names(code) if name in package.__dict__]
 
 
 @lru_cache(1024)
@@ -239,7 +292,8 @@ def names(code: CodeType) -> tuple[str, ...]:
 def collect_modules(roots: Iterable[nn.Module], found: Reached) -> None:
     """Add modules, their submodules, and the state and generators that these hold."""
     seen: set[int] = set()
-    pending, held = list(roots), list[Any]()
+    pending = list(roots)
+    held, private = list[Any](), list[Any]()
     while pending:
         module = pending.pop()
         attributes = module.__dict__
@@ -252,48 +306,79 @@ def collect_modules(roots: Iterable[nn.Module], found: Reached) -> None:
         if buffers := module._buffers:
             found.buffers.append(buffers)
         for param in module._parameters.values():
-            if param is not None and not param.requires_grad and not is_lazy(param):
+            if param is None:
+                continue
+            if param.requires_grad:
+                found.trained.append(param)
+            elif not is_lazy(param):
                 found.frozen.append(param)
         traits = traits_of(module.__class__)
-        if traits.stateful:
+        hooked = attributes["_forward_hooks"] or attributes["_forward_pre_hooks"]
+        if hooked:
+            held += [*module._forward_hooks.values(), *module._forward_pre_hooks.values()]
+        if traits.stateful or hooked:  # hooks may keep state in attributes of any module
             found.stateful.append(module)
             if not lacks_generators(module.__class__):
                 held.append(module.__class__)
-            collect_attributes(attributes, found, held)
+            collect_attributes(attributes, found, held, private)
         if traits.parallel:
             found.parallel.append(cast(DistributedDataParallel, module))
+        if traits.flat:
+            found.flat.append(module)
         if traits.sharded:
             found.sharded.append(module)
-        if held and not pending:
-            pending += collect_generators(held, found)
+        if (held or private) and not pending:
+            pending += collect_generators(held, found, found.tensors) + collect_generators(private, found, [])
             held.clear()
+            private.clear()
 
 
-def collect_attributes(attributes: dict[str, Any], found: Reached, held: list[Any]) -> None:
+def collect_attributes(
+    attributes: dict[str, Any], found: Reached, held: list[Any], private: list[Any]
+) -> None:
     """Add tensors and containers that a forward pass may change in place, and to `held` what may refer to more."""
     for name, value in attributes.items():
         kind = kind_of(type(value))
         if kind is Kind.IGNORED or name in MODULE_ATTRIBUTES:
             continue
         if kind is not Kind.TENSOR:
-            held.append(value)
-        if name[0] == "_":  # private: internals of a framework rather than state
-            continue
+            (private if name[0] == "_" else held).append(value)
         if kind is Kind.TENSOR:
             found.tensors.append(value)
-        elif isinstance(value, CONTAINERS) and len(cast(list[Any], value)) <= MAX_OBJECTS:
+        elif name[0] != "_" and is_restorable(value):  # private: internals of a framework rather than state
             found.containers.append(value)
 
 
-def collect_generators(roots: list[Any], found: Reached) -> list[nn.Module]:
-    """Add the random generators to which attributes of modules lead, and return the modules to which they lead."""
+def collect_generators(roots: list[Any], found: Reached, tensors: list[Tensor]) -> list[nn.Module]:
+    """Add the random generators and tensors to which attributes lead, and return the modules to which they lead."""
     modules: list[nn.Module] = []
     for kind, item in follow(roots):
         if kind is Kind.GENERATOR and not any(item is each for each in found.generators):
             found.generators.append(item)
         elif kind is Kind.MODULE:
             modules.append(item)
+        elif kind is Kind.TENSOR:
+            tensors.append(item)
     return modules
+
+
+def is_restorable(value: Any) -> bool:
+    """Whether a value is a container whose elements can be saved and restored."""
+    return (
+        isinstance(value, CONTAINERS)
+        and len(cast(list[Any], value)) <= MAX_ELEMENTS
+        and is_mutable(type(value))
+    )
+
+
+@lru_cache(1024)
+def is_mutable(kind: type) -> bool:
+    """Whether a container can be emptied and filled again, unlike the outputs of models of transformers."""
+    if not issubclass(kind, dict):
+        return True
+    return all(
+        getattr(kind, name) in (getattr(each, name) for each in PLAIN_DICTS) for name in ("clear", "update")
+    )
 
 
 def lacks_generators(kind: type) -> bool:
@@ -318,6 +403,7 @@ def traits_of(kind: type[nn.Module]) -> Traits:
     return Traits(
         stateful=not all(each.__module__.startswith(stateless) for each in modules),
         parallel=issubclass(kind, DistributedDataParallel),
+        flat=any(each.__name__ == "FullyShardedDataParallel" for each in modules),
         sharded=hasattr(kind, "reshard"),
     )
 

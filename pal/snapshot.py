@@ -4,6 +4,8 @@
 
 from collections import deque
 from collections.abc import Iterable, Sequence
+from enum import Enum
+from itertools import compress
 from operator import attrgetter, is_
 from typing import Any
 
@@ -12,11 +14,12 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from pal import kernels
-from pal.reach import Reached
+from pal.reach import Kind, Reached, kind_of
 from pal.sharding import local
 
-PLAIN = (bool, int, float, complex, str, Tensor, list, tuple, type(None))
-"""Attributes of these types may be state that a forward pass replaces, and are restored; others are left alone."""
+PLAIN = (bool, int, float, complex, str, Tensor, list, tuple, dict, set, frozenset, deque, Enum, type(None))
+"""Attributes of these types may be state that a forward pass replaces, and are restored, as are those of classes of
+the user's own and of NumPy; others, such as modules and functions, are left alone."""
 
 _MISSING = object()
 
@@ -50,12 +53,21 @@ class Snapshot:
         self._attributes = [(module.__dict__, module.__dict__.copy()) for module in reached.stateful]
         self._containers = [(container, container.copy()) for container in reached.containers]
         self._slots = [(slot, dict(slot.items())) for slot in reached.buffers]
+        self._ids: list[int] = []  # of the tensors given, of which the following may be views
+        self._noted = [
+            (tensor, tensor._version) for tensor in restore_if_changed if not tensor.is_inference()
+        ]
         self._tensors: list[Tensor] = []
         self._values: list[Tensor] = []
         if self._slots or tensors:
             buffers = [buffer for _, slot in self._slots for buffer in slot.values() if buffer is not None]
             moving = storages(weights)
-            self._tensors = [each for each in writable([*buffers, *tensors]) if storage(each) not in moving]
+            kept = {
+                key: each
+                for key, each in writable([*buffers, *tensors]).items()
+                if storage(each) not in moving
+            }
+            self._ids, self._tensors = list(kept), list(kept.values())
             self._values = copies(self._tensors)
 
     def discard(self, modules: Iterable[nn.Module]) -> None:
@@ -69,8 +81,20 @@ class Snapshot:
         out = {id(buffer) for slot in slots for buffer in slot.values()}
         self._attributes = [pair for pair in self._attributes if not any(pair[0] is each for each in own)]
         self._slots = [pair for pair in self._slots if not any(pair[0] is each for each in slots)]
-        kept = [pair for pair in zip(self._tensors, self._values, strict=True) if id(pair[0]) not in out]
-        self._tensors, self._values = [tensor for tensor, _ in kept], [value for _, value in kept]
+        self._keep([key not in out for key in self._ids])
+
+    def _keep(self, which: Sequence[bool]) -> None:
+        """Keep some of the tensors."""
+        self._ids = list(compress(self._ids, which))
+        self._tensors, self._values = (
+            list(compress(self._tensors, which)),
+            list(compress(self._values, which)),
+        )
+
+    def forget(self, weights: Iterable[Tensor]) -> None:
+        """Drop the tensors that share memory with these weights."""
+        moving = storages(weights)
+        self._keep([storage(each) not in moving for each in self._tensors])
 
     def restore(self) -> None:
         """Restore the saved state."""
@@ -96,26 +120,36 @@ class Snapshot:
                 kernels.copy_(self._tensors, self._values)
 
     def _restore_changed(self) -> None:
-        for tensor, value in zip(self._tensors, self._values, strict=True):
-            if id(tensor) not in self._restore_if_changed or not same(tensor, value):
+        for key, tensor, value in zip(self._ids, self._tensors, self._values, strict=True):
+            if key not in self._restore_if_changed or not same(tensor, value):
                 tensor.copy_(value)
 
     def changed(self, tensors: Sequence[Tensor]) -> bool:
-        """Whether any of these tensors was saved and has different values now. Waits for the device."""
-        values = {id(tensor): value for tensor, value in zip(self._tensors, self._values, strict=True)}
-        return any(id(tensor) in values and not same(tensor, values[id(tensor)]) for tensor in tensors)
+        """Whether any of these tensors was saved, and written to or changed since. Waits for the device."""
+        wanted, own = set(map(id, tensors)), set(self._ids)
+        if any(tensor._version != at and id(tensor) in wanted & own for tensor, at in self._noted):
+            return True
+        saved = zip(self._ids, self._tensors, self._values, strict=True)
+        return any(key in wanted and not same(tensor, value) for key, tensor, value in saved)
 
 
 def restore_attributes(live: dict[str, Any], saved: dict[str, Any]) -> None:
     """Restore attributes of the `PLAIN` types, and delete those that were added since."""
     for name in {**live, **saved}:
         now, before = live.get(name, _MISSING), saved.get(name, _MISSING)
-        if now is before or not all(each is _MISSING or isinstance(each, PLAIN) for each in (now, before)):
+        if now is before or not (is_state(now) and is_state(before)):
             continue
         if before is _MISSING:
             del live[name]
         else:
             live[name] = before
+
+
+def is_state(value: Any) -> bool:
+    """Whether an attribute may be state that a forward pass replaces."""
+    if value is _MISSING or isinstance(value, PLAIN) or type(value).__module__ == "numpy":
+        return True
+    return kind_of(type(value)) in (Kind.OTHER, Kind.GENERATOR) and not callable(value)
 
 
 def restore_elements(live: Any, saved: Any) -> None:
@@ -129,19 +163,18 @@ def restore_elements(live: Any, saved: Any) -> None:
         live.update(saved)
 
 
-def writable(tensors: Iterable[Tensor]) -> list[Tensor]:
-    """The tensors that can be copied and written back, without duplicates."""
-    kept = {
-        id(tensor): in_memory(tensor)
+def writable(tensors: Iterable[Tensor]) -> dict[int, Tensor]:
+    """The tensors that can be copied and written back, by id."""
+    return {
+        id(tensor): in_memory(local(tensor.data if tensor.requires_grad else tensor))
         for tensor in tensors
         if is_plain(tensor) and not (is_lazy(tensor) or tensor.is_inference() or is_expanded(tensor))
     }
-    return list(kept.values())
 
 
 def is_plain(tensor: Tensor) -> bool:
-    """Whether a tensor is strided: neither sparse nor nested."""
-    return tensor.layout is torch.strided and not tensor.is_nested
+    """Whether a tensor is strided: neither sparse nor nested nor quantized, and has values."""
+    return tensor.layout is torch.strided and not (tensor.is_nested or tensor.is_quantized or tensor.is_meta)
 
 
 def in_memory(tensor: Tensor) -> Tensor:
@@ -153,7 +186,11 @@ def in_memory(tensor: Tensor) -> Tensor:
 
 def same(tensor: Tensor, value: Tensor) -> bool:
     """Whether a tensor has these shape and values; NaN equals NaN."""
-    return tensor.shape == value.shape and torch.allclose(tensor, value, rtol=0, atol=0, equal_nan=True)
+    if tensor.shape != value.shape:
+        return False
+    if tensor.is_complex():
+        tensor, value = torch.view_as_real(tensor), torch.view_as_real(value)
+    return torch.equal(tensor, value) or torch.allclose(tensor, value, rtol=0, atol=0, equal_nan=True)
 
 
 def storage(tensor: Tensor) -> int:

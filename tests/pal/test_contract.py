@@ -431,6 +431,35 @@ def test_lightning_in_two_halves(lightning):
 
 
 @framework
+@pytest.mark.filterwarnings("ignore:`training_step` returned `None`")
+def test_lightning_skips_a_batch(lightning):
+    """Its documentation: a `training_step` that returns None skips the batch."""
+
+    class Module(lightning.LightningModule):
+        def __init__(self):
+            super().__init__()
+            self.net = perceptron()
+
+        def training_step(self, batch, number):
+            x, y = batch
+            return None if number == 1 else (self.net(x) - y).square().mean()
+
+        def configure_optimizers(self):
+            return PAL(self.parameters())
+
+    module = Module()
+    trainer_of(lightning).fit(module, loader())
+    batches = [batch for number, batch in enumerate(zip(X.split(4), Y.split(4), strict=True)) if number != 1]
+    model = perceptron()
+    optimizer = PAL(model.parameters())
+    for x, y in batches:
+        optimizer.step(lambda x=x, y=y: (model(x) - y).square().mean())
+    torch.testing.assert_close(
+        [param.detach() for param in module.parameters()], [param.detach() for param in model.parameters()]
+    )
+
+
+@framework
 def test_fabric(lightning):
     fabric = lightning.Fabric(accelerator="cpu", devices=1, precision="64-true")
     fabric.launch()

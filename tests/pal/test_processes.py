@@ -367,6 +367,16 @@ def weights_sharded_by_fsdp_with_momentum_and_decay(rank):
 
 
 @check
+def weights_flattened_by_fsdp(rank):
+    from torch.distributed.fsdp import FullyShardedDataParallel
+
+    (x, y), _, plain = mine(rank), batch(), perceptron()
+    net = FullyShardedDataParallel(plain, device_id=torch.device("cpu"), use_orig_params=True)
+    with pytest.raises(RuntimeError, match=r"use fully_shard \(FSDP2\)"):
+        PAL(net.parameters()).step(lambda: (net(x) - y).square().mean())
+
+
+@check
 def optimizer_sharded_by_zero(rank):
     from torch.distributed.optim import ZeroRedundancyOptimizer
 
