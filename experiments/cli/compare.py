@@ -22,6 +22,9 @@ from experiments.results.tables.intervals import mean_interval
 LOGARITHMIC = "final_train_loss"
 """A result that is compared as log10."""
 
+CLAIM = ("id", "part", "mean", "low", "high", "verdict")
+"""Columns of claims.csv that are compared."""
+
 
 def main(before: str, after: str, profile: str) -> Markdown:
     """The comparison as a page.
@@ -77,24 +80,44 @@ def results(name: str, profile: str) -> Iterator[Path]:
 
 
 def claims(old: Path, new: Path) -> pd.DataFrame:
-    """Each claim measured in both: value and verdict before and after, and whether the change is within noise."""
-    tables = [load(folder / "claims.csv").set_index("id") for folder in (old, new)]
+    """Each claim measured in both: value and verdict before and after, and whether the change is within noise.
+
+    The value is that of the part that decides. Where this is another part than before, values are not compared.
+    """
+    tables = [_claims(folder) for folder in (old, new)]
     rows = []
     for name in tables[1].index.intersection(tables[0].index):
         then, now = (table.loc[name] for table in tables)
-        if pd.isna(then["measured"]) or pd.isna(now["measured"]):
+        if pd.isna(then["mean"]) or pd.isna(now["mean"]):
             continue
-        change = now["measured"] - then["measured"]
+        change = now["mean"] - then["mean"]
+        same = then["part"] == now["part"]
         rows.append(
             {
                 "claim": name,
-                "before": f"{then['measured']:.3g} {then['verdict']}",
-                "after": f"{now['measured']:.3g} {now['verdict']}",
-                "change": f"{change:+.3g}",
-                "beyond seed noise": _word(change, np.hypot(_reach(then), _reach(now))),
+                "before": _value(then),
+                "after": _value(now),
+                "change": f"{change:+.3g}" if same else "",
+                "beyond seed noise": _word(change, np.hypot(_reach(then), _reach(now)))
+                if same
+                else "another part",
             }
         )
     return pd.DataFrame(rows)
+
+
+def _claims(folder: Path) -> pd.DataFrame:
+    """The verdicts by claim; raises UserError if they are not what today's code writes."""
+    path = folder / "claims.csv"
+    table = load(path)
+    lacking = next((name for name in CLAIM if name not in table), None)
+    if lacking is not None:
+        raise UserError(f"{path} has no column {lacking!r}: another version of the code wrote it, or it is damaged")
+    return table.fillna({"part": ""}).set_index("id")
+
+
+def _value(row: pd.Series) -> str:
+    return f"{row['mean']:.3g} {row['verdict']}" + (f" ({row['part']})" if row["part"] else "")
 
 
 def _reach(row: pd.Series) -> float:

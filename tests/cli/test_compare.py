@@ -8,19 +8,22 @@ import pytest
 from experiments.cli import compare
 from experiments.cli import main as cli
 from experiments.common import git
+from experiments.common.errors import UserError
+from experiments.results.claims import judge
 
 SEEDS = (0, 1, 2)
 
 
-def write(folder, losses, mu=0.1, measured=0.5, verdict="undecided", place=1):
+def write(folder, losses, mu=0.1, mean=0.5, verdict="undecided", part="", place=1):
     """Results with one claim, and two methods of which `pal` has these losses, one for each seed."""
     there = folder / "benchmark"
     there.mkdir(parents=True)
     claim = {
         "id": "one",
-        "measured": measured,
-        "low": measured - 0.1,
-        "high": measured + 0.1,
+        "part": part,
+        "mean": mean,
+        "low": mean - 0.1,
+        "high": mean + 0.1,
         "verdict": verdict,
     }
     pd.DataFrame([claim]).to_csv(folder / "claims.csv", index=False)
@@ -50,13 +53,28 @@ def test_settings_are_compared_seed_by_seed(tmp_path, losses, word):
     assert row["beyond seed noise"] == word
 
 
-@pytest.mark.parametrize(("measured", "word"), [(0.5, "no"), (0.6, "no"), (0.7, "yes")])
-def test_claims_change_if_their_intervals_say_so(tmp_path, measured, word):
+@pytest.mark.parametrize(("mean", "word"), [(0.5, "no"), (0.6, "no"), (0.7, "yes")])
+def test_claims_change_if_their_intervals_say_so(tmp_path, mean, word):
     old = write(tmp_path / "old", (0.1,))
-    new = write(tmp_path / "new", (0.1,), measured=measured, verdict="supported")
+    new = write(tmp_path / "new", (0.1,), mean=mean, verdict="supported")
     (row,) = compare.claims(old, new).to_dict("records")
     assert row["beyond seed noise"] == word
     assert row["after"].endswith("supported")
+
+
+def test_values_of_different_parts_are_not_compared(tmp_path):
+    old, new = write(tmp_path / "old", (0.1,), part="sgd"), write(tmp_path / "new", (0.1,), part="adam")
+    (row,) = compare.claims(old, new).to_dict("records")
+    assert (row["before"], row["after"]) == ("0.5 undecided (sgd)", "0.5 undecided (adam)")
+    assert row["beyond seed noise"] == "another part"
+
+
+def test_it_reads_the_columns_that_verdicts_have_and_names_one_that_is_missing(tmp_path):
+    assert set(compare.CLAIM) <= set(judge.CLAIM_COLUMNS)
+    old = write(tmp_path / "old", (0.1,))
+    pd.read_csv(old / "claims.csv").drop(columns="mean").to_csv(old / "claims.csv", index=False)
+    with pytest.raises(UserError, match=r"claims\.csv has no column 'mean'"):
+        compare.claims(old, old)
 
 
 def test_only_methods_with_another_rank_are_named(tmp_path):
