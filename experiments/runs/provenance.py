@@ -1,6 +1,7 @@
 """Everything besides its config that a run's result may depend on."""
 
 import hashlib
+import os
 import platform
 from collections.abc import Mapping
 from functools import lru_cache
@@ -64,22 +65,36 @@ def _instruction_set(choice: instruction_set.Choice) -> str:
     return portable if choice == "portable" else f"native {here}"
 
 
+DIFF = ("-c", "diff.suppressBlankEmpty=false", "diff", "--no-ext-diff", "--no-textconv", "--no-color")
+DIFF += ("--src-prefix=a/", "--dst-prefix=b/", "--unified=3")
+"""Differences as `git apply` takes them, whatever a person's own git shows."""
+
+
 @lru_cache
 def changes() -> str:
     """What the code here has that its commit has not, as a patch for `git apply`; empty without git, or changes."""
     if not _software()["dirty"]:
         return ""
-    tracked = git("diff", "HEAD", "--no-ext-diff", "--no-color", "--", *CODE) or ""
+    tracked = git(*DIFF, "HEAD", "--", *CODE) or ""
     new = git("ls-files", "--others", "--exclude-standard", "-z", "--", *CODE) or ""
     parts = [tracked, *(_as_new(name) for name in sorted(filter(None, new.split("\0"))))]
     return "\n".join(part for part in parts if part) + "\n"
 
 
 def _as_new(name: str) -> str:
-    """The patch that creates a file."""
-    text = (REPOSITORY / name).read_bytes().decode(errors="replace")
+    """The patch that creates a file or link; empty for what nobody can read, and for a repository inside of this one.
+
+    Editors leave links to nowhere, such as the locks of Emacs.
+    """
+    path = REPOSITORY / name
+    try:
+        content = os.fsencode(path.readlink()) if path.is_symlink() else path.read_bytes()
+    except OSError:
+        return ""
+    text = content.decode(errors="replace")
     lines = text.removesuffix("\n").split("\n") if text else []
-    head = f"diff --git a/{name} b/{name}\nnew file mode 100644\n"
+    mode = "120000" if path.is_symlink() else "100644"
+    head = f"diff --git a/{name} b/{name}\nnew file mode {mode}\n"
     if not lines:
         return head.rstrip()
     end = "" if text.endswith("\n") else "\n\\ No newline at end of file"

@@ -95,3 +95,43 @@ def test_the_commit_is_known_in_a_repository_of_somebody_else(checkout):
     for path in (checkout, checkout / ".git"):
         os.chown(path, 1000, 1000)
     assert recorded() == (ours, False)
+
+
+def patch():
+    provenance._software.cache_clear()
+    provenance.changes.cache_clear()
+    found = provenance.changes()
+    provenance._software.cache_clear()
+    provenance.changes.cache_clear()
+    return found
+
+
+def applied(checkout, folder, text):
+    """A clone of what is committed, with a patch applied to it."""
+    git(folder, "clone", "--quiet", str(checkout), "clone")
+    subprocess.run(["git", "apply"], input=text, cwd=folder / "clone", text=True, check=True)
+    return folder / "clone"
+
+
+@pytest.mark.parametrize(
+    "setting",
+    ["diff.noprefix=true", "diff.mnemonicPrefix=true", "diff.context=0", "diff.suppressBlankEmpty=true"],
+)
+def test_what_is_not_committed_can_be_applied_whatever_a_persons_git_shows(checkout, tmp_path, setting):
+    lines = "one\n\ntwo\n\nthree\n\n"
+    commit(checkout, **{"pal__code.py": lines})
+    git(checkout, "config", *setting.split("="))
+    write(checkout / "pal" / "code.py", lines.replace("two", "2"))
+    write(checkout / "pal" / "new.py", "new\n")
+    clone = applied(checkout, tmp_path, patch())
+    assert (clone / "pal" / "code.py").read_text() == lines.replace("two", "2")
+    assert (clone / "pal" / "new.py").read_text() == "new\n"
+
+
+def test_locks_of_editors_and_repositories_among_the_code_fail_no_run(checkout, tmp_path):
+    commit(checkout, **{"pal__code.py": "first"})
+    (checkout / "pal" / ".#code.py").symlink_to("me@host.1234")
+    commit(checkout / "pal" / "other", notes="another repository")
+    clone = applied(checkout, tmp_path, patch())
+    assert (clone / "pal" / ".#code.py").readlink().name == "me@host.1234"
+    assert not (clone / "pal" / "other").exists()
