@@ -21,6 +21,9 @@ FOLDERS = {
     "JUPYTER_DATA_DIR": "jupyter",
 }
 FIXED = {"MPLBACKEND": "agg", "JUPYTER_PREFER_ENV_PATH": "1", "PYTHONUTF8": "1", "PYTHONNOUSERSITE": "1"}
+PLACES = ("PAL_RUNS", "PAL_DATA", "PAL_DATA_MIRROR")
+"""Folders, which may be relative to the working directory."""
+
 UNSET = ("JUPYTER_PATH", "MATPLOTLIBRC", "PYTHONIOENCODING", "PYTHONWARNINGS")
 
 
@@ -36,8 +39,11 @@ def settle(choice: Choice = "portable") -> None:
     strict = "PYTHONWARNINGS" in os.environ
     for name in UNSET:
         os.environ.pop(name, None)
+    for name in PLACES:
+        if os.environ.get(name):  # workers and DVC have other working directories
+            os.environ[name] = str(Path(os.environ[name]).absolute())
     home = os.environ.get("HOME")
-    if home is None or not Path(home).is_dir():
+    if not home or not Path(home).is_dir():
         os.environ["HOME"] = str(CACHE)
     try:
         getpass.getuser()

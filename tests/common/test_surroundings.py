@@ -20,6 +20,7 @@ print(json.dumps({
     "user": getpass.getuser(), "user packages": site.ENABLE_USER_SITE, "dpi": matplotlib.rcParams["figure.dpi"],
     "folders": [matplotlib.get_configdir(), IPython.paths.get_ipython_dir(), jupyter_core.paths.jupyter_data_dir()],
     "first": jupyter_core.paths.jupyter_path()[0],
+    "home": os.environ["HOME"], "runs": os.environ.get("PAL_RUNS"),
 }))
 """
 
@@ -51,6 +52,12 @@ def test_text_is_utf8_and_settings_are_ours(options, variables, tmp_path):
     assert found["dpi"] == 100
     assert all(folder.startswith(str(CACHE)) for folder in found["folders"])
     assert found["first"].startswith(sys.prefix)
+
+
+def test_an_empty_home_is_none_and_folders_are_those_of_the_working_directory():
+    found = seen(HOME="", PAL_RUNS="mine/runs")
+    assert found["home"] == str(CACHE)
+    assert found["runs"] == "/mine/runs"
 
 
 NAMELESS = """
