@@ -112,7 +112,9 @@ def _claims(folder: Path) -> pd.DataFrame:
     table = load(path)
     lacking = next((name for name in CLAIM if name not in table), None)
     if lacking is not None:
-        raise UserError(f"{path} has no column {lacking!r}: another version of the code wrote it, or it is damaged")
+        raise UserError(
+            f"{path} has no column {lacking!r}: another version of the code wrote it, or it is damaged"
+        )
     return table.fillna({"part": ""}).set_index("id")
 
 

@@ -26,9 +26,10 @@ OPTIONS = {
         "--mongo_db",
         "--mongo-db",
     ): "MONGO_URL=mongodb://... python -m experiments sync loads all runs into a database",
-    ("--name",): "method=NAME names a run in tables and lists",
+    ("-n", "--name"): "method=NAME names a run in tables and lists",
     ("-c", "--comment"): "write notes in Omniboard (`make omniboard`); method=NAME names a run",
     ("-i", "--id"): "the key of a run is a digest of everything that it depends on",
+    ("-f",): "--force runs a finished run again; values are always checked",
     ("-u", "--unobserved"): "every run is stored; PAL_RUNS=/tmp/FOLDER stores it elsewhere",
     (
         "-e",
@@ -53,6 +54,8 @@ OPTIONS = {
         "--tiny_db",
         "-S",
         "--s3",
+        "-G",
+        "--gcs",
     ): "runs are files in runs/; MONGO_URL names a database for them",
 }
 """Options of Sacred that have another name here."""
@@ -65,8 +68,9 @@ def translated(words: Sequence[str]) -> list[str]:
         UserError: For a command or option of Sacred that has another name here; the message says which.
     """
     command, rest = words[:1], list(words[1:])
-    if command and command[0] in COMMANDS:
-        raise UserError(f"{command[0]!r} is a command of Sacred; here, use: {COMMANDS[command[0]]}")
+    named = next((word for word in (*command, *rest[:1]) if word in COMMANDS), None)
+    if named is not None and [*command, named] != ["run", "with"]:
+        raise UserError(f"{named!r} is a command of Sacred; here, use: {COMMANDS[named]}")
     if command != ["run"]:
         return list(words)
     for word in rest:

@@ -108,10 +108,13 @@ def test_the_config_of_a_run_is_a_run_again(finished, capsys):
 HABITS = {
     ("run", "with", "problem=digits-mlp", "optimizer=pal", "--print-config"): "mu: 0.1",
     ("print_config", "with", "problem=digits-mlp"): "--print-config",
+    ("run", "print_config", "with", "problem=digits-mlp"): "--print-config",
     ("with", "problem=digits-mlp"): "experiments run",
     ("run", "problem=digits-mlp", "-F", "there"): "PAL_RUNS",
     ("run", "-m", "localhost:27017:sacred", "problem=digits-mlp"): "MONGO_URL",
     ("run", "--name=mine", "problem=digits-mlp"): "method=NAME",
+    ("run", "-n", "mine", "problem=digits-mlp"): "method=NAME",
+    ("run", "-f", "problem=digits-mlp"): "--force",
 }
 
 
