@@ -13,6 +13,7 @@ from typing import Any
 
 import click
 
+from experiments.common import extensions
 from experiments.common.errors import UserError, reason
 from experiments.common.git import git
 from experiments.common.profiles import load_extensions, profile_path
@@ -56,13 +57,24 @@ def main(words: Sequence[str] | None = None) -> int:
         return 2
     except OSError as error:
         if error.errno not in FAULTS:
-            raise
+            return _fault_of_extension(error)
         what = error.filename or "writing to standard output"
         log.error(f"error: {what}: {reason(error)}; fix this, then run the same command again to resume")
         return 2
     except click.Abort:
         log.error("interrupted; the same command resumes")
         return 130
+    except Exception as error:
+        return _fault_of_extension(error)
+
+
+def _fault_of_extension(error: Exception) -> int:
+    """Say where in an extension something failed; an error of this program is raised again."""
+    place = extensions.place_of(error)
+    if place is None:
+        raise error
+    log.error(f"error: {place}: {_one_line(f'{type(error).__name__}: {error}')}")
+    return 2
 
 
 def _one_line(text: str) -> str:

@@ -18,10 +18,13 @@ from types import ModuleType
 from experiments.common import source
 from experiments.common.errors import UserError
 from experiments.common.paths import REPOSITORY, is_file
-from experiments.common.registry import own_things, register
+from experiments.common.registry import name_of, own_things, register
 
 Things = Mapping[str, str]
 """Names of things, by the variable of their registry."""
+
+VARIABLES = ("DATASETS", "NETWORKS", "OBJECTIVES", "PROBLEMS", "OPTIMIZERS")
+VARIABLES += ("STUDIES", "TABLES", "FIGURES", "CLAIMS")
 
 
 def load(paths: Iterable[str]) -> None:
@@ -113,6 +116,36 @@ def _place(error: Exception, file: Path) -> str:
 
 def _words(error: Exception) -> str:
     return " ".join(f"{type(error).__name__}: {error}".split())
+
+
+def require_distinct() -> None:
+    """Raise UserError if extensions have two things of one name, of which only the last would be used."""
+    for variable in VARIABLES:
+        known: dict[str, tuple[Path, object]] = {}
+        for module, file in source.own.items():
+            own_things(
+                sys.modules[module], variable
+            )  # raises UserError for anything but a dictionary or a list
+            things = getattr(sys.modules[module], variable, ())
+            pairs = things.items() if isinstance(things, dict) else ((name_of(one), one) for one in things)
+            for name, thing in pairs:
+                other, same = known.setdefault(name, (file, thing))
+                if same is not thing:
+                    places = f"{file} twice" if other == file else f"{other} and {file}"
+                    raise UserError(f"{variable}: {name!r} is in {places}; one of both needs another name")
+
+
+def place_of(error: BaseException) -> str | None:
+    """Where in an extension something failed; None if no code of an extension was executed."""
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if _is_own(Path(frame.filename))]
+    return f"{frames[-1].filename}, line {frames[-1].lineno}" if frames else None
+
+
+def _is_own(path: Path) -> bool:
+    return any(
+        path.is_relative_to(file.parent) if file.name == "__init__.py" else path == file
+        for file in source.own.values()
+    )
 
 
 def recorded(path: str, folder: Path) -> str:

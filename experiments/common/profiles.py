@@ -29,8 +29,16 @@ EXTENSIONS = "extensions"
 
 
 def load_extensions(name: str) -> None:
-    """Import the extensions of a profile; raises UserError if that is not possible."""
-    extensions.load(extensions_of(name))
+    """Import the extensions of a profile; raises UserError if that is not possible, or if two things have one name."""
+    for path in extensions_of(name):
+        try:
+            extensions.load([path])
+        except SystemExit:
+            raise UserError(
+                f"the extension {path} ends Python when it is imported; put what only a program does, such as "
+                "sys.exit and argparse, below `if __name__ == '__main__':`"
+            ) from None
+    extensions.require_distinct()
 
 
 def extensions_of(name: str) -> list[str]:

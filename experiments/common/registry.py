@@ -76,6 +76,11 @@ def own_things(module: ModuleType, variable: str) -> dict[str, Any]:
     return {str(name): thing for name, thing in things.items()}
 
 
+def name_of(thing: Any) -> str:
+    """The name of a thing in a list."""
+    return str(getattr(thing, "name", getattr(thing, "id", thing)))
+
+
 def instance_of(kind: type[T]) -> Callable[[Any], T]:
     """An `accept` for things of one class."""
 

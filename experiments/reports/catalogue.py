@@ -7,6 +7,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from experiments import figures
+from experiments.common.errors import UserError
 from experiments.common.paths import REPOSITORY
 from experiments.figures.registry import FIGURES, Drawing
 from experiments.reports import words
@@ -94,9 +95,13 @@ FIGURES_OF: dict[str, dict[str, Drawing]] = {
 
 
 def figures_of(study: str) -> dict[str, Drawing]:
-    """The figures of a study by name, also those of extensions."""
+    """The figures of a study by name, also those of extensions; raises UserError for a name that is taken."""
+    ours = FIGURES_OF.get(study, {})
     own = {name: drawing for name, drawing in FIGURES.items() if drawing.study == study}
-    return FIGURES_OF.get(study, {}) | own
+    taken = next((name for name in own if name in ours), None)
+    if taken is not None:
+        raise UserError(f"FIGURES: {taken!r} is a figure of {study} in the package; it needs another name")
+    return ours | own
 
 
 def tables_of(drawing: Drawing, profile: str, root: Path = REPOSITORY) -> list[pd.DataFrame]:

@@ -1,14 +1,20 @@
 """Extensions: found, imported once, added to the registries, and in the key of the runs that use them only."""
 
 import sys
+from contextlib import nullcontext
 from textwrap import dedent
 
 import pytest
+from matplotlib.figure import Figure
 
-from experiments.common import code_digest, definitions, extensions, source
+from experiments.cli import main as cli
+from experiments.common import code_digest, definitions, extensions, profiles, source
 from experiments.common import registry as registries
 from experiments.common.errors import UserError
 from experiments.common.registry import Registry, instance_of, own_things
+from experiments.figures.registry import FIGURES, Drawing
+from experiments.reports.catalogue import figures_of
+from experiments.results.claims.registry import OWN, all_claims
 
 THINGS = """
 '''Things.'''
@@ -173,3 +179,69 @@ def test_a_name_that_means_something_else_is_refused(load, name):
 def test_a_missing_extension_is_named(tmp_path):
     with pytest.raises(UserError, match=r"there is no extension '.*gone.py'"):
         extensions.load([str(tmp_path / "gone.py")])
+
+
+@pytest.mark.parametrize(
+    "text", ["import sys\nsys.exit()", "import argparse\nargparse.ArgumentParser().parse_args(['x'])"]
+)
+def test_an_extension_that_ends_python_is_named(load, tmp_path, monkeypatch, text):
+    load("")
+    (tmp_path / "program.py").write_text(text)
+    (tmp_path / "mine.yaml").write_text("extensions: [program.py]")
+    monkeypatch.setattr(profiles, "FOLDER", tmp_path)
+    with pytest.raises(UserError, match=r"program\.py ends Python when it is imported"):
+        profiles.load_extensions("mine")
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "words"),
+    [
+        (
+            "CLAIMS = {'one': 1}",
+            "CLAIMS = {'one': 2}",
+            r"CLAIMS: 'one' is in .*own_things\.py and .*others\.py",
+        ),
+        (
+            "",
+            "class One:\n    name = 'one'\nCLAIMS = [One(), One()]",
+            r"CLAIMS: 'one' is in .*others\.py twice",
+        ),
+        ("CLAIMS = {'one': []}", "import own_things\nCLAIMS = own_things.CLAIMS", None),
+        ("CLAIMS = {'one': 1}", "CLAIMS = {'two': 1}", None),
+    ],
+)
+def test_two_things_of_one_name_are_refused_since_only_one_would_be_used(
+    load, tmp_path, first, second, words
+):
+    load(first)
+    (tmp_path / "others.py").write_text(second)
+    extensions.load([str(tmp_path / "others.py")])
+    try:
+        with pytest.raises(UserError, match=words) if words else nullcontext():
+            extensions.require_distinct()
+    finally:
+        del source.own["others"], sys.modules["others"]
+
+
+def test_the_names_of_the_packages_claims_and_figures_are_taken(monkeypatch):
+    monkeypatch.setitem(OWN, "cost", None)
+    with pytest.raises(UserError, match="'cost' is a claim of the package; it needs another id"):
+        all_claims()
+    monkeypatch.setitem(FIGURES, "sensitivity", Drawing(lambda _: Figure(), "benchmark"))
+    with pytest.raises(UserError, match="'sensitivity' is a figure of benchmark in the package"):
+        figures_of("benchmark")
+    assert "sensitivity" not in figures_of("lines")
+
+
+def test_a_fault_in_a_thing_is_one_sentence_with_its_place(load, tmp_path, monkeypatch, capsys):
+    load("def wrong():\n    return {}['x']")
+
+    def fails(*_):
+        sys.modules["own_things"].wrong()
+
+    monkeypatch.setattr(cli, "translated", fails)
+    assert cli.main([]) == 2
+    assert capsys.readouterr().err == f"error: {tmp_path / 'own_things.py'}, line 2: KeyError: 'x'\n"
+    monkeypatch.setattr(cli, "translated", lambda _: {}["x"])
+    with pytest.raises(KeyError):
+        cli.main([])

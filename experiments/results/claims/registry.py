@@ -1,5 +1,6 @@
 """All claims, in the order of the report."""
 
+from experiments.common.errors import UserError
 from experiments.common.registry import Registry, instance_of, load
 from experiments.results.claims.claim import Claim
 
@@ -22,5 +23,9 @@ OWN = Registry("claim", {}, "CLAIMS", instance_of(Claim))
 
 
 def all_claims() -> list[Claim]:
-    """All claims of all lists."""
-    return [claim for target in CLAIMS for claim in load(target)] + list(OWN.values())
+    """All claims of all lists; raises UserError if one of an extension has the id of another."""
+    ours = [claim for target in CLAIMS for claim in load(target)]
+    taken = next((claim.id for claim in ours if claim.id in OWN), None)
+    if taken is not None:
+        raise UserError(f"CLAIMS: {taken!r} is a claim of the package; it needs another id")
+    return ours + list(OWN.values())
