@@ -20,7 +20,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from pydantic import ValidationError
 
 from experiments import planning
 from experiments.common.errors import UserError
@@ -122,13 +121,14 @@ def recorded(profile: str, study: str) -> list[Recorded]:
 def _whole(text: str) -> str | None:
     """A recorded config with all of today's fields, as JSON; None if it is no longer valid."""
     try:
-        return _text(RunConfig.model_validate_json(text))
-    except ValidationError:
+        recorded = json.loads(text) | {"extensions": []}  # those of the profile are loaded, wherever they lie
+        return _text(RunConfig.model_validate_json(json.dumps(recorded)))
+    except ValueError:
         return None
 
 
 def _text(config: RunConfig) -> str:
-    return json.dumps(config.model_dump(), sort_keys=True)
+    return json.dumps(config.model_dump(exclude={"extensions"}), sort_keys=True)
 
 
 def _require_same_data(profile: str, study: str, several: Sequence[Recorded]) -> None:

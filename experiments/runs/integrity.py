@@ -61,9 +61,13 @@ def is_whole(folder: Path, config: "RunConfig") -> bool:
     return wrong is None
 
 
+ELSEWHERE = {"key": "", "extensions": []}
+"""Fields of a config that do not say what a run is: the name of its folder, and where code of one's own lies."""
+
+
 def _other_config(folder: Path, config: "RunConfig") -> str | None:
     recorded = json.loads((folder / "config.json").read_text())
-    same = recorded | {"key": ""} == json.loads(config.model_dump_json()) | {"key": ""}
+    same = recorded | ELSEWHERE == json.loads(config.model_dump_json()) | ELSEWHERE
     return None if same else "it is the directory of another run"
 
 

@@ -17,7 +17,7 @@ from experiments.common import profiles
 from experiments.common.errors import UserError
 from experiments.common.paths import write_whole
 from experiments.results import tables
-from experiments.runs import checkpoint, launcher, listing, observer, run_directory
+from experiments.runs import checkpoint, integrity, launcher, listing, observer, run_directory
 from experiments.runs.finished import find_finished
 from experiments.runs.integrity import FILES, NAME, run_folders
 from experiments.runs.key import run_key
@@ -74,6 +74,13 @@ def test_a_damaged_run_is_named_and_executed_again_and_never_used(name, how, cap
     (run,) = find_finished([config])
     assert run.result["loss"] == 0.0
     assert not run_directory.log(config).exists()
+
+
+def test_a_run_stays_finished_when_the_extension_of_its_things_moves():
+    config = short()
+    folder = run_directory.execute(config, quick)
+    assert integrity.is_whole(folder, config.model_copy(update={"extensions": ["../moved/things.py"]}))
+    assert not integrity.is_whole(folder, config.model_copy(update={"seed": 1}))
 
 
 def swap(first, second):
