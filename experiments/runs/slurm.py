@@ -97,6 +97,21 @@ def text(value: Any) -> Any:
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
+OURS = ("array", "job_name", "signal")
+"""Options by which this program finds and ends its tasks."""
+
+
+def further_options(value: Any) -> Any:
+    """Options of sbatch as submitit takes them, also written --like-this; raises ValueError for what is ours to set."""
+    if not isinstance(value, dict):
+        return value
+    options = {str(name).lstrip("-").replace("-", "_"): one for name, one in value.items()}
+    taken = next((name for name in OURS if name in options), None)
+    if taken is not None:
+        raise ValueError(f"{taken} cannot be set, tasks are found by it")
+    return options
+
+
 class Cluster(Strict):
     """What an array task asks for; fields named like options of sbatch are passed on.
 
@@ -128,7 +143,7 @@ class Cluster(Strict):
     mail_user: str | None = None
     mail_type: Annotated[str | None, BeforeValidator(joined)] = None
     setup: Annotated[list[str], BeforeValidator(lines)] = Field(default_factory=list)
-    sbatch: dict[str, Any] = Field(default_factory=dict)
+    sbatch: Annotated[dict[str, Any], BeforeValidator(further_options)] = Field(default_factory=dict)
 
     @property
     def threads(self) -> int:
@@ -234,7 +249,10 @@ def submit(configs: Sequence[RunConfig], settings: Cluster, name: str) -> list[S
 def _executor(settings: Cluster, name: str) -> submitit.SlurmExecutor:
     executor = submitit.SlurmExecutor(runs_root() / ".slurm" / "%A", max_num_timeout=REQUEUES)
     options = settings.model_dump(exclude={"runs_per_task", "slots", "sbatch"}, exclude_none=True)
-    further = {"requeue": True, "chdir": str(REPOSITORY)} | settings.sbatch
+    wanted = {"requeue": True, "chdir": str(REPOSITORY)} | settings.sbatch
+    further = {
+        name: value for name, value in wanted.items() if value is not False
+    }  # sbatch has no --exclusive=False
     if settings.time == UNLIMITED:
         further |= {"time": "UNLIMITED"}
     executor.update_parameters(

@@ -110,6 +110,8 @@ def test_days_hours_minutes_and_seconds_add_up(days, hours, minute, second):
         ("mail-type: [END, FAIL]", "mail-type=END,FAIL"),
         ("cpus-per-task: 4", "cpus-per-task=4"),
         ("setup: module load cuda", "module load cuda"),
+        ("sbatch: {--qos: high}", "--qos=high"),
+        ("sbatch: {mem-per-cpu: 4G, exclusive: true}", "--exclusive\n"),
     ],
 )
 def test_options_are_read_as_people_write_them(submission, tmp_path, written, option):
@@ -117,6 +119,14 @@ def test_options_are_read_as_people_write_them(submission, tmp_path, written, op
     path.write_text(f"time: 5\n{written}\n")
     slurm.submit([short()], slurm.read(str(path)), "pal-test")
     assert option in (tmp_path / "text").read_text()
+
+
+def test_an_option_that_is_false_is_not_passed_on(submission, tmp_path):
+    settings = slurm.Cluster.read(
+        SETTINGS | {"sbatch": {"requeue": False, "exclusive": False}}, "cluster.yaml"
+    )
+    slurm.submit([short()], settings, "pal-test")
+    assert not re.search("--requeue|--exclusive", (tmp_path / "text").read_text())
 
 
 def test_without_runs_that_are_left_slurm_is_not_needed(tmp_path, monkeypatch):
@@ -136,6 +146,7 @@ def test_without_runs_that_are_left_slurm_is_not_needed(tmp_path, monkeypatch):
         ({"mem": "1.5G"}, ["mem is '1.5G'"]),
         ({"partitio": "x"}, ["'partitio'", "'partition'"]),
         ({"slots": "2"}, ["slots"]),
+        ({"sbatch": {"job-name": "mine"}}, ["sbatch", "job_name cannot be set"]),
     ],
     ids=str,
 )
