@@ -452,7 +452,9 @@ def table(name: str, words: Sequence[str], profile: str, columns: str) -> None:
     """
     from experiments.cli import table
 
-    sys.stdout.write(table.main(name, profile, words, [one for one in columns.split(",") if one]))
+    sys.stdout.write(
+        table.main(name, profile, words, [one.strip() for one in columns.split(",") if one.strip()])
+    )
 
 
 @commands.command

@@ -84,7 +84,8 @@ def main(word: str) -> int:
 
 
 def find(word: str) -> Path:
-    """The directory of the run; raises UserError if none or several match."""
+    """The directory of the run, whose own path will do, too; raises UserError if none or several match."""
+    word = Path(word).name
     found = _named(word)
     tables = [] if found else [str(path.relative_to(REPOSITORY)) for path in _mentions(word)]
     if tables:

@@ -97,6 +97,10 @@ def test_a_key_that_fits_no_run_or_several_is_refused(finished, runs_root, capsy
     assert "no run" in capsys.readouterr().err
 
 
+def test_the_path_of_a_run_names_it_too(finished):
+    assert repeat.find(f"{finished.directory}/") == finished.directory
+
+
 def test_the_config_of_a_run_is_a_run_again(finished, capsys):
     file = str(finished.directory / "config.json")
     assert cli.main(["run", file]) == 0
