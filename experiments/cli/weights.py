@@ -2,6 +2,7 @@
 
 import io
 import logging
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import torch
 
 from experiments.cli.repeat import config_of, find
 from experiments.common.errors import UserError
-from experiments.common.paths import write_whole
+from experiments.common.paths import is_stream, write_output
 from experiments.common.progress import Show, progress_bar
 from experiments.runs import launcher
 from experiments.runs.finished import FinishedRun
@@ -58,14 +59,26 @@ def main(word: str, output: str) -> int:
     old = FinishedRun(folder.name, config_of(folder), folder)
     if old.result["status"] != "completed":
         raise UserError(f"the run {old.key} diverged, so it has no final weights")
+    _require_place(Path(output))
     result, weights = _repeated(old.config)
     content = io.BytesIO()
     torch.save(weights, content)
-    write_whole(Path(output), content.getvalue())
+    write_output(Path(output), content.getvalue())
     other = sorted(name for name, value in old.result.items() if result.get(name) != value)
     if other:
         log.warning(f"other results than then: {', '.join(other)}; `repeat {old.key}` shows them, and why")
     return 1 if other else 0
+
+
+def _require_place(file: Path) -> None:
+    """Raise an error before hours of training, not after, if the weights cannot be written there."""
+    if file.is_dir():
+        raise UserError(f"{str(file)!r} is a folder; --output names a file, such as {file / 'weights.pt'}")
+    if is_stream(file):
+        return
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=file.parent):
+        pass
 
 
 def _repeated(config: RunConfig) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:

@@ -21,6 +21,10 @@ NO_FSYNC = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP}
 """Errors of file systems without fsync."""
 
 
+STREAMS = ("/dev/std", "/dev/fd/", "/proc/")
+"""Where files are that this process has opened; a pipe among them is no device."""
+
+
 def runs_root() -> Path:
     """Folder of all runs: $PAL_RUNS, or runs/ beside the code."""
     return Path(os.environ.get("PAL_RUNS") or REPOSITORY / "runs").absolute()
@@ -60,6 +64,19 @@ def write_whole(path: Path, content: str | bytes) -> Path:
     finally:
         fresh.unlink(missing_ok=True)
     return path
+
+
+def is_stream(path: Path) -> bool:
+    """Whether this is a device, or what a process has opened."""
+    return path.is_char_device() or str(path.absolute()).startswith(STREAMS)
+
+
+def write_output(path: Path, content: bytes) -> None:
+    """Write the file that a person names; a device such as /dev/null or /dev/stdout is not replaced by one."""
+    if is_stream(path):
+        path.write_bytes(content)
+    else:
+        write_whole(path, content)
 
 
 def to_disk(path: Path) -> None:

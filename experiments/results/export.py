@@ -9,7 +9,7 @@ import pandas as pd
 
 from experiments.common.errors import UserError
 from experiments.common.git import git
-from experiments.common.paths import REPOSITORY, write_whole
+from experiments.common.paths import REPOSITORY, write_output
 from experiments.results import missing
 from experiments.results.columns import dictionary
 from experiments.results.tables import files
@@ -96,7 +96,7 @@ def write(profile: str, path: Path, root: Path = REPOSITORY) -> Results:
     plan = REPOSITORY / "profiles" / f"{profile}.yaml"
     if plan.is_file():
         contents["profile.yaml"] = plan.read_text()
-    write_whole(path, _zipped(contents))
+    write_output(path, _zipped(contents))
     return results
 
 

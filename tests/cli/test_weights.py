@@ -38,6 +38,15 @@ def test_what_differs_from_then_is_named(run, tmp_path, monkeypatch, caplog):
     assert "test_loss" in caplog.text
 
 
+def test_a_place_that_takes_no_file_is_said_before_the_run_is_repeated(run, tmp_path, monkeypatch):
+    _, folder = run
+    monkeypatch.setattr(weights, "_repeated", None)
+    with pytest.raises(UserError, match="is a folder; --output names a file"):
+        weights.main(folder.name, str(tmp_path))
+    with pytest.raises(OSError, match="File exists"):
+        weights.main(folder.name, "/dev/null/model.pt")
+
+
 def test_a_run_that_diverged_has_no_final_weights(run, tmp_path, monkeypatch):
     _, folder = run
     monkeypatch.setattr(weights.FinishedRun, "result", {"status": "diverged"})

@@ -4,8 +4,10 @@ import errno
 import itertools
 import os
 import random
+import stat
 import threading
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,7 +17,7 @@ from experiments.cli import main as cli
 from experiments.cli import verify
 from experiments.common import profiles
 from experiments.common.errors import UserError
-from experiments.common.paths import write_whole
+from experiments.common.paths import write_output, write_whole
 from experiments.results import tables
 from experiments.runs import checkpoint, integrity, launcher, listing, observer, run_directory
 from experiments.runs.finished import find_finished
@@ -243,6 +245,20 @@ def test_a_file_has_the_words_of_one_of_its_writers(tmp_path):
         seen.add(path.read_text())
     assert seen <= set(texts)
     assert [one.name for one in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can replace devices")
+def test_a_device_stays_one(tmp_path):
+    null = tmp_path / "null"
+    try:
+        os.mknod(null, 0o600 | stat.S_IFCHR, os.makedev(1, 3))
+    except PermissionError:
+        pytest.skip("no devices can be made here")
+    write_output(null, b"text")
+    assert null.is_char_device()
+    with (tmp_path / "file").open("w+") as file:
+        write_output(Path(f"/dev/fd/{file.fileno()}"), b"text")
+        assert file.read() == "text"
 
 
 class Disk:
