@@ -129,7 +129,10 @@ def _plan_section(name: str, section: Strict, known: Outcomes, how: Mapping[str,
     def further(choice: Choice) -> list[RunConfig]:
         return [config.model_copy(update=how) for config in study.further(section, choice)]
 
-    first = [config.model_copy(update=how) for config in study.plan(section)]
+    wanted = study.plan(section)
+    if not isinstance(wanted, list) or not all(isinstance(one, RunConfig) for one in wanted):
+        raise UserError(f"study {name!r}: its plan returned {wanted!r:.80}; it must be a list of runs")
+    first = [config.model_copy(update=how) for config in wanted]
     awaited = further(_most(first))
     choice = _choice(first, known(first)) if awaited else None
     return Plan(first, awaited) if choice is None else Plan(first + further(choice), [])

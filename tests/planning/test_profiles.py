@@ -1,5 +1,7 @@
 """Profiles: every mistake in one is one sentence; YAML means what people mean."""
 
+from dataclasses import replace
+
 import pytest
 import yaml
 
@@ -7,6 +9,7 @@ from experiments import planning
 from experiments.common import profiles, yaml_files
 from experiments.common.errors import UserError
 from experiments.common.paths import REPOSITORY
+from experiments.studies.base import get_study
 
 LINES = {
     "problems": ["digits-mlp"],
@@ -33,6 +36,14 @@ def test_a_plan_has_every_run_resolved(write):
     configs = write({"lines": LINES})
     assert [config.seed for config in configs] == [0, 1]
     assert all(config.study == "lines" and config.steps == 3 for config in configs)
+
+
+@pytest.mark.parametrize("planned", [None, ["digits-mlp"]])
+def test_a_study_of_ones_own_must_plan_runs(write, monkeypatch, planned):
+    study = replace(get_study("lines"), plan=lambda _: planned)
+    monkeypatch.setattr(planning, "get_study", lambda _: study)
+    with pytest.raises(UserError, match=r"study 'lines': its plan returned .*; it must be a list of runs"):
+        write({"lines": LINES})
 
 
 @pytest.mark.parametrize(

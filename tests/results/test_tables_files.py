@@ -1,9 +1,14 @@
-"""Reading tables: what is missing or no table is named."""
+"""Reading and making tables: what is missing, no table or cannot be made is named."""
+
+from dataclasses import replace
 
 import pytest
 
 from experiments.common.errors import UserError
 from experiments.results import tables
+from experiments.results.claims.evidence import Evidence
+from experiments.results.claims.judge import judge
+from experiments.results.claims.registry import all_claims
 
 MERGE = b"a,b\n1,2\n<<<<<<< HEAD\n1,2\n=======\n1,3\n>>>>>>> other\n"
 
@@ -32,3 +37,21 @@ def test_what_is_no_table_is_named_with_the_next_step(tmp_path, content, sentenc
             path.write_bytes(content)
         with pytest.raises(UserError, match=f"(?s){path} {sentence}.*make reproduce PROFILE=mine"):
             read()
+
+
+def wrong(_):
+    return {}.values().nothing
+
+
+def test_tables_of_ones_own_that_cannot_be_made_are_named(monkeypatch):
+    monkeypatch.setitem(tables.TABLES, "mine", wrong)
+    with pytest.raises(
+        UserError, match="the tables of the study 'mine' cannot be made of its runs: Attribute"
+    ):
+        tables.make("mine", [])
+
+
+def test_a_claim_that_cannot_be_measured_is_named(tmp_path):
+    claim = replace(all_claims()[0], id="mine", measure=wrong)
+    with pytest.raises(UserError, match="claim mine: AttributeError"):
+        judge(claim, Evidence("mine", tmp_path))

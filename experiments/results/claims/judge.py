@@ -61,7 +61,9 @@ def judge(claim: Claim, evidence: Evidence) -> Judgement:
         return _not_measured(row, str(missing))
     except KeyError as missing:
         return _not_measured(row, f"the tables have no {str(missing).strip(chr(34))}")
-    except (ValueError, TypeError) as error:
+    except UserError:
+        raise
+    except Exception as error:
         raise UserError(f"claim {claim.id}: {type(error).__name__}: {error}") from None
     if values["value"].notna().sum() == 0:
         return _not_measured(row, f"no run of {claim.study} has a value")

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from experiments.common.errors import UserError
 from experiments.common.paths import REPOSITORY
 from experiments.common.registry import Registry, load
 from experiments.results.tables import fingerprints
@@ -38,13 +39,19 @@ def module_of(study: str) -> str:
 
 
 def make(study: str, finished: Sequence[Run]) -> Tables:
-    """All tables of a study by name."""
+    """All tables of a study by name; raises UserError if they cannot be made, such as those of one's own study."""
     tables: Callable[[Sequence[Run]], Tables] = load(TABLES.get(study, TRAININGS))
-    return tables(finished) | {
-        "times": times(finished),
-        "provenance": provenance(finished),
-        "traces": fingerprints.table(finished, module_of(study)),
-    }
+    try:
+        return tables(finished) | {
+            "times": times(finished),
+            "provenance": provenance(finished),
+            "traces": fingerprints.table(finished, module_of(study)),
+        }
+    except UserError:
+        raise
+    except Exception as error:
+        words = " ".join(f"{type(error).__name__}: {error}".split())
+        raise UserError(f"the tables of the study {study!r} cannot be made of its runs: {words}") from error
 
 
 def write(study: str, profile: str, finished: Sequence[Run], root: Path = REPOSITORY) -> list[Path]:
