@@ -17,7 +17,7 @@ import pandas as pd
 from experiments.common import code_digest, extensions
 from experiments.common.errors import UserError, nearest
 from experiments.common.paths import write_whole
-from experiments.common.profiles import load_extensions, parts, profile_path, sections
+from experiments.common.profiles import load_extensions, parts, profile_path, require_plain, sections
 from experiments.data.dataset import checksum
 from experiments.results import tables
 from experiments.results.tables.common import identity
@@ -65,6 +65,7 @@ def load_profile(name: str) -> dict[str, list[Strict]]:
 def _sections(where: str, study: str, values: Any) -> list[Strict]:
     if study not in STUDIES:
         raise UserError(f"{where}: there is no study {study!r}; {nearest(study, STUDIES)}")
+    require_plain("study", study)
     kind, title = get_study(study).settings, f"{where}, section {study}"
     if isinstance(values, list) and values:
         return [kind.read(part, f"{title}, part {number}") for number, part in enumerate(values, 1)]

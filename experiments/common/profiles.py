@@ -1,5 +1,6 @@
 """Profiles: which there are, their sections, and the extensions that they name."""
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,14 @@ def profile_path(name: str) -> Path:
     """The file of a profile; raises UserError with the nearest names if there is none."""
     if name not in profile_names():
         raise UserError(f"there is no profile {name!r} in {FOLDER.name}/; {nearest(name, profile_names())}")
+    require_plain("profile", name)
     return FOLDER / f"{name}.yaml"
+
+
+def require_plain(kind: str, name: str) -> None:
+    """Raise UserError for a name that means something else to a shell, which executes the commands of the pipeline."""
+    if not re.fullmatch(r"\w[\w.+-]*", name):
+        raise UserError(f"the {kind} {name!r} needs another name: letters, digits, and . + - _ inside of it")
 
 
 EXTENSIONS = "extensions"

@@ -10,6 +10,7 @@ from experiments.common import profiles, yaml_files
 from experiments.common.errors import UserError
 from experiments.common.paths import REPOSITORY
 from experiments.studies.base import get_study
+from experiments.studies.registry import STUDIES
 
 LINES = {
     "problems": ["digits-mlp"],
@@ -36,6 +37,17 @@ def test_a_plan_has_every_run_resolved(write):
     configs = write({"lines": LINES})
     assert [config.seed for config in configs] == [0, 1]
     assert all(config.study == "lines" and config.steps == 3 for config in configs)
+
+
+@pytest.mark.parametrize("name", ["my profile", "a$(touch there)", "a;b", "-a", "a'b"])
+def test_a_name_that_a_shell_would_interpret_is_refused(write, monkeypatch, name):
+    write({"lines": LINES})
+    (profiles.FOLDER / f"{name}.yaml").touch()
+    with pytest.raises(UserError, match="the profile .* needs another name: letters, digits"):
+        profiles.profile_path(name)
+    monkeypatch.setitem(STUDIES, name, "experiments.studies.lines")
+    with pytest.raises(UserError, match="the study .* needs another name"):
+        write({name: LINES})
 
 
 @pytest.mark.parametrize("planned", [None, ["digits-mlp"]])
