@@ -7,10 +7,12 @@ A relative path starts at the folder of the extension. 70 % of the examples are 
 column of a table, each channel of images. Classes are numbered in sorted order.
 """
 
+import zlib
 from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import pandas as pd
@@ -30,12 +32,15 @@ HELD_OUT = 0.15
 FEWEST = 10
 """Examples in a file, at least."""
 
+UNREADABLE = (OSError, ValueError, AttributeError, TypeError, EOFError, BadZipFile, zlib.error)
+"""What numpy raises for files that are no npz: a single array, an empty file, half of one, or one with other bytes."""
+
 UNITS = 1e-3, 1e3
 """Standard deviations of real targets between which losses and gradients have usual sizes."""
 
 
 def csv(
-    path: str | Path, target: str | Sequence[str], task: Task, drop: Sequence[str] = ()
+    path: str | Path, target: str | Sequence[str], task: Task, drop: str | Sequence[str] = ()
 ) -> Callable[[], Dataset]:
     """A data set from a CSV file with a header: the columns `target` from all others, which must be numbers.
 
@@ -43,21 +48,24 @@ def csv(
         path: The file.
         target: The column to predict; for real values, possibly several.
         task: "classes", "binary" (two values, 0 and 1 in sorted order) or "values".
-        drop: Columns to leave out, such as a number of the row.
+        drop: The column or columns to leave out, such as a number of the row.
 
     Returns:
         A function that reads the file and returns the data set. It raises UserError for missing columns, text, missing
         values, and targets that do not suit the task.
     """
-    file, targets = _file(path), [target] if isinstance(target, str) else list(target)
+    file = _file(path)
+    targets, left_out = ([names] if isinstance(names, str) else [*names] for names in (target, drop))
 
     @cache
     def dataset() -> Dataset:
         table = _table(file)
-        for name in [*targets, *drop]:
+        if len(table) < FEWEST:  # without any, no column holds numbers
+            raise UserError(f"{file} has {len(table)} examples; at least {FEWEST} are needed")
+        for name in [*targets, *left_out]:
             if name not in table:
                 raise UserError(f"{file} has no column {name!r}; {nearest(name, map(str, table))}")
-        inputs = table.drop(columns=[*targets, *drop])
+        inputs = table.drop(columns=[*targets, *left_out])
         _require_numbers(file, inputs)
         return _dataset(file, inputs.to_numpy(np.float32), table[targets].to_numpy(), task)
 
@@ -86,6 +94,10 @@ def npz(path: str | Path, task: Task, inputs: str = "x", targets: str = "y") -> 
                 f"{file}: {inputs!r} has shape {list(x.shape)} and type {x.dtype}; inputs are numbers of shape "
                 "[examples, ...]"
             )
+        if y.ndim == 0 or y.size == 0:
+            raise UserError(
+                f"{file}: {targets!r} has shape {list(y.shape)}; there must be a target for each example"
+            )
         if len(x) != len(y):
             raise UserError(
                 f"{file}: {inputs!r} has {len(x)} rows, {targets!r} has {len(y)}; both must have as many"
@@ -101,19 +113,24 @@ def _file(path: str | Path) -> Path:
 
 def _table(file: Path) -> pd.DataFrame:
     try:
-        return pd.read_csv(file)
+        header = pd.read_csv(file, header=None, nrows=1, dtype=str).iloc[0].dropna()
+        table = pd.read_csv(file)
     except (OSError, ValueError) as error:
         raise UserError(f"{file} cannot be read as CSV: {' '.join(str(error).split())}") from None
+    twice = header[header.duplicated()]  # pandas renames the second, and a target would be among the inputs
+    if len(twice):
+        raise UserError(f"{file} has the column {twice.iloc[0]!r} twice; each needs a name of its own")
+    return table
 
 
 def _arrays(file: Path, names: Sequence[str]) -> list[np.ndarray]:
     try:
-        with np.load(file, allow_pickle=False) as arrays:
+        with file.open("rb") as opened, np.load(opened, allow_pickle=False) as arrays:
             for name in names:
                 if name not in arrays:
                     raise UserError(f"{file} has no array {name!r}; {nearest(name, arrays)}")
             return [arrays[name] for name in names]
-    except (OSError, ValueError, AttributeError) as error:
+    except UNREADABLE as error:
         raise UserError(f"{file} cannot be read as npz: {' '.join(str(error).split())}") from None
 
 
@@ -121,8 +138,9 @@ def _require_numbers(file: Path, table: pd.DataFrame) -> None:
     for name in table:
         column = table[name]
         if not pd.api.types.is_numeric_dtype(column):
+            first = next((one for one in column if not _is_number(one)), column.iloc[0])
             raise UserError(
-                f"{file}: column {name!r} holds {column.iloc[0]!r}, which is no number; encode it, for instance with "
+                f"{file}: column {name!r} holds {first!r}, which is no number; encode it, for instance with "
                 f"pandas.get_dummies, or leave it out with drop=[{name!r}]"
             )
         if column.isna().any():
@@ -131,6 +149,14 @@ def _require_numbers(file: Path, table: pd.DataFrame) -> None:
             )
     if table.columns.empty:
         raise UserError(f"{file} has no columns besides the target; inputs are missing")
+
+
+def _is_number(value: Any) -> bool:
+    try:
+        float(value)
+    except (TypeError, ValueError):
+        return False
+    return True
 
 
 def _dataset(file: Path, inputs: np.ndarray, targets: np.ndarray, task: str) -> Dataset:

@@ -137,3 +137,35 @@ def test_a_description_that_is_not_true_of_the_arrays_is_one_sentence(data, word
 def test_examples_in_two_parts_are_found():
     data = made("values", torch.zeros(8, 1))
     assert not {check.what: check.passed for check in report("mine", data)}["overlap"]
+
+
+@pytest.mark.parametrize("damage", ["empty", "half", "another byte", "one array"])
+def test_what_is_no_npz_is_one_sentence(tmp_path, damage):
+    file = tmp_path / "mine.npz"
+    np.savez_compressed(file, x=np.arange(4000.0).reshape(100, 40), y=np.arange(100) % 3)
+    content = bytearray(file.read_bytes())
+    content[len(content) // 3] ^= 255
+    if damage == "one array":
+        with file.open("wb") as opened:
+            np.save(opened, np.zeros(3))
+    else:
+        file.write_bytes(
+            {"empty": b"", "half": content[: len(content) // 2], "another byte": bytes(content)}[damage]
+        )
+    with pytest.raises(UserError, match=r"mine\.npz cannot be read as npz"):
+        npz(file, task="classes")()
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("a,b,y\n", "has 0 examples; at least 10"),
+        ("a,y,y\n" + "1,2,3\n" * 20, "has the column 'y' twice"),
+        ("a,y\n" + "1,2\n" * 10 + "?,2\n", "column 'a' holds '?', which is no number"),
+    ],
+)
+def test_what_is_wrong_in_a_csv_is_named(tmp_path, text, words):
+    (tmp_path / "mine.csv").write_text(text)
+    with pytest.raises(UserError) as caught:
+        csv(tmp_path / "mine.csv", target="y", task="classes", drop="b" if "b" in text else ())()
+    assert words in str(caught.value)
