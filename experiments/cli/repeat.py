@@ -1,8 +1,8 @@
 """Execute a finished run again, and compare.
 
-On the same kind of device with the same instruction set, torch and code, every recorded number must have the same bits.
-Otherwise rounding differs, which grows during a training: then the first steps must agree to within `TOLERANCES`, and
-final values are shown beside each other.
+On a device of the same maker with the same instruction set, torch and code, every recorded number must have the same
+bits. Otherwise rounding differs, which grows during a training: then the first steps must agree to within `TOLERANCES`,
+and final values are shown beside each other.
 """
 
 import json
@@ -18,7 +18,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from experiments.cli.verify import TOLERANCES
+from experiments.cli.verify import SERIES, TOLERANCES
 from experiments.common.errors import UserError
 from experiments.common.paths import REPOSITORY, runs_root
 from experiments.common.progress import progress_bar
@@ -29,11 +29,8 @@ from experiments.runs.integrity import damage, run_folders
 from experiments.runs.key import identity
 from experiments.runs.launcher import Board
 from experiments.runs.mongo import number_of
-from experiments.runs.provenance import ENVIRONMENT, arithmetic
+from experiments.runs.provenance import ENVIRONMENT, arithmetic, maker
 from experiments.training.config import RunConfig
-
-SERIES = ("train_loss", "step")
-"""What is compared where rounding differs."""
 
 
 @dataclass(frozen=True)
@@ -55,11 +52,15 @@ class Comparison:
     expects_bits: bool
 
     @property
+    def exact(self) -> bool:
+        """Whether everything that was recorded has the same bits."""
+        return not self.other and all(equal for *_, equal in self.results)
+
+    @property
     def agrees(self) -> bool:
         """Whether the new execution confirms the old one."""
-        if self.expects_bits:
-            return not self.other and all(equal for *_, equal in self.results)
-        return all(found <= allowed for found, allowed in zip(self.deviations, TOLERANCES, strict=False))
+        within = (found <= allowed for found, allowed in zip(self.deviations, TOLERANCES, strict=False))
+        return self.exact or (not self.expects_bits and all(within))
 
 
 def main(word: str) -> int:
@@ -185,7 +186,7 @@ def _equal(then: Any, now: Any) -> bool:
 
 
 def _environment(made: Mapping[str, Any]) -> tuple[Any, ...]:
-    return (arithmetic(made), *(made.get(name) for name in ENVIRONMENT))
+    return (arithmetic(made), maker(made), *(made.get(name) for name in ENVIRONMENT))
 
 
 def deviations(then: fingerprints.Head, now: fingerprints.Head) -> list[float]:
@@ -227,7 +228,7 @@ def _verdict(found: Comparison) -> str:
     """The result of the comparison in one sentence."""
     arrays = len(found.same) + len(found.other)
     bits = f"{len(found.same)} of {arrays} recorded series have the same bits"
-    if found.expects_bits:
+    if found.expects_bits or found.exact:
         return f"{'Agrees' if found.agrees else 'DIFFERS'}: {bits}."
     shown, allowed = (
         ", ".join(f"{value:.2g}" for value in values[: len(TOLERANCES)])

@@ -2,7 +2,7 @@
 
 The key of a run and the dependencies of a stage contain the code, so no change goes unnoticed; but a renamed function
 should not cost weeks. `verify` repeats the first steps of some finished runs with today's code and compares them with
-the recorded ones: bit by bit where device, instruction set, torch and threads are the same, else to within
+the recorded ones: bit by bit where device, its maker, instruction set, torch and threads are the same, else to within
 `TOLERANCES`. If all agree, runs of the same configs get today's keys, and the stage is marked as up to date.
 Differences that only appear after the first steps are not detected.
 """
@@ -11,7 +11,7 @@ import itertools
 import json
 import logging
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,7 +34,7 @@ from experiments.runs import launcher, reasons, run_packs
 from experiments.runs.finished import FinishedRun, find_finished
 from experiments.runs.integrity import damage, run_folders
 from experiments.runs.key import data_checksum, run_key
-from experiments.runs.provenance import ENVIRONMENT, arithmetic, environment
+from experiments.runs.provenance import ENVIRONMENT, arithmetic, environment, maker
 from experiments.studies.base import get_study
 from experiments.training.config import RunConfig
 from experiments.training.measure import padded
@@ -46,9 +46,13 @@ KEPT, DIFFERENT, NOT_FINISHED = 0, 1, 75
 """Exit codes, see `main`."""
 
 TOLERANCES = (2e-3, 0.03, 0.15)
-"""Relative, for loss and step of the first steps, where another device, instruction set, torch or number of threads
-rounds differently: at least three times what `benchmarks/rounding.py` measured (3e-4, .01 and .05, REPRODUCIBILITY.md).
+"""Relative, for loss and step of the first steps, where another device, maker, instruction set, torch or number of
+threads rounds differently: at least three times what `benchmarks/rounding.py` measured (3e-4, .01 and .05).
 Later steps are not compared, since differences grow until they are as large as the values."""
+
+
+SERIES = ("train_loss", "step")
+"""What is compared there."""
 
 
 @dataclass(frozen=True)
@@ -185,7 +189,7 @@ def _has_todays_data(folder: Path, config: RunConfig) -> bool:
 def _environment(values: Mapping[Any, Any]) -> dict[str, Any]:
     """What rounding depends on, as far as tables of earlier versions record it."""
     known = {name: values.get(name) for name in fingerprints.ENVIRONMENT}
-    return {name: known[name] for name in ENVIRONMENT} | {"device": arithmetic(known)}
+    return {name: known[name] for name in ENVIRONMENT} | {"device": arithmetic(known), "maker": maker(known)}
 
 
 def _study(profile: str, study: str, several: Sequence[Recorded], sample: int) -> int:
@@ -216,19 +220,27 @@ def choose(several: Sequence[Recorded], sample: int) -> list[Recorded]:
 
 
 def difference(one: Recorded) -> str | None:
-    """A description of the first difference between today's and the recorded steps; None if they agree."""
+    """A description of the first difference between today's and the recorded steps; None if they agree.
+
+    They agree with the same bits, or to within `TOLERANCES` where rounding may differ.
+    """
     torch.set_num_threads(int(one.environment["threads"]))
     today = repeat(one.config)
-    same = environment(one.config) == one.environment
-    allowed = itertools.repeat(0.0) if same else TOLERANCES
-    for name in one.head if same else ("train_loss", "step"):
-        rows = zip(one.head[name], today.get(name, []), allowed, strict=False)
-        for step, (then, now, tolerance) in enumerate(rows):
-            if not _equal(then, now, tolerance):
+    found = _difference(one.head, today, list(one.head), itertools.repeat(0.0))
+    if found is None or environment(one.config) == one.environment:
+        return found
+    return _difference(one.head, today, SERIES, TOLERANCES)
+
+
+def _difference(then: Head, now: Head, names: Sequence[str], allowed: Iterable[float]) -> str | None:
+    for name in names:
+        rows = zip(then[name], now.get(name, []), allowed, strict=False)
+        for step, (old, new, tolerance) in enumerate(rows):
+            if not _equal(old, new, tolerance):
                 what = "line" if "/" in name else "step"
-                return f"{name} of {what} {step} was {then}, with today's code it is {now}"
-        if len(one.head[name]) != len(today.get(name, [])):
-            return f"{name} had {len(one.head[name])} rows, with today's code {len(today.get(name, []))}"
+                return f"{name} of {what} {step} was {old}, with today's code it is {new}"
+        if len(then[name]) != len(now.get(name, [])):
+            return f"{name} had {len(then[name])} rows, with today's code {len(now.get(name, []))}"
     return None
 
 

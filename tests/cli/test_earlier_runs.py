@@ -2,6 +2,7 @@
 
 import itertools
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -116,3 +117,15 @@ def test_a_changed_measurement_of_lines_is_noticed(monkeypatch):
     losses = BatchLine.losses
     monkeypatch.setattr(BatchLine, "losses", lambda line, places: losses(line, [1.01 * s for s in places]))
     assert "with today's code it is" in verify.difference(recorded)
+
+
+@pytest.mark.parametrize(("factor", "same"), [(1 + 1e-5, True), (1.1, False)])
+def test_processors_of_two_makers_may_round_differently(factor, same):
+    config = resolve("single", problem="digits-mlp", optimizer="adam", steps=3)
+    run_directory.execute(config, get_study("single").run)
+    here = verify.read(find_finished([config])[0])
+    losses = [loss * factor for loss in here.head["train_loss"]]
+    other = replace(here, head=here.head | {"train_loss": losses})
+    assert "train_loss of step 0" in verify.difference(other)
+    there = replace(other, environment=here.environment | {"maker": "another"})
+    assert (verify.difference(there) is None) == same

@@ -59,28 +59,32 @@ def test_a_number_that_does_not_come_out_again_is_shown_beside_the_new_one(finis
     assert "0.123" in text
 
 
-def test_what_has_changed_since_is_named_and_first_steps_are_compared_within_the_tolerance(
-    finished, here, capsys
-):
+def test_what_has_changed_since_is_named_and_the_same_bits_agree_all_the_same(finished, here, capsys):
     change(finished, "info.json", lambda info: info["identity"].update(data="other", code="other"))
     assert cli.main(["repeat", finished.key]) == 0
     text = capsys.readouterr().out
     assert "code" in text
     assert "data" in text
-    assert "0.002, 0.03, 0.15 are allowed" in text
+    assert "have the same bits" in text
 
 
+ELSEWHERE = [{"instruction_set": "native avx512"}, {"device": "Another 1 at 2 GHz"}]
+
+
+@pytest.mark.parametrize("made", ELSEWHERE, ids=["another instruction set", "another maker"])
 @pytest.mark.parametrize(("factor", "agrees"), [(1 + 1e-5, True), (1.1, False)])
-def test_where_rounding_differs_the_first_steps_decide(finished, here, factor, agrees):
+def test_where_rounding_differs_the_first_steps_decide(finished, here, capsys, factor, agrees, made):
     trace = dict(finished.trace)
     np.savez_compressed(
         finished.directory / "trace.npz", **trace | {"train_loss": trace["train_loss"] * factor}
     )
-    change(finished, "info.json", lambda info: info["provenance"].update(instruction_set="native avx512"))
+    change(finished, "info.json", lambda info: info["provenance"].update(made))
     old = FinishedRun(finished.key, finished.config, finished.directory)
     found = repeat.compare(old, finished_again(finished), [])
     assert not found.expects_bits
     assert found.agrees == agrees
+    repeat._show(old, found, [])
+    assert "0.002, 0.03, 0.15 are allowed" in " ".join(capsys.readouterr().out.split())
 
 
 def finished_again(run):
