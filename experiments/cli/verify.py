@@ -317,5 +317,7 @@ def _commit(profile: str, studies: Sequence[str]) -> None:
     """Tell DVC that the results of studies are up to date."""
     if studies:
         planning.write_digests(profile)
+        for study in studies:
+            planning.write_parts(profile, study)
         pipeline = Pipeline(profile)
         pipeline.keep("plan", *pipeline.stages(studies))
