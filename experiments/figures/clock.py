@@ -87,6 +87,10 @@ def equal_time(ranks: pd.DataFrame, problem: str) -> Figure:
     axes.set(
         xscale="log", xlabel="training loss (with L2 term), mean over seeds", ylim=(len(ranks) - 0.5, -0.5)
     )
+    losses = ranks[["at_steps", "at_time"]]
+    low, high = losses.min().min(), losses.max().max()
+    if low < high < 1.1 * low:  # a difference in the last digit has no ticks that could be placed
+        axes.set_xlim(low / 1.1, high * 1.1)
     plain_log(axes.xaxis)
     axes.grid(visible=False, axis="y")
     looks = {

@@ -193,21 +193,20 @@ def test_an_extension_that_ends_python_is_named(load, tmp_path, monkeypatch, tex
         profiles.load_extensions("mine")
 
 
+ONE = "def one(shape, outputs): ...\nNETWORKS = {'one': one}"
+TWICE = """\
+from experiments.problems import Problem
+PROBLEMS = [Problem("one", "digits", "mlp-8", "mine", steps) for steps in (1, 2)]
+"""
+
+
 @pytest.mark.parametrize(
     ("first", "second", "words"),
     [
-        (
-            "CLAIMS = {'one': 1}",
-            "CLAIMS = {'one': 2}",
-            r"CLAIMS: 'one' is in .*own_things\.py and .*others\.py",
-        ),
-        (
-            "",
-            "class One:\n    name = 'one'\nCLAIMS = [One(), One()]",
-            r"CLAIMS: 'one' is in .*others\.py twice",
-        ),
-        ("CLAIMS = {'one': []}", "import own_things\nCLAIMS = own_things.CLAIMS", None),
-        ("CLAIMS = {'one': 1}", "CLAIMS = {'two': 1}", None),
+        (ONE, ONE, r"NETWORKS: 'one' is in .*own_things\.py and .*others\.py"),
+        ("", TWICE, r"PROBLEMS: 'one' is in .*others\.py twice"),
+        (ONE, "import own_things\nNETWORKS = own_things.NETWORKS", None),
+        (ONE, ONE.replace("'one'", "'two'"), None),
     ],
 )
 def test_two_things_of_one_name_are_refused_since_only_one_would_be_used(

@@ -73,6 +73,16 @@ def test_at_equal_time_the_slower_steps_are_fewer(race):
     assert [text.get_text() for text in figure.axes[0].get_yticklabels()] == ["SGD", "PAL"]
 
 
+def test_at_equal_time_a_difference_in_the_last_digit_is_drawn_within_the_figure():
+    loss = 0.0123
+    ranks = pd.DataFrame(
+        {"method": ["pal"], "at_steps": [loss], "at_time": [loss * (1 + 1e-15)], "budget": 0.01}
+    )
+    figure = figures.equal_time(ranks, "p", width=3.3, font_size=8, title=False)
+    figure.draw_without_rendering()
+    assert figure.get_tightbbox().x1 <= figure.get_figwidth() + 0.05
+
+
 def test_few_runs_are_points_without_a_box_and_fresh_seeds_do_not_count_twice():
     runs = pd.DataFrame(
         {"problem": "p", "setting": "a", "seed": range(7), "phase": ["selection"] * 3 + ["evaluation"] * 4}
