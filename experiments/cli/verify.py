@@ -30,7 +30,7 @@ from experiments.results import tables
 from experiments.results.tables import fingerprints
 from experiments.results.tables.common import identity
 from experiments.results.tables.fingerprints import Head
-from experiments.runs import launcher, reasons, run_packs
+from experiments.runs import launcher, reasons, run_directory, run_packs
 from experiments.runs.finished import FinishedRun, find_finished
 from experiments.runs.integrity import damage, run_folders
 from experiments.runs.key import data_checksum, run_key
@@ -289,7 +289,7 @@ def _keep(profile: str, study: str, how: str) -> int:
     """Give the runs of earlier code today's keys; KEPT if all results of the study are there."""
     plan = planned(profile, study)
     for run in earlier(plan):
-        run.directory.rename(runs_root() / run_key(run.config))
+        run_directory.rename(run.directory, run_key(run.config))
     finished = find_finished(plan)
     if len(finished) == len(plan):
         tables.write(study, profile, finished)

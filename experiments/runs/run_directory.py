@@ -9,6 +9,7 @@ runs/.unpacked/        runs that are being unpacked
 """
 
 import errno
+import json
 import logging
 import math
 import os
@@ -187,6 +188,25 @@ def adopt(directory: Path, key: str) -> bool:
     except BlockingIOError:
         return False
     return fresh
+
+
+def rename(directory: Path, key: str) -> None:
+    """Give a finished run another key, which its config.json says, too.
+
+    Killed at any moment, it is left as it was, or as well under the new key.
+    """
+    with _lock(key) as partial:
+        copy = partial / "renamed"
+        remove(copy)
+        shutil.copytree(directory, copy)
+        config = copy / "config.json"
+        values = json.loads(config.read_text()) | {"key": key}
+        config.write_text(json.dumps(values, indent=2, sort_keys=True))
+        integrity.seal(copy)
+        _all_to_disk(copy)
+        copy.rename(runs_root() / key)
+        shutil.rmtree(partial, ignore_errors=True)
+    shutil.rmtree(directory)
 
 
 def _all_to_disk(folder: Path) -> None:

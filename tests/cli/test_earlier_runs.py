@@ -15,7 +15,7 @@ from experiments.common.paths import runs_root
 from experiments.results import tables
 from experiments.runs import run_directory
 from experiments.runs.finished import find_finished
-from experiments.runs.integrity import seal
+from experiments.runs.integrity import damage, seal
 from experiments.runs.key import run_key
 from experiments.studies.base import get_study
 from experiments.training.batch_line import BatchLine
@@ -52,7 +52,7 @@ def made(config, commit, key=None, started=""):
     change(folder / "run.json", lambda run: run.update(start_time=started))
     seal(folder)
     if key is not None:
-        folder.rename(folder.with_name(f"{key}{next(numbers):015}"))
+        run_directory.rename(folder, f"{key}{next(numbers):015}")
 
 
 def training(config, record):
@@ -80,6 +80,10 @@ def test_of_several_generations_the_newest_is_repeated_and_kept(plan, compared):
     assert verify.main("tiny", 5) == 0
     assert {one.commit for one in compared} == {"new"}
     assert {adopted(config) for config in plan} == {"new"}
+    for config in plan:  # whole, as packs demand
+        folder = runs_root() / run_key(config)
+        assert damage(folder) is None
+        assert json.loads((folder / "config.json").read_text())["key"] == folder.name
 
 
 def test_runs_of_todays_code_vouch_for_none_of_earlier_code(plan, compared):
