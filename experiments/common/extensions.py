@@ -123,9 +123,7 @@ def require_distinct() -> None:
     for variable in VARIABLES:
         known: dict[str, tuple[Path, object]] = {}
         for module, file in source.own.items():
-            own_things(
-                sys.modules[module], variable
-            )  # raises UserError for anything but a dictionary or a list
+            own_things(sys.modules[module], variable)  # raises UserError for what is neither dict nor list
             things = getattr(sys.modules[module], variable, ())
             pairs = things.items() if isinstance(things, dict) else ((name_of(one), one) for one in things)
             for name, thing in pairs:

@@ -250,9 +250,8 @@ def _executor(settings: Cluster, name: str) -> submitit.SlurmExecutor:
     executor = submitit.SlurmExecutor(runs_root() / ".slurm" / "%A", max_num_timeout=REQUEUES)
     options = settings.model_dump(exclude={"runs_per_task", "slots", "sbatch"}, exclude_none=True)
     wanted = {"requeue": True, "chdir": str(REPOSITORY)} | settings.sbatch
-    further = {
-        name: value for name, value in wanted.items() if value is not False
-    }  # sbatch has no --exclusive=False
+    # sbatch has no --exclusive=False
+    further = {name: value for name, value in wanted.items() if value is not False}
     if settings.time == UNLIMITED:
         further |= {"time": "UNLIMITED"}
     executor.update_parameters(
