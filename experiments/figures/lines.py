@@ -44,19 +44,17 @@ def _panels(
     view: str,
     more: Callable[[Axes, pd.DataFrame, pd.Series], None],
 ) -> Figure:
-    """Draw a panel per line (of the largest mu): its points, PAL's step, and what `more` adds."""
+    """Draw a panel per line: its points, PAL's step, and what `more` adds."""
     points = points[(points["problem"] == problem) & (points["view"] == view)]
-    points = points[points["mu"] == points["mu"].max()]
-    drawn = sorted(points["at"].unique())
+    drawn = points.groupby(["mu", "at"])
     figure, shown = panels(len(drawn), 4, 1.75, "batch loss", "distance along -g/||g||")
-    for axes, at in zip(shown, drawn, strict=True):
-        measured = points[points["at"] == at]
+    for axes, ((mu, at), measured) in zip(shown, drawn, strict=True):
         keys = ["problem", "mu", "seed", "at"]
         line = measured[keys].head(1).merge(lines, on=keys).iloc[0]
         axes.plot(measured["distance"], measured["loss"], color="#1f5fbf", lw=2)
         axes.axvline(line["step"], color="#d62728", lw=1)
         more(axes, measured, line)
-        axes.set_title(f"step {int(at)}", pad=3)
+        axes.set_title(f"step {at}" if points["mu"].nunique() == 1 else f"step {at}, mu {mu:g}", pad=3)
         axes.tick_params(labelsize="small")
         axes.locator_params(nbins=4)
     return figure

@@ -140,7 +140,7 @@ def styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
             _size.reset(before)
         figure.set_size_inches(width or figure.get_figwidth(), height or figure.get_figheight())
         _set_title(figure, figure.get_suptitle() if title else "")
-        if width or height:
+        if width or height or _is_crowded(figure, font_size):
             _wrap(figure)
         return figure
 
@@ -160,6 +160,20 @@ def _set_title(figure: Figure, words: str) -> None:
     """Write a title on as many lines as it needs, or on none."""
     if figure.get_suptitle():
         figure.suptitle(words, wrap=True).set_in_layout(bool(words))
+
+
+WIDE = 0.6
+"""Width of a character, at most on average, as a multiple of the size of the font."""
+
+
+def _is_crowded(figure: Figure, font_size: float) -> bool:
+    """Whether the title of a panel may be wider than its share of the figure; measuring it would take long."""
+    for axes in figure.axes:
+        place = axes.get_subplotspec()
+        share = figure.get_figwidth() * 72 / (place.get_gridspec().ncols if place else 1)
+        if max(map(len, axes.get_title().split("\n"))) * WIDE * font_size > share:
+            return True
+    return False
 
 
 def _wrap(figure: Figure) -> None:

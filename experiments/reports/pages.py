@@ -84,7 +84,7 @@ details { margin: .5rem 0; } code { overflow-wrap: anywhere; }
 @media (max-width: 500px) { body { margin: 1rem auto; padding: 0 .6rem; } h1 { font-size: 1.4rem; }
   th, td { padding: .3rem; } table { font-size: .8rem; } }
 @media print { body { max-width: none; font-size: 10pt; } table { display: table; width: 100%; }
-  h2, h3 { break-after: avoid; } tr, img { break-inside: avoid; } details { display: none; }
+  h2, h3 { break-after: avoid; } tr, img { break-inside: avoid; } img { max-height: 22cm; } details { display: none; }
   .supported, .contradicted, .undecided, .out-of-reach, .not-measured { color: #000; background: none;
   border: 1px solid #000; } }
 """

@@ -1,6 +1,7 @@
 """Figures: everything that tables can hold is drawn, and the same tables give the same bytes."""
 
 import inspect
+from itertools import pairwise
 
 import matplotlib as mpl
 import numpy as np
@@ -179,6 +180,22 @@ def test_a_figure_that_calls_another_passes_its_size_and_style_on(lines):
 def test_a_figure_has_no_title_if_none_is_wanted(lines):
     assert figures.loss_lines(*lines, "p").get_suptitle()
     assert not figures.loss_lines(*lines, "p", title=False).get_suptitle()
+
+
+@pytest.mark.parametrize("count", [1, 3, 6])
+def test_names_of_many_problems_side_by_side_do_not_overlap(lines, count):
+    names = [f"a-network-with-a-long-name-{number}" for number in range(count)]
+    table = pd.concat([lines[0].assign(problem=name) for name in names])
+    figure = figures.line_shape(table)
+    figure.draw_without_rendering()
+    titles = [axes.title.get_window_extent() for axes in figure.axes[:count]]
+    assert all(left.x1 < right.x0 for left, right in pairwise(titles))
+
+
+def test_lines_measured_with_several_mu_are_all_shown_and_named(lines):
+    table, points = (pd.concat([one, one.assign(mu=0.001)]) for one in lines)
+    panels = {axes.get_title() for axes in figures.loss_lines(table, points, "p").axes if axes.get_visible()}
+    assert panels == {f"step {at}, mu {mu}" for at in lines[1]["at"].unique() for mu in (0.1, 0.001)}
 
 
 def test_a_narrow_figure_has_fewer_columns_and_the_same_panels(benchmark):
