@@ -316,14 +316,28 @@ class BatchLoss:
         if mark is not None and mark.remove():
             warn(ACCUMULATED_ELSEWHERE)
         if calls_backward:
-            self._calls_backward = True
-            factor = 1.0
+            self._calls_backward, factor = True, 1.0
         else:
-            if backward is not plain_backward:
-                value = value.clone()  # backward may scale the loss in place
-            self.evaluating = True  # `backward` may clear the gradients first
-            factor = call_backward(backward, loss)
-            self.evaluating = False
+            value, factor = self._differentiate(loss, value, backward)
+        self._learn(batch, params, versions)
+        batch.terms.append(Term(closure, randomness, autocast, value, factor))
+        self.evaluations += 1
+        self._draws |= self.watching and randomness.drew_on_device()
+        left = first_gradient(params)
+        self._last_gradient = (no_gradient, 0) if left is None else (weakref.ref(left), left._version)
+        return value
+
+    def _differentiate(self, loss: Any, value: Tensor, backward: Backward) -> tuple[Tensor, float | Tensor]:
+        """Call `backward` on the loss; returns its value and the factor by which `backward` scaled it."""
+        if backward is not plain_backward:
+            value = value.clone()  # backward may scale the loss in place
+        self.evaluating = True  # `backward` may clear the gradients first
+        factor = call_backward(backward, loss)
+        self.evaluating = False
+        return value, factor
+
+    def _learn(self, batch: Batch, params: Sequence[Tensor], versions: list[int]) -> None:
+        """Learn from a first evaluation which weights move, and what the closure writes to."""
         if self.watching or len(self._moving) < len(params):
             self._moving = self._let_go(batch)
         if self.watching or batch.unsaved or list(map(version_of, params)) != versions:
@@ -331,12 +345,6 @@ class BatchLoss:
             self._detect_writes(
                 batch, [each for each, old in pairs if each._version != old and each.grad is not None]
             )
-        batch.terms.append(Term(closure, randomness, autocast, value, factor))
-        self.evaluations += 1
-        self._draws |= self.watching and randomness.drew_on_device()
-        left = first_gradient(params)
-        self._last_gradient = (no_gradient, 0) if left is None else (weakref.ref(left), left._version)
-        return value
 
     def _begin(self, params: Sequence[Tensor]) -> tuple[Batch, Tensor | None]:
         """Begin a batch, or continue the current one; also return a weight with someone else's gradient."""

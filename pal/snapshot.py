@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from enum import Enum
 from itertools import compress
 from operator import attrgetter, is_
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +24,20 @@ the user's own and of NumPy; others, such as modules and functions, are left alo
 _MISSING = object()
 
 mode_of = attrgetter("training")
+
+
+class Copied(NamedTuple):
+    """Tensors by value, kept as one so that no interrupt leaves one list without its counterpart.
+
+    Attributes:
+        ids: of the tensors given, of which the following may be views.
+        tensors: where to write the values.
+        values: copies.
+    """
+
+    ids: list[int]
+    tensors: list[Tensor]
+    values: list[Tensor]
 
 
 class Snapshot:
@@ -53,12 +67,10 @@ class Snapshot:
         self._attributes = [(module.__dict__, module.__dict__.copy()) for module in reached.stateful]
         self._containers = [(container, container.copy()) for container in reached.containers]
         self._slots = [(slot, dict(slot.items())) for slot in reached.buffers]
-        self._ids: list[int] = []  # of the tensors given, of which the following may be views
         self._noted = [
             (tensor, tensor._version) for tensor in restore_if_changed if not tensor.is_inference()
         ]
-        self._tensors: list[Tensor] = []
-        self._values: list[Tensor] = []
+        self._copied = Copied([], [], [])
         if self._slots or tensors:
             buffers = [buffer for _, slot in self._slots for buffer in slot.values() if buffer is not None]
             moving = storages(weights)
@@ -67,8 +79,7 @@ class Snapshot:
                 for key, each in writable([*buffers, *tensors]).items()
                 if storage(each) not in moving
             }
-            self._ids, self._tensors = list(kept), list(kept.values())
-            self._values = copies(self._tensors)
+            self._copied = Copied(list(kept), list(kept.values()), copies(list(kept.values())))
 
     def discard(self, modules: Iterable[nn.Module]) -> None:
         """Drop the state of these modules from the snapshot, but not that of their submodules."""
@@ -81,20 +92,16 @@ class Snapshot:
         out = {id(buffer) for slot in slots for buffer in slot.values()}
         self._attributes = [pair for pair in self._attributes if not any(pair[0] is each for each in own)]
         self._slots = [pair for pair in self._slots if not any(pair[0] is each for each in slots)]
-        self._keep([key not in out for key in self._ids])
+        self._keep([key not in out for key in self._copied.ids])
 
     def _keep(self, which: Sequence[bool]) -> None:
         """Keep some of the tensors."""
-        self._ids = list(compress(self._ids, which))
-        self._tensors, self._values = (
-            list(compress(self._tensors, which)),
-            list(compress(self._values, which)),
-        )
+        self._copied = Copied(*(list(compress(each, which)) for each in self._copied))
 
     def forget(self, weights: Iterable[Tensor]) -> None:
         """Drop the tensors that share memory with these weights."""
         moving = storages(weights)
-        self._keep([storage(each) not in moving for each in self._tensors])
+        self._keep([storage(each) not in moving for each in self._copied.tensors])
 
     def restore(self) -> None:
         """Restore the saved state."""
@@ -110,26 +117,27 @@ class Snapshot:
             if len(slot) != len(saved) or not all(map(is_, slot.values(), saved.values())):
                 slot.clear()
                 slot.update(saved)
-        if self._tensors:
-            for tensor, value in zip(self._tensors, self._values, strict=True):
+        _, tensors, values = self._copied
+        if tensors:
+            for tensor, value in zip(tensors, values, strict=True):
                 if tensor.shape != value.shape:
                     tensor.resize_(value.shape)
             if self._restore_if_changed:
                 self._restore_changed()
             else:
-                kernels.copy_(self._tensors, self._values)
+                kernels.copy_(tensors, values)
 
     def _restore_changed(self) -> None:
-        for key, tensor, value in zip(self._ids, self._tensors, self._values, strict=True):
+        for key, tensor, value in zip(*self._copied, strict=True):
             if key not in self._restore_if_changed or not same(tensor, value):
                 tensor.copy_(value)
 
     def changed(self, tensors: Sequence[Tensor]) -> bool:
         """Whether any of these tensors was saved, and written to or changed since. Waits for the device."""
-        wanted, own = set(map(id, tensors)), set(self._ids)
+        wanted, own = set(map(id, tensors)), set(self._copied.ids)
         if any(tensor._version != at and id(tensor) in wanted & own for tensor, at in self._noted):
             return True
-        saved = zip(self._ids, self._tensors, self._values, strict=True)
+        saved = zip(*self._copied, strict=True)
         return any(key in wanted and not same(tensor, value) for key, tensor, value in saved)
 
 
