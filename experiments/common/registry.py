@@ -70,7 +70,7 @@ def own_things(module: ModuleType, variable: str) -> dict[str, Any]:
     """What a module adds to the registry of that variable, by name; things in a list have a `name` or `id`."""
     things = getattr(module, variable, {})
     if isinstance(things, list | tuple):
-        return {str(getattr(thing, "name", getattr(thing, "id", thing))): thing for thing in things}
+        return {name_of(thing): thing for thing in things}
     if not isinstance(things, dict):
         raise UserError(f"{module.__file__}: {variable} is {things!r:.60}; it must be a dictionary or a list")
     return {str(name): thing for name, thing in things.items()}

@@ -7,12 +7,17 @@ import sys
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import pytest
 import torch
 from torch import Tensor, nn
 
 from pal import PAL
 
 Loss = Callable[[Any], Tensor]
+
+needs_sharding = pytest.mark.skipif(
+    not hasattr(torch.cpu.Stream, "record_event"), reason="this torch cannot shard on the CPU"
+)
 
 
 class Step(NamedTuple):

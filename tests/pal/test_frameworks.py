@@ -10,7 +10,7 @@ import pytest
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
-from by_hand import by_hand
+from by_hand import by_hand, needs_sharding
 from guide import assert_same_weights, block, in_order, on, run, trained
 from torch.nn.functional import cross_entropy
 from torch.utils.data import DistributedSampler
@@ -163,11 +163,6 @@ def assert_both_have(folder: Path, name: str, expected: torch.nn.Module) -> None
     assert all(map(torch.equal, first, second))
     for ours, right in zip(first, expected.parameters(), strict=True):
         torch.testing.assert_close(ours, right.detach(), rtol=1e-9, atol=1e-9)
-
-
-needs_sharding = pytest.mark.skipif(
-    not hasattr(torch.cpu.Stream, "record_event"), reason="this torch cannot shard on the CPU"
-)
 
 
 @pytest.mark.parametrize("name", ["net", pytest.param("sharded", marks=needs_sharding)])

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 import torch
-from by_hand import assert_taken, by_hand, data, follow, moving, perceptron
+from by_hand import assert_taken, by_hand, data, follow, moving, needs_sharding, perceptron
 from torch import nn
 
 from pal import PAL, ClosureWarning
@@ -522,6 +522,7 @@ def mesh(tmp_path):
     torch.distributed.destroy_process_group()
 
 
+@needs_sharding
 def test_frozen_weights_and_buffers_under_fsdp2(mesh):
     fully_shard = pytest.importorskip("torch.distributed.fsdp").fully_shard
     model = perceptron(nn.BatchNorm1d(4))
