@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
+from ruamel.yaml.constructor import SafeConstructor
 from ruamel.yaml.error import YAMLError
 
 from experiments.common.errors import UserError
@@ -16,10 +17,27 @@ LONGEST = 10_000
 """Bits of a number, at most: Python shows no number of more than 4300 digits."""
 
 
-def parse(text: str, where: str) -> Any:
-    """What a YAML text says; raises UserError naming `where` if it is not valid, or endless."""
+class AsWritten(SafeConstructor):
+    """Leaves numbers as text: 0123 keeps its zero, and 1.10 is not 1.1."""
+
+
+for tag in ("int", "float"):
+    AsWritten.add_constructor(f"tag:yaml.org,2002:{tag}", SafeConstructor.construct_yaml_str)
+
+
+def parse(text: str, where: str, numbers: bool = True) -> Any:
+    """What a YAML text says; raises UserError naming `where` if it is not valid, or endless.
+
+    Args:
+        text: The text.
+        where: What it is, for messages.
+        numbers: Whether numbers are numbers; else they are text, as they are written.
+    """
+    yaml = YAML(typ="safe", pure=True)
+    if not numbers:
+        yaml.Constructor = AsWritten
     try:
-        value = YAML(typ="safe", pure=True).load(text)
+        value = yaml.load(text)
     except YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         place = f" in line {mark.line + 1}" if mark else ""
@@ -46,15 +64,15 @@ def _is_too_large(value: Any) -> bool:
     return bool(waiting)
 
 
-def parse_fields(text: str, where: str) -> dict[str, Any]:
+def parse_fields(text: str, where: str, numbers: bool = True) -> dict[str, Any]:
     """The same for a text that must hold NAME: VALUE fields."""
-    fields = parse(text, where)
+    fields = parse(text, where, numbers)
     if not isinstance(fields, dict):
         raise UserError(f"{where} must consist of lines NAME: VALUE")
     return {str(name): value for name, value in fields.items()}
 
 
-def read_fields(path: Path, where: str) -> dict[str, Any]:
+def read_fields(path: Path, where: str, numbers: bool = True) -> dict[str, Any]:
     """The same for a file; raises UserError if it cannot be read."""
     try:
         text = regular(path).read_text(encoding="utf-8")
@@ -62,4 +80,4 @@ def read_fields(path: Path, where: str) -> dict[str, Any]:
         raise UserError(f"{where} cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
         raise UserError(f"{where} is not UTF-8 text") from None
-    return parse_fields(text, where)
+    return parse_fields(text, where, numbers)

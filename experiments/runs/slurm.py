@@ -92,9 +92,13 @@ def lines(value: Any) -> Any:
     return value.splitlines() if isinstance(value, str) else value
 
 
-def text(value: Any) -> Any:
-    """A name, which may look like a number, as accounts do."""
-    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+def whole(value: Any) -> Any:
+    """The number that digits are; anything else as it is."""
+    return int(value) if isinstance(value, str) and re.fullmatch(r"\d{1,9}", value) else value
+
+
+Whole = Annotated[Count, BeforeValidator(whole)]
+"""A count in a file whose numbers are read as they are written."""
 
 
 OURS = ("array", "job_name", "signal")
@@ -132,14 +136,14 @@ class Cluster(Strict):
     """
 
     time: Annotated[Count, BeforeValidator(minutes)]
-    cpus_per_task: Count = 1
+    cpus_per_task: Whole = 1
     partition: str | None = None
-    account: Annotated[str | None, BeforeValidator(text)] = None
+    account: str | None = None
     mem: Annotated[str | None, BeforeValidator(memory)] = None
     gres: str | None = None
-    array_parallelism: Count = 16
-    runs_per_task: Count = 8
-    slots: Count = 1
+    array_parallelism: Whole = 16
+    runs_per_task: Whole = 8
+    slots: Whole = 1
     mail_user: str | None = None
     mail_type: Annotated[str | None, BeforeValidator(joined)] = None
     setup: Annotated[list[str], BeforeValidator(lines)] = Field(default_factory=list)
@@ -156,10 +160,13 @@ class Cluster(Strict):
 
 
 def read(path: str) -> Cluster:
-    """The settings in a file; raises UserError for a missing file and every mistake in it."""
+    """The settings in a file; raises UserError for a missing file and every mistake in it.
+
+    Names such as accounts may look like numbers, and are what is written: 0123 is not 123.
+    """
     if not is_file(Path(path)):
         raise UserError(f"there is no file {path!r}; docs/cluster.md shows what it contains")
-    fields = read_fields(Path(path), path)
+    fields = read_fields(Path(path), path, numbers=False)
     return Cluster.read({name.replace("-", "_"): value for name, value in fields.items()}, path)
 
 
