@@ -54,7 +54,7 @@ def write_pipeline(profile: str) -> None:
         file: text,
         file.with_name("params.yaml"): f"profile: {profile}\nroot: ../..\n",
     }.items():
-        if not target.is_file() or target.read_text() != content:
+        if not target.is_file() or target.read_bytes() != content.encode():
             write_whole(target, content)
 
 

@@ -186,7 +186,7 @@ def _digests(profile: str) -> str:
 def has_other_digests(profile: str) -> bool:
     """Whether plan.json is outdated; DVC does not notice changes of data and packages."""
     path = tables.verdicts(profile).with_name("plan.json")
-    return not path.is_file() or path.read_text() != _digests(profile)
+    return not path.is_file() or path.read_bytes() != _digests(profile).encode()
 
 
 def write_parts(
@@ -214,9 +214,7 @@ def digest(profile: str, study: str) -> str:
 def _data(profile: str, study: str, datasets: Mapping[str, str]) -> list[str]:
     """Checksums of the data of a study's problems: of the data on this machine, else as recorded with its tables."""
     path = tables.folder(profile, study) / "provenance.csv"
-    made = (
-        pd.read_csv(path, dtype=str) if path.is_file() else pd.DataFrame(columns=["problem", "data_sha256"])
-    )
+    made = tables.load(path, profile) if path.is_file() else pd.DataFrame(columns=["problem", "data_sha256"])
     recorded = dict(zip(made["problem"], made["data_sha256"], strict=True))
     return [
         f"{problem} {checksum(name) or recorded.get(problem)}" for problem, name in sorted(datasets.items())

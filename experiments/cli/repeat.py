@@ -119,7 +119,7 @@ def _mentions(word: str) -> list[Path]:
     return [
         path
         for path in sorted((REPOSITORY / "results").glob("*/*/times.csv"))
-        if f",{word}" in path.read_text()
+        if f",{word}".encode() in path.read_bytes()
     ]
 
 

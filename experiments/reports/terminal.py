@@ -9,7 +9,6 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from experiments.common.errors import UserError
 from experiments.common.paths import REPOSITORY
 from experiments.reports import words
 from experiments.results import tables
@@ -26,9 +25,6 @@ WIDTH = 80
 
 def verdicts(profile: str, root: Path = REPOSITORY) -> Group:
     """The matrix, a sentence per claim, and where to read more; raises UserError if there are no verdicts."""
-    path = tables.verdicts(profile, root)
-    if not path.is_file():
-        raise UserError(f"{path} does not exist; `make reproduce PROFILE={profile}` produces it")
     claims, estimates = tables.verdicts_of(profile, root)
     places = f"report: reports/{profile}/index.html; figures: figures/{profile}/; tables: results/{profile}/"
     return Group(

@@ -1,4 +1,4 @@
-"""What the columns of tables mean: docs/columns.csv explains every column of every table, with its unit."""
+"""What the columns of tables mean: docs/columns.csv explains every column of every table, with its type and unit."""
 
 from fnmatch import fnmatchcase
 from functools import cache
@@ -8,14 +8,15 @@ import pandas as pd
 from experiments.common.paths import REPOSITORY
 
 FILE = REPOSITORY / "docs" / "columns.csv"
-"""Columns table and column, in which * stands for anything, unit and meaning; the first row that fits counts."""
+"""Columns table and column, in which * stands for anything, type, unit and meaning; the first row that fits counts."""
 
 MADE = "provenance."
 """Before the names of columns, in the table of all runs, that say how a run was made."""
 
 
+@cache
 def explain(table: str, column: str) -> dict[str, str] | None:
-    """Unit and meaning of a column; None if it is not explained.
+    """Type (text, number, integer, yes/no, JSON or any), unit and meaning of a column; None if it is not explained.
 
     Args:
         table: Such as "lines/convexity", "claims" or "runs" (all runs).
@@ -26,13 +27,13 @@ def explain(table: str, column: str) -> dict[str, str] | None:
         if fnmatchcase(table, row["table"]) and (
             fnmatchcase(column, row["column"]) or fnmatchcase(name, row["column"])
         ):
-            return {"unit": row["unit"], "meaning": row["meaning"]}
+            return {field: row[field] for field in ("type", "unit", "meaning")}
     return None
 
 
 def dictionary(tables: dict[str, pd.DataFrame]) -> pd.DataFrame:
-    """The columns of these tables, by name, with unit and meaning; "" where an extension has not explained its own."""
-    unknown = {"unit": "", "meaning": ""}
+    """The columns of these tables, with type, unit and meaning; "" where an extension has not explained its own."""
+    unknown = {"type": "", "unit": "", "meaning": ""}
     return pd.DataFrame(
         [
             {"table": name, "column": column} | (explain(name, column) or unknown)

@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from matplotlib.figure import Figure
 from rich.console import Console
+from sample_tables import table
 
 from experiments.cli import main as cli
 from experiments.common import endings
@@ -88,8 +89,9 @@ def results(tmp_path):
     path = tables.verdicts("quick", tmp_path)
     for study in ("benchmark", "lines"):
         (path.parent / study).mkdir(parents=True)
-        (path.parent / study / "provenance.csv").write_text("problem,commit,torch\ndigits,abc123,2.15\n")
-        (path.parent / study / "times.csv").write_text("key\nabcd\n")
+        made = {"provenance": table("provenance", 1, commit="abc123"), "times": table("times", 1)}
+        for name, one in made.items():
+            tables.replace(one, path.parent / study / f"{name}.csv")
     picture = figures_folder("quick", "benchmark", tmp_path) / "shape.png"
     picture.parent.mkdir(parents=True)
     picture.write_bytes(b"")
@@ -285,7 +287,7 @@ def test_beside_a_figure_stands_what_it_was_made_of(tmp_path):
         "times": {"key": ["b2", "a1"], "seconds": [1.0, 2.0]},
         "provenance": {"commit": ["abc123", None], "runs": [1, 1]},
     }.items():
-        tables.replace(pd.DataFrame(rows), place / f"{name}.csv")
+        tables.replace(table(f"lines/{name}", **rows), place / f"{name}.csv")
     notes = Session("shapes", "quick", tmp_path)
     notes.table("lines", "lines")
     notes.show(Figure(), "empty")

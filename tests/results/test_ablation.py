@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 from made import finished as finished_run
 from made import trained
+from sample_tables import table
 
 from experiments import figures
 from experiments.common.errors import UserError
@@ -210,7 +211,7 @@ def declared(folder, differences, quantity):
     ]
     path = folder / "results" / "mine" / "ablation"
     path.mkdir(parents=True)
-    pd.DataFrame(rows).to_csv(path / "runs.csv", index=False)
+    table("ablation/runs", len(rows)).assign(**pd.DataFrame(rows)).to_csv(path / "runs.csv", index=False)
     return Evidence("mine", folder)
 
 

@@ -97,4 +97,7 @@ def test_pilots_that_are_missing_or_no_pilots_are_one_sentence(pilots, capsys):
     assert "has no column 'measure'" in capsys.readouterr().err
     pilots.unlink()
     assert cli.main(["power", "--profile", "quick"]) == 2
-    assert "pilots.csv is not there" in capsys.readouterr().err
+    assert (
+        "pilots.csv does not exist; `python -m experiments pilots --profile quick` makes it"
+        in capsys.readouterr().err
+    )

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from experiments.common.errors import UserError
 from experiments.common.paths import REPOSITORY
+from experiments.results import tables
 from experiments.results.claims.claim import Claim
 from experiments.results.claims.statistics import FEWEST, OVER, detectable, over_problems
 
@@ -29,8 +29,8 @@ def declared_out_of_reach(profile: str, root: Path = REPOSITORY) -> dict[str, st
     path = power_file(profile, root)
     if not path.is_file():
         return {}
-    table = pd.read_csv(path, keep_default_na=False)
-    return dict(table.loc[(table["problem"] == OVER) & (table["reason"] != ""), ["id", "reason"]].to_numpy())
+    table = tables.load(path, profile)
+    return dict(table.loc[(table["problem"] == OVER) & table["reason"].notna(), ["id", "reason"]].to_numpy())
 
 
 def power_file(profile: str, root: Path = REPOSITORY) -> Path:
@@ -40,16 +40,7 @@ def power_file(profile: str, root: Path = REPOSITORY) -> Path:
 
 def read_pilots(profile: str, root: Path = REPOSITORY) -> pd.DataFrame:
     """The spread in pilots; raises UserError if there are none, or if they are no such table."""
-    path = root / "results" / profile / "pilots.csv"
-    if not path.is_file():
-        raise UserError(
-            f"{path} is not there: a table of problem, measure, sd and n_seeds from pilot trainings"
-        )
-    pilots = pd.read_csv(path)
-    absent = sorted({"problem", "measure", "sd", "n_seeds"} - set(pilots))
-    if absent:
-        raise UserError(f"{path} has no column {absent[0]!r}; it needs problem, measure, sd and n_seeds")
-    return pilots
+    return tables.load(root / "results" / profile / "pilots.csv", profile)
 
 
 def power(claims: Sequence[Claim], planned: Plan, pilots: pd.DataFrame) -> pd.DataFrame:

@@ -4,14 +4,13 @@ The same runs give the same bytes: rows are sorted, numbers have nine digits, an
 (times.csv), the only one that differs when the same runs are repeated.
 """
 
-import io
-import re
 from pathlib import Path
 
 import pandas as pd
 
 from experiments.common.errors import UserError
 from experiments.common.paths import REPOSITORY, write_whole
+from experiments.results.tables import schema
 
 
 def folder(profile: str, study: str, root: Path = REPOSITORY) -> Path:
@@ -39,27 +38,21 @@ def verdicts_of(profile: str, root: Path = REPOSITORY) -> tuple[pd.DataFrame, pd
     return load(path, profile), load(path.with_suffix("") / "problems.csv", profile)
 
 
-TEXT = dict.fromkeys(("key", "setting", "commit", "scale", "part", "reason", "post_hoc"), str)
-"""Columns that are text even where they look like numbers."""
-
-CONFLICT = re.compile(rb"^(<{7} |={7}\r?$|>{7} )", re.MULTILINE)
-"""Lines that git writes into a file that it could not merge."""
+MAKERS = {"pilots": "python -m experiments pilots --profile {}", "power": "make power PROFILE={}"}
+"""The commands that make single tables; all others are made by `make reproduce`."""
 
 
 def load(path: Path, profile: str = "") -> pd.DataFrame:
-    """The table in a file; raises UserError if it does not exist or is not a table."""
-    produces_it = f"`make reproduce{profile and ' PROFILE='}{profile}` produces it"
+    """The table in a file; raises UserError if it does not exist or is not the table that it should be."""
+    maker = MAKERS.get(path.stem, "make reproduce PROFILE={}").format(profile or "NAME")
     if not path.is_file():
-        raise UserError(f"{path} does not exist; {produces_it}")
-    content = path.read_bytes()
-    if CONFLICT.search(content):
-        raise UserError(
-            f"{path} contains conflict markers of git; restore or remove it, and {produces_it} again"
-        )
+        raise UserError(f"{path} does not exist; `{maker}` makes it")
     try:
-        return pd.read_csv(io.BytesIO(content), dtype=TEXT, keep_default_na=True)
-    except ValueError as error:  # empty, not UTF-8, or with rows of different lengths
-        raise UserError(f"{path} is not a table ({error}); remove it, and {produces_it} again") from None
+        return schema.parse(path.read_bytes(), schema.name_of(path))
+    except ValueError as error:
+        raise UserError(
+            f"{path} is damaged: {error}; restore it from git or remove it, and `{maker}` makes it again"
+        ) from None
 
 
 def replace(table: pd.DataFrame, path: Path) -> Path:
