@@ -27,7 +27,9 @@ else
   ENVIRONMENT := .venv/.ready
   export PATH := $(CURDIR)/.venv/bin:$(CURDIR)/.uv/bin:$(PATH)
   # An environment whose Python no longer exists is created again.
-  $(shell test -x .venv/bin/python || rm -f .venv/.ready)
+  ifneq ($(shell test -x .venv/bin/python || rm -f .venv/.ready 2>&1),)
+    $(error the Python of .venv does not exist for this user, who may not install another: remove .venv or let its owner do so)
+  endif
 endif
 UV := $(or $(shell command -v uv),.uv/bin/uv)
 INSTALL := $(UV) pip install --quiet --no-deps --no-build-isolation --editable . --python

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
 
 from experiments.common.errors import UserError
 from experiments.common.git import git
@@ -46,9 +47,12 @@ def write_pipeline(profile: str) -> None:
     if profile == "quick":
         return
     known = sections(profile)
-    text = for_studies(
-        (REPOSITORY / "dvc.yaml").read_text(), list(known), parts(known), extensions_of(profile)
-    )
+    try:
+        whole = (REPOSITORY / "dvc.yaml").read_text()
+        text = for_studies(whole, list(known), parts(known), extensions_of(profile))
+    except (FileNotFoundError, ValueError, LookupError, TypeError, YAMLError) as error:
+        words = " ".join(f"{type(error).__name__}: {error}".split())
+        raise UserError(f"dvc.yaml is no pipeline ({words}); {HINTS['dvc.yaml']}") from None
     file = REPOSITORY / pipeline_file(profile)
     for target, content in {
         file: text,

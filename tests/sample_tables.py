@@ -19,6 +19,8 @@ def table(name, rows=2, **given):
 
 
 def _sample(name, column):
+    if column == "phase":
+        return "evaluation"
     if column in schema.CHOICES:
         return schema.CHOICES[column][0]
     return SAMPLES.get(columns.explain(name, column)["type"], f"some {column}")

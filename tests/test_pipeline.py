@@ -13,6 +13,7 @@ import yaml
 
 from experiments import pipeline, planning
 from experiments.common import code_digest
+from experiments.common.errors import UserError
 from experiments.common.profiles import parts
 from experiments.optimizers import OPTIMIZERS
 from experiments.results import tables
@@ -111,6 +112,15 @@ def test_a_profile_of_some_studies_and_one_of_its_own_has_a_pipeline_of_just_the
     ]
     assert found["stages"]["study"]["do"] == stages()["study"]["do"]
     assert found["stages"]["report"] == stages()["report"]
+
+
+@pytest.mark.parametrize("content", [None, b"", b"\xff", b"stages: [", b"stages: {}", b"[]"])
+def test_a_pipeline_that_is_none_is_named_with_the_next_step(content, tmp_path, monkeypatch):
+    monkeypatch.setattr(pipeline, "REPOSITORY", tmp_path)
+    if content is not None:
+        (tmp_path / "dvc.yaml").write_bytes(content)
+    with pytest.raises(UserError, match="dvc.yaml is no pipeline .*; restore it from git"):
+        pipeline.write_pipeline("small")
 
 
 def test_another_optimizer_makes_no_study_stale_and_another_step_every_one(monkeypatch):

@@ -42,6 +42,7 @@ def settle(choice: Choice = "portable") -> None:
     for name in PLACES:
         if os.environ.get(name):  # workers and DVC have other working directories
             os.environ[name] = str(Path(os.environ[name]).absolute())
+    _prefer_installed_packages()
     home = os.environ.get("HOME")
     if not home or not Path(home).is_dir():
         os.environ["HOME"] = str(CACHE)
@@ -52,3 +53,9 @@ def settle(choice: Choice = "portable") -> None:
     utf8 = sys.flags.utf8_mode or locale.getencoding().lower() == "utf-8"
     if site.ENABLE_USER_SITE or strict or not utf8:
         os.execv(sys.executable, [sys.executable, "-s", "-X", "utf8", *sys.orig_argv[1:]])
+
+
+def _prefer_installed_packages() -> None:
+    """Look into the folders of $PYTHONPATH last, so that nothing there stands in for a locked package."""
+    given = {str(Path(folder).absolute()) for folder in os.environ.get("PYTHONPATH", "").split(os.pathsep)}
+    sys.path.sort(key=lambda folder: folder in given - {*site.getsitepackages()})

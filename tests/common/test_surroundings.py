@@ -2,8 +2,11 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
 
 import pytest
 
@@ -76,3 +79,39 @@ def test_a_user_without_a_name_has_one():
     command = [sys.executable, "-c", NAMELESS]
     environment["PYTHONPATH"] = str(REPOSITORY)
     assert subprocess.check_output(command, env=environment, text=True) == "user-54321\n"
+
+
+SHADOWED = """
+from experiments.common import surroundings
+surroundings.settle()
+import click, mine
+print(click.__file__, mine.__file__)
+"""
+
+
+def test_what_lies_in_pythonpath_is_found_but_stands_in_for_no_installed_package(tmp_path):
+    for name in ("click", "mine"):
+        (tmp_path / f"{name}.py").touch()
+    environment = os.environ | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{REPOSITORY}"}
+    words = subprocess.check_output([sys.executable, "-c", SHADOWED], env=environment, text=True).split()
+    assert words[0].startswith(sys.prefix)
+    assert words[1] == str(tmp_path / "mine.py")
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can become somebody else")
+def test_an_environment_of_somebody_else_whose_python_is_not_there_is_named():
+    with tempfile.TemporaryDirectory() as place:
+        Path(place).chmod(0o755)
+        shutil.copy(REPOSITORY / "Makefile", place)
+        (Path(place) / ".venv" / "bin").mkdir(parents=True)
+        (Path(place) / ".venv" / "bin" / "python").symlink_to("/nowhere")
+        (Path(place) / ".venv" / ".ready").touch()
+        done = subprocess.run(["make", "help"], cwd=place, user=54321, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "the Python of .venv does not exist for this user" in done.stderr
+
+
+def test_what_editors_keep_beside_a_file_is_no_code_to_dvc():
+    left = ["pal/.#pal.py", "pal/pal.py~", "pal/#pal.py#", "pal/.pal.py.swp", "results/.~lock.claims.csv#"]
+    command = [sys.executable, "-m", "dvc", "check-ignore", *left, "pal/pal.py"]
+    assert subprocess.check_output(command, cwd=REPOSITORY, text=True).splitlines() == left
