@@ -4,6 +4,7 @@ DVC is called as a library, so that whatever it refuses arrives as one sentence.
 repository around the checkout nor a user's ignore rules have a say in what is made.
 """
 
+import fcntl
 import io
 import json
 import logging
@@ -11,16 +12,16 @@ import os
 import sqlite3
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import chdir, contextmanager
+from contextlib import chdir, contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from experiments.common.errors import UserError
 from experiments.common.git import git
-from experiments.common.paths import REPOSITORY, write_whole
+from experiments.common.paths import REPOSITORY, lock, write_whole
 from experiments.common.profiles import extensions_of, parts, profile_path, sections
 
 CACHE = REPOSITORY / ".dvc" / "tmp" / "site"
@@ -184,6 +185,7 @@ def _dvc() -> Iterator[Any]:
     os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
     os.environ["SHELL"] = "/bin/sh"
     _check_rwlock()
+    use_our_locks()
     try:
         with chdir(REPOSITORY), Repo(config={"core": core}, _wait_for_lock=True) as repo:
             yield repo
@@ -193,6 +195,23 @@ def _dvc() -> Iterator[Any]:
         raise UserError(
             f"DVC cannot use its cache: {error}; remove {CACHE}, then run the same command again"
         ) from None
+
+
+def use_our_locks() -> None:
+    """Have DVC lock files as we do: on a file system without locks it waits for one for ever."""
+    import zc.lockfile
+
+    def take(file: IO[str]) -> None:
+        try:
+            lock(file, wait=False)
+        except OSError as error:
+            raise zc.lockfile.LockError(f"{file.name}: {error.strerror}") from None
+
+    def release(file: IO[str]) -> None:
+        with suppress(OSError):
+            fcntl.flock(file, fcntl.LOCK_UN)
+
+    zc.lockfile._lock_file, zc.lockfile._unlock_file = take, release
 
 
 def _check_rwlock() -> None:

@@ -1,6 +1,9 @@
 """The pipeline and the environment as files: what a fresh clone relies on."""
 
+import errno
+import fcntl
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -10,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from zc.lockfile import LockError, LockFile
 
 from experiments import pipeline, planning
 from experiments.common import code_digest
@@ -121,6 +125,23 @@ def test_a_pipeline_that_is_none_is_named_with_the_next_step(content, tmp_path, 
         (tmp_path / "dvc.yaml").write_bytes(content)
     with pytest.raises(UserError, match="dvc.yaml is no pipeline .*; restore it from git"):
         pipeline.write_pipeline("small")
+
+
+def test_dvc_waits_for_no_lock_where_there_are_none_and_heeds_those_that_there_are(tmp_path, monkeypatch):
+    pipeline.use_our_locks()
+    held = LockFile(tmp_path / "lock")
+    with pytest.raises(LockError):
+        LockFile(tmp_path / "lock")
+    held.close()
+    LockFile(tmp_path / "lock").close()
+
+    def refuse(*_):
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    several = [LockFile(tmp_path / "lock") for _ in range(2)]
+    for one in several:
+        one.close()
 
 
 def test_another_optimizer_makes_no_study_stale_and_another_step_every_one(monkeypatch):

@@ -100,6 +100,9 @@ FILLED = (
 FILLED += ("measure", "config", "head")
 """Columns without empty cells."""
 
+MEASURED = ("words", "n")
+"""Columns without empty cells where there is a verdict on what was measured."""
+
 UNIQUE = {"claims": "id"}
 """The column that tells the rows of a table apart."""
 
@@ -219,7 +222,7 @@ def _wrong(table: pd.DataFrame, column: str, kind: str, name: str) -> Iterator[t
 
 def _is_needed(table: pd.DataFrame, column: str) -> Any:
     """Whether cells of a column must not be empty."""
-    if column == "words" and "verdict" in table:
+    if column in MEASURED and "verdict" in table:
         return table["verdict"] != "not measured"
     return column in FILLED
 
