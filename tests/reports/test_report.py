@@ -89,8 +89,8 @@ def results(tmp_path):
     path = tables.verdicts("quick", tmp_path)
     for study in ("benchmark", "lines"):
         (path.parent / study).mkdir(parents=True)
-        for name, given in {"provenance": {"commit": "abc123"}, "times": {}}.items():
-            tables.replace(table(f"{study}/{name}", 1, **given), path.parent / study / f"{name}.csv")
+        for name, known in {"provenance": {"commit": "abc123"}, "times": {}}.items():
+            tables.replace(table(f"{study}/{name}", 1, **known), path.parent / study / f"{name}.csv")
     picture = figures_folder("quick", "benchmark", tmp_path) / "shape.png"
     picture.parent.mkdir(parents=True)
     picture.write_bytes(b"")
