@@ -28,7 +28,16 @@ WIDE = 170
 LONGEST = 1000
 """Characters of an error message."""
 
-DISK = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ESTALE}
+DISK = {
+    errno.EACCES,
+    errno.EPERM,
+    errno.EROFS,
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EFBIG,
+    errno.EIO,
+    errno.ESTALE,
+}
 PLACE = {errno.EEXIST, errno.EISDIR, errno.ENOTDIR, errno.ELOOP}
 FAULTS = DISK | PLACE | {errno.EMFILE, errno.ENFILE}
 """Errors of the machine, or of something in the place of a file or folder; all others are errors of this program."""
@@ -69,12 +78,23 @@ def main(words: Sequence[str] | None = None) -> int:
 
 
 def _fault_of_extension(error: Exception) -> int:
-    """Say where in an extension something failed; an error of this program is raised again."""
+    """Say where in an extension, or that in the environment, something failed; other errors are raised again."""
     place = extensions.place_of(error)
-    if place is None:
+    if place is None and not _is_of_environment(error):
         raise error
-    log.error(f"error: {place}: {_one_line(f'{type(error).__name__}: {error}')}")
+    words = _one_line(f"{type(error).__name__}: {error}".removesuffix(": "))
+    log.error(f"error: {place}: {words}" if place else f"error: {words}; {ENVIRONMENT}")
     return 2
+
+
+ENVIRONMENT = "memory is short or limited (`ulimit -v`), or the environment is damaged: remove .venv, and make installs it"
+"""What to do if a package cannot be loaded."""
+
+
+def _is_of_environment(error: Exception) -> bool:
+    """Whether memory is short, or a package that is not ours cannot be imported."""
+    ours = (getattr(error, "name", None) or "").partition(".")[0] in ("experiments", "pal")
+    return isinstance(error, MemoryError) or (isinstance(error, ImportError) and not ours)
 
 
 def _one_line(text: str) -> str:

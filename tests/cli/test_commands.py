@@ -380,6 +380,32 @@ def test_a_fault_of_the_machine_is_one_sentence_that_names_the_file(number, prof
     assert line.startswith(f"error: results/lines.csv: {os.strerror(number)}; ")
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        ImportError("libtorch.so: failed to map segment from shared object"),
+        ModuleNotFoundError("No module named 'mistune'", name="mistune"),
+        MemoryError(),
+    ],
+    ids=repr,
+)
+def test_a_package_that_cannot_be_loaded_is_one_sentence(error, profile, monkeypatch, capsys):
+    def broken(*_):
+        raise error
+
+    in_this_process.failing = False
+    monkeypatch.setattr(launcher, "launch", in_this_process)
+    monkeypatch.setattr(tables, "write", broken)
+    assert cli.main(["study", "benchmark", "--profile", "tiny"]) == 2
+    line = said(capsys).strip().splitlines()[-1]
+    said_of_it = f"{type(error).__name__}: {error}".removesuffix(": ")
+    assert line.startswith(f"error: {said_of_it}; memory is short")
+    error.name = "experiments.nothing"
+    if isinstance(error, ImportError):
+        with pytest.raises(ImportError):
+            cli.main(["study", "benchmark", "--profile", "tiny"])
+
+
 def test_output_that_finds_no_room_is_one_sentence():
     for words in (["runs"], ["--help"]):
         with Path("/dev/full").open("w") as full:
