@@ -87,7 +87,9 @@ def _fault_of_extension(error: Exception) -> int:
     return 2
 
 
-ENVIRONMENT = "memory is short or limited (`ulimit -v`), or the environment is damaged: remove .venv, and make installs it"
+ENVIRONMENT = (
+    "memory is short or limited (`ulimit -v`), or the environment is damaged: remove .venv to reinstall it"
+)
 """What to do if a package cannot be loaded."""
 
 
