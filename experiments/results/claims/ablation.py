@@ -3,7 +3,7 @@
 import pandas as pd
 
 from experiments.results.claims.adaptation import pairwise
-from experiments.results.claims.claim import Claim, Measure
+from experiments.results.claims.claim import PAIRS, Claim, Measure
 from experiments.results.claims.evidence import Evidence, Missing, against, named
 from experiments.results.claims.lines import fraction_error
 from experiments.results.claims.statistics import Criterion, equivalent
@@ -24,8 +24,6 @@ ACCURACY = "final_val_accuracy_reestimated"
 
 PAIRED = ["problem", "reference", "steps", "mu"]
 """The columns in which a variant and its reference agree, besides the seed."""
-
-PAIRS = "pairs of trainings"
 
 
 def _plain(evidence: Evidence, *dtypes: str) -> pd.DataFrame:
@@ -112,6 +110,20 @@ def _kept(evidence: Evidence) -> pd.DataFrame:
     return runs.assign(value=kept, floor=fraction_error(kept, runs["steps"]))
 
 
+def _fewer_cases(where: str) -> Criterion:
+    """A fraction of steps that are no normal cases any more."""
+    return Criterion(
+        "above",
+        0.0,
+        0.05,
+        where + ", {value} [fewer|more] of the steps are normal cases",
+        "fraction of steps",
+        floor=0.01,
+        pilot="normal_fraction",
+        trainings=2,
+    )
+
+
 def _variant(name: str, claim: str, whose: str, source: str, variant: str) -> Claim:
     """The claim that a variant changes neither training loss nor validation accuracy."""
     return Claim(
@@ -182,16 +194,7 @@ CLAIMS = [
         "ours",
         "our conjecture",
         "Fraction of steps in the normal case in float32 minus that in bfloat16 at the smallest mu, paired by seed.",
-        Criterion(
-            "above",
-            0.0,
-            0.05,
-            "in bfloat16, {value} [fewer|more] of the steps are normal cases",
-            "fraction of steps",
-            floor=0.01,
-            pilot="normal_fraction",
-            trainings=2,
-        ),
+        _fewer_cases("in bfloat16"),
         _lost_to_bfloat16,
         "ablation",
         unit=PAIRS,
@@ -230,16 +233,7 @@ CLAIMS = [
         "ours",
         "our conjecture",
         "Fraction of steps in the normal case of plain PAL minus that with new masks, paired by seed.",
-        Criterion(
-            "above",
-            0.0,
-            0.05,
-            "with new masks, {value} [fewer|more] of the steps are normal cases",
-            "fraction of steps",
-            floor=0.01,
-            pilot="normal_fraction",
-            trainings=2,
-        ),
+        _fewer_cases("with new masks"),
         _lost_to_new_masks,
         "ablation",
         unit=PAIRS,

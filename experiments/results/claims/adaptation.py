@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pandas as pd
 
-from experiments.results.claims.claim import Claim
+from experiments.results.claims.claim import PAIRS, Claim
 from experiments.results.claims.evidence import Evidence, Missing, against
 from experiments.results.claims.statistics import Criterion, equivalent
 
@@ -107,7 +107,7 @@ CLAIMS = [
         _robust,
         "adaptation",
         regime="trained",
-        unit="pairs of trainings",
+        unit=PAIRS,
         tests=6,
     ),
 ]

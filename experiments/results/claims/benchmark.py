@@ -4,14 +4,15 @@ Each method is judged on fresh seeds, at the setting that other seeds have selec
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 
-from experiments.results.claims.claim import Claim, Measure
+from experiments.results.claims.claim import PAIRS, Claim, Measure
 from experiments.results.claims.evidence import ACCURACY, LOSS, Evidence, Missing, against, named, negated
-from experiments.results.claims.statistics import Criterion
+from experiments.results.claims.statistics import Criterion, lower_loss
 
 SCHEDULED = ("sgd-step", "adam-step", "rmsprop-step")
 CONSTANT = ("sgd", "adam", "rmsprop")
@@ -22,16 +23,7 @@ NAMES = {"sls": "SLS", "alig": "ALI-G", "sgdhd": "SGD-HD", "cocob": "COCOB"}
 
 TESTED = "test_accuracy_reestimated"
 
-LOWER = Criterion(
-    "above",
-    0.0,
-    0.1,
-    "PAL's training loss is {value} [lower|higher] in log10 than that of {part}",
-    "log10 loss",
-    floor=0.005,
-    pilot="final_train_loss",
-    trainings=2,
-)
+LOWER = lower_loss("PAL's training loss is {value} [lower|higher] in log10 than that of {part}")
 HIGHER = Criterion(
     "above",
     0.0,
@@ -41,7 +33,20 @@ HIGHER = Criterion(
     pilot=TESTED,
     trainings=2,
 )
-NOT_LOWER = Criterion("above", -0.01, 0.01, HIGHER.words, HIGHER.unit, pilot=TESTED, trainings=2)
+NOT_LOWER = replace(HIGHER, bound=-0.01)
+
+LONGER = Criterion(
+    "above",
+    0.0,
+    float(np.log2(1.1)),
+    "a step of PAL takes {value} times as long as one of SGD",
+    "log2 of a ratio",
+    floor=0.02,
+    scale="2",
+    pilot="log2_seconds_per_step",
+    trainings=2,
+)
+LESS_THAN_TWICE = replace(LONGER, rule="below", bound=1.0)
 
 
 def _losses(rivals: Sequence[str]) -> Measure:
@@ -113,7 +118,6 @@ def _cost(evidence: Evidence) -> pd.DataFrame:
     )
 
 
-PAIRS = "pairs of trainings"
 LOSS_TEST = (
     "log10 training loss (with L2 term) of the rival minus PAL's, one test per rival, paired by seed, at the settings "
     "of lowest training loss on other seeds; a training that diverged counts with the highest loss of any training "
@@ -125,76 +129,69 @@ ACCURACY_TEST = (
 )
 
 
+def _claim(
+    name: str,
+    claim: str,
+    source: str,
+    test: str,
+    criterion: Criterion | Mapping[str, Criterion],
+    measure: Measure,
+    parts: tuple[str, ...],
+) -> Claim:
+    """A claim of the paper about PAL and rivals, each of which is a part."""
+    return Claim(name, claim, "paper", source, test, criterion, measure, "benchmark", parts, "trained", PAIRS)
+
+
 def _surpasses(name: str, words: str, rivals: tuple[str, ...]) -> Claim:
     """The claim that PAL surpasses other methods that set their own step sizes, in loss and in accuracy."""
     parts = tuple(f"{quantity}, {rival}" for quantity in ("loss", "accuracy") for rival in rivals)
-    return Claim(
+    return _claim(
         f"surpasses-{name}",
         f"PAL surpasses {words}, in training loss and in test accuracy.",
-        "paper",
         "abstract: surpasses other step size estimating methods [certain]",
         "Both of these. " + LOSS_TEST + " " + ACCURACY_TEST,
         {"loss": LOWER, "accuracy": HIGHER},
         _both(rivals),
-        "benchmark",
         parts,
-        "trained",
-        PAIRS,
     )
 
 
 CLAIMS = [
-    Claim(
+    _claim(
         "loss-scheduled",
         "PAL reaches a lower training loss than SGD, Adam and RMSProp with a schedule.",
-        "paper",
         "main figure [read off]; review [certain]",
         LOSS_TEST,
         LOWER,
         _losses(SCHEDULED),
-        "benchmark",
         SCHEDULED,
-        "trained",
-        PAIRS,
     ),
-    Claim(
+    _claim(
         "loss-constant",
         "PAL reaches a lower training loss than SGD, Adam and RMSProp without a schedule.",
-        "paper",
         "README of the authors [certain]",
         LOSS_TEST,
         LOWER,
         _losses(CONSTANT),
-        "benchmark",
         CONSTANT,
-        "trained",
-        PAIRS,
     ),
-    Claim(
+    _claim(
         "accuracy-scheduled",
         "PAL's test accuracy is competitive with that of SGD, Adam and RMSProp with a schedule.",
-        "paper",
         "abstract [certain]; margin ours",
         ACCURACY_TEST + " PAL may be worse by 0.01.",
         NOT_LOWER,
         _accuracies(SCHEDULED),
-        "benchmark",
         SCHEDULED,
-        "trained",
-        PAIRS,
     ),
-    Claim(
+    _claim(
         "accuracy-constant",
         "PAL's test accuracy is higher than that of SGD, Adam and RMSProp without a schedule.",
-        "paper",
         "README of the authors [certain]",
         ACCURACY_TEST,
         HIGHER,
         _accuracies(CONSTANT),
-        "benchmark",
         CONSTANT,
-        "trained",
-        PAIRS,
     ),
     *(_surpasses(rival, NAMES[rival], (rival,)) for rival in STEP_SIZES),
     _surpasses("all", "SLS, ALI-G, SGD-HD and COCOB, all of them", STEP_SIZES),
@@ -227,30 +224,7 @@ CLAIMS = [
         "paper",
         "review: about twice [certain]; README of 2019: 1.5 times [certain]; bounds ours",
         "log2 of the time of a PAL step over that of an SGD step on the same machine, paired by seed.",
-        {
-            "more than one": Criterion(
-                "above",
-                0.0,
-                float(np.log2(1.1)),
-                "a step of PAL takes {value} times as long as one of SGD",
-                "log2 of a ratio",
-                floor=0.02,
-                scale="2",
-                pilot="log2_seconds_per_step",
-                trainings=2,
-            ),
-            "less than two": Criterion(
-                "below",
-                1.0,
-                float(np.log2(1.1)),
-                "a step of PAL takes {value} times as long as one of SGD",
-                "log2 of a ratio",
-                floor=0.02,
-                scale="2",
-                pilot="log2_seconds_per_step",
-                trainings=2,
-            ),
-        },
+        {"more than one": LONGER, "less than two": LESS_THAN_TWICE},
         _cost,
         "benchmark",
         ("more than one", "less than two"),

@@ -14,6 +14,9 @@ Verdict = Literal["supported", "contradicted", "undecided", "out of reach", "not
 Measure = Callable[[Evidence], pd.DataFrame]
 """From tables to values: problem, seed, value; and, where there are several, part, floor, key and reference_key."""
 
+PAIRS = "pairs of trainings"
+"""The unit of differences between two trainings with the same seed."""
+
 
 @dataclass(frozen=True)
 class Claim:

@@ -2,9 +2,9 @@
 
 import pandas as pd
 
-from experiments.results.claims.claim import Claim, Measure
+from experiments.results.claims.claim import PAIRS, Claim, Measure
 from experiments.results.claims.evidence import Evidence, Missing, against, negated
-from experiments.results.claims.statistics import Criterion
+from experiments.results.claims.statistics import Criterion, lower_loss
 
 DIRECTIONS = {
     "along the gradient": ("pal", "exact"),
@@ -37,8 +37,6 @@ def _adapted(evidence: Evidence) -> pd.DataFrame:
     return negated(against(runs, "pal-adapted", ["pal"])).assign(part="")
 
 
-PAIRS = "pairs of trainings"
-
 CLAIMS = [
     Claim(
         "exact-loss",
@@ -47,15 +45,8 @@ CLAIMS = [
         "section 6; review [certain]",
         "log10 final training loss of the exact search minus PAL's, paired by seed, for both kinds of directions; a "
         "training that diverged counts with the highest loss of any training of its problem.",
-        Criterion(
-            "above",
-            0.0,
-            0.1,
-            "{part}, PAL's training loss is {value} [lower|higher] in log10 than that of the exact search",
-            "log10 loss",
-            floor=0.005,
-            pilot="final_train_loss",
-            trainings=2,
+        lower_loss(
+            "{part}, PAL's training loss is {value} [lower|higher] in log10 than that of the exact search"
         ),
         _advantage("final_train_loss"),
         "exactness",
@@ -91,16 +82,7 @@ CLAIMS = [
         "paper",
         "part of the full algorithm [certain]; that it helps: our reading",
         "log10 final training loss of PAL without direction adaptation minus that with it, paired by seed.",
-        Criterion(
-            "above",
-            0.0,
-            0.05,
-            "the training loss is {value} [lower|higher] in log10 with direction adaptation",
-            "log10 loss",
-            floor=0.005,
-            pilot="final_train_loss",
-            trainings=2,
-        ),
+        lower_loss("the training loss is {value} [lower|higher] in log10 with direction adaptation", 0.05),
         _adapted,
         "exactness",
         (),

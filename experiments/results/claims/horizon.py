@@ -3,9 +3,9 @@
 import numpy as np
 import pandas as pd
 
-from experiments.results.claims.claim import Claim
+from experiments.results.claims.claim import PAIRS, Claim
 from experiments.results.claims.evidence import SMALLEST_LOSS, Evidence, Missing
-from experiments.results.claims.statistics import Criterion
+from experiments.results.claims.statistics import lower_loss
 
 HORIZONS = (0.25, 0.5, 1.0)
 """Fractions of the training at which it might have ended."""
@@ -52,19 +52,10 @@ CLAIMS = [
         "abstract: well suited where schedules are unknown [certain]; our measure",
         "Regret: log10 of the training loss over the lowest of all entries, at 25, 50 and 100 % of the training. The "
         "largest regret of SGD minus PAL's, paired by seed, one test for each of SGD's rates and drop schedules.",
-        Criterion(
-            "above",
-            0.0,
-            0.1,
-            "PAL's largest regret is {value} [lower|higher] in log10 than that of {part}",
-            "log10 loss",
-            floor=0.005,
-            pilot="final_train_loss",
-            trainings=2,
-        ),
+        lower_loss("PAL's largest regret is {value} [lower|higher] in log10 than that of {part}"),
         _advantage,
         "horizon",
-        unit="pairs of trainings",
+        unit=PAIRS,
         tests=9,
     )
 ]

@@ -2,9 +2,9 @@
 
 import pandas as pd
 
-from experiments.results.claims.claim import Claim
+from experiments.results.claims.claim import PAIRS, Claim
 from experiments.results.claims.evidence import LOSS, Evidence, Missing, against, cannot_interpolate, negated
-from experiments.results.claims.statistics import Criterion
+from experiments.results.claims.statistics import lower_loss
 
 
 def _advantage(evidence: Evidence) -> pd.DataFrame:
@@ -27,19 +27,12 @@ CLAIMS = [
         "On SLS's problems: log10 final loss of each rival minus PAL's, paired by seed, each at the setting of lowest "
         "loss on other seeds. PAL may be worse than the best rival by 0.1, with and without interpolation; a "
         "training that diverged counts with the highest loss of its problem.",
-        Criterion(
-            "above",
-            -0.1,
-            0.1,
-            "PAL's loss is {value} [lower|higher] in log10 than that of {part}",
-            "log10 loss",
-            floor=0.005,
-            pilot="final_data_loss",
-            trainings=2,
+        lower_loss(
+            "PAL's loss is {value} [lower|higher] in log10 than that of {part}", 0.1, -0.1, "final_data_loss"
         ),
         _advantage,
         "interpolation",
-        unit="pairs of trainings",
+        unit=PAIRS,
         tests=4,
     )
 ]

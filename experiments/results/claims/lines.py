@@ -12,9 +12,7 @@ import pandas as pd
 from experiments.results.claims.claim import Claim, Measure
 from experiments.results.claims.evidence import Evidence
 from experiments.results.claims.statistics import Criterion
-
-CONVEX = 0.01
-"""A line counts as convex if it is nowhere further above its convex hull than this fraction of its range."""
+from experiments.results.tables.line_shape import CONVEX
 
 CLOSE = 0.05
 """PAL's parabola counts as good if its error exceeds that of the best one by less than this fraction."""

@@ -6,7 +6,7 @@ A comparison in a profile has such a claim for each of its variants if it names 
 import pandas as pd
 
 from experiments.common.profiles import sections
-from experiments.results.claims.claim import Claim, Measure
+from experiments.results.claims.claim import PAIRS, Claim, Measure
 from experiments.results.claims.evidence import Evidence, Missing
 from experiments.results.claims.statistics import Criterion
 
@@ -55,7 +55,7 @@ def not_worse(variant: str, reference: str, margin: float, quantity: str = "val_
         criterion,
         _advantage(variant, reference, quantity),
         "ablation",
-        unit="pairs of trainings",
+        unit=PAIRS,
         figure="ablation/variants.png",
     )
 

@@ -68,6 +68,13 @@ def equivalent(
     return Criterion("within", margin, margin, words, unit, floor, "", pilot, trainings)
 
 
+def lower_loss(
+    words: str, smallest: float = 0.1, bound: float = 0.0, pilot: str = "final_train_loss"
+) -> Criterion:
+    """A loss that is lower than that of the other training of its pair: the difference of their log10 is positive."""
+    return Criterion("above", bound, smallest, words, "log10 loss", 0.005, "", pilot, trainings=2)
+
+
 SCALES: dict[str, Callable[[float], float]] = {
     "": lambda value: value,
     "10": lambda value: 10**value,
