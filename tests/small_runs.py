@@ -1,6 +1,7 @@
 """Short runs, a record that keeps everything in memory, packs of the test's own, and waiting for other processes."""
 
 import io
+import json
 import socket
 import time
 from pathlib import Path
@@ -11,6 +12,7 @@ import torch
 
 from experiments.common.paths import runs_root
 from experiments.runs import run_packs
+from experiments.runs.integrity import seal
 from experiments.runs.key import run_key
 from experiments.training.config import RunConfig, resolve
 
@@ -25,6 +27,22 @@ def short(study="single", **changes) -> RunConfig:
         "train_size": 256,
     }
     return resolve(study, **fields | changes)
+
+
+def quick(config, record):
+    """Stands for a training; what it leaves is another thing for every seed."""
+    print(f"seed {config.seed}")  # noqa: T201
+    record.metric("loss", 0.5, 1)
+    record.array("series", np.random.default_rng(config.seed).normal(size=50).astype(np.float32))
+    return {"steps": 1, "status": "completed", "seed": config.seed}
+
+
+def change(folder, name, how):
+    """Change one of the JSON files of a finished run, with its checksums."""
+    values = json.loads((folder / name).read_text())
+    how(values)
+    (folder / name).write_text(json.dumps(values))
+    seal(folder)
 
 
 @pytest.fixture(autouse=True)

@@ -9,17 +9,13 @@ from pathlib import Path
 import dvc.env
 import pandas as pd
 import pytest
+from copies import git
 
 from experiments.cli import main as cli
 from experiments.results.claims import judge
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 RESULTS = "results/quick"
-
-
-def git(root, *words):
-    who = ["-c", "user.name=Tester", "-c", "user.email=tester@example.org"]
-    return subprocess.run(["git", *who, *words], cwd=root, check=True, capture_output=True, text=True).stdout
 
 
 def dvc_output(*words):

@@ -1,14 +1,13 @@
 """Two sets of results, and which differences between them are more than noise."""
 
-import subprocess
-
 import pandas as pd
 import pytest
+from copies import git
 from sample_tables import table
 
 from experiments.cli import compare
 from experiments.cli import main as cli
-from experiments.common import git
+from experiments.common import git as git_module
 from experiments.common.errors import UserError
 
 SEEDS = (0, 1, 2)
@@ -84,10 +83,9 @@ def test_only_methods_with_another_rank_are_named(tmp_path):
 
 def test_folders_and_revisions_are_compared_and_anything_else_is_refused(tmp_path, monkeypatch, capsys):
     write(tmp_path / "results" / "mine", (0.1, 0.2, 0.4))
-    author = ["-c", "user.name=a", "-c", "user.email=a@b"]
     for words in (["init", "--quiet"], ["add", "."], ["commit", "--quiet", "--message=all"]):
-        subprocess.run(["git", *author, *words], cwd=tmp_path, check=True)
-    for module in (git, compare):
+        git(tmp_path, *words)
+    for module in (git_module, compare):
         monkeypatch.setattr(module, "REPOSITORY", tmp_path)
     other = write(tmp_path / "other", (0.3, 0.6, 1.2), mu=0.3)
     assert cli.main(["compare", "HEAD:mine", str(other)]) == 0

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import yaml
+from small_runs import change
 
 from experiments import planning
 from experiments.cli import verify
@@ -15,7 +16,7 @@ from experiments.common.paths import runs_root
 from experiments.results import tables
 from experiments.runs import run_directory
 from experiments.runs.finished import find_finished
-from experiments.runs.integrity import damage, seal
+from experiments.runs.integrity import damage
 from experiments.runs.key import run_key
 from experiments.studies.base import get_study
 from experiments.training.batch_line import BatchLine
@@ -48,9 +49,8 @@ numbers = itertools.count()
 def made(config, commit, key=None, started=""):
     """Make a run, as code of a commit did that gave it another key; `key` begins with where its hash puts it."""
     folder = run_directory.execute(config, training)
-    change(folder / "info.json", lambda info: info["provenance"].update(commit=commit))
-    change(folder / "run.json", lambda run: run.update(start_time=started))
-    seal(folder)
+    change(folder, "info.json", lambda info: info["provenance"].update(commit=commit))
+    change(folder, "run.json", lambda run: run.update(start_time=started))
     if key is not None:
         run_directory.rename(folder, f"{key}{next(numbers):015}")
 
@@ -58,12 +58,6 @@ def made(config, commit, key=None, started=""):
 def training(config, record):
     record.array("train_loss", np.ones(2))
     return {"steps": 2}
-
-
-def change(path, how):
-    values = json.loads(path.read_text())
-    how(values)
-    path.write_text(json.dumps(values))
 
 
 def adopted(config):

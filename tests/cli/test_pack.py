@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 import yaml
-from small_runs import short
+from small_runs import quick, short
 
 from experiments import planning
 from experiments.cli import main as cli
@@ -17,12 +17,6 @@ from experiments.runs.key import run_key
 from experiments.studies.base import get_study
 
 SECTION = {"problems": ["digits-mlp"], "steps": 2, "seeds": [0, 1]}
-
-
-def quick(config, record):
-    """Stands for a training."""
-    record.metric("loss", 0.5, 1)
-    return {"steps": 1, "status": "completed", "seed": config.seed}
 
 
 @pytest.fixture

@@ -98,25 +98,19 @@ def test_results_of_other_threads_or_instructions_are_never_mixed_or_taken_for_t
     assert executed == ([] if refused else outdated)
 
 
+CORRUPT = "rwlock is corrupt; if no other DVC command is running here, remove it"
+
+
 @pytest.mark.parametrize(
     ("name", "content", "sentence"),
     [
-        ("dvc.lock", b"", "dvc.lock.*remove it, then run the same command again"),
-        ("dvc.lock", bytes(range(256)), "dvc.lock.*remove it, then run the same command again"),
-        ("dvc.lock", b"[1]", "dvc.lock.*remove it, then run the same command again"),
+        *(
+            ("dvc.lock", content, "dvc.lock.*remove it, then run the same command again")
+            for content in (b"", bytes(range(256)), b"[1]")
+        ),
         ("dvc.yaml", b"stages: [", "dvc.yaml.*restore it from git"),
         ("profile", None, "profile"),
-        (
-            ".dvc/tmp/rwlock",
-            b'{"write": {"',
-            "rwlock is corrupt; if no other DVC command is running here, remove it",
-        ),
-        (
-            ".dvc/tmp/rwlock",
-            b"\xff\xfe",
-            "rwlock is corrupt; if no other DVC command is running here, remove it",
-        ),
-        (".dvc/tmp/rwlock", b"[1]", "rwlock is corrupt; if no other DVC command is running here, remove it"),
+        *((".dvc/tmp/rwlock", content, CORRUPT) for content in (b'{"write": {"', b"\xff\xfe", b"[1]")),
         (
             ".dvc/tmp/rwlock",
             b'{"write": {"PLAN": {"pid": 1, "cmd": "dvc repro"}}}',

@@ -7,9 +7,9 @@ import sys
 from textwrap import dedent
 
 import pytest
-from copies import repository_copy
+from copies import forget_code, repository_copy
 
-from experiments.common import code_digest, definitions, source
+from experiments.common import code_digest, definitions
 
 FILES = {
     "project/__init__.py": '"""A package."""',
@@ -41,32 +41,24 @@ def project(tmp_path, monkeypatch):
     """A small project in place of this one; gives a function that changes a file and returns the digest."""
     monkeypatch.setattr(definitions, "REPOSITORY", tmp_path)
     monkeypatch.setattr(definitions, "PACKAGES", ("project",))
-    forget()
+    forget_code()
     for name in FILES:
         write(tmp_path, name, FILES[name])
 
     def change(name=None, text="", without=(), start="project.study"):
         if name is not None:
             write(tmp_path, name, text)
-        forget()
+        forget_code()
         return code_digest.digest(start, without=without)
 
     yield change
-    forget()
+    forget_code()
 
 
 def write(root, name, text):
     path = root / name
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(dedent(text))
-
-
-def forget():
-    definitions.read_files.clear()
-    for module in (source, definitions, code_digest):
-        for function in vars(module).values():
-            if hasattr(function, "cache_clear"):
-                function.cache_clear()
 
 
 def test_everything_that_is_imported_directly_or_not_is_found(project, tmp_path):

@@ -5,10 +5,11 @@ from contextlib import nullcontext
 from textwrap import dedent
 
 import pytest
+from copies import forget_code
 from matplotlib.figure import Figure
 
 from experiments.cli import main as cli
-from experiments.common import code_digest, definitions, extensions, profiles, source
+from experiments.common import code_digest, extensions, profiles, source
 from experiments.common import registry as registries
 from experiments.common.errors import UserError
 from experiments.common.registry import Registry, instance_of, own_things
@@ -53,10 +54,7 @@ def load(tmp_path, monkeypatch):
             del sys.modules[name]
         for name in names:
             source.own.pop(name, None)
-        for module in (source, definitions, code_digest):
-            for function in vars(module).values():
-                if hasattr(function, "cache_clear"):
-                    function.cache_clear()
+        forget_code()
 
     def load(text=THINGS, name="own_things.py", **files):
         forget()

@@ -69,24 +69,17 @@ MISSING = VERDICT | {
 MISSING |= dict.fromkeys(NUMBERS)
 
 
-def results_of(root, *rows):
-    """The files of verdicts and estimates, with two problems for each claim that was measured."""
-    claims = judge.with_q(pd.DataFrame(rows).reindex(columns=judge.CLAIM_COLUMNS))
-    known = claims[claims["verdict"] != "not measured"]
+@pytest.fixture
+def results(tmp_path):
+    """A root with verdicts, estimates for two problems, and the provenance of two studies."""
+    claims = judge.with_q(pd.DataFrame([VERDICT, MISSING]).reindex(columns=judge.CLAIM_COLUMNS))
     names = [OVER, "digits-cnn", "digits-mlp"]
-    estimates = pd.concat([known.assign(problem=name, slack=1.0, obstacle="") for name in names])
-    path = tables.verdicts("quick", root)
+    estimates = pd.concat([claims[:1].assign(problem=name, slack=1.0, obstacle="") for name in names])
+    path = tables.verdicts("quick", tmp_path)
     path.with_suffix("").mkdir(parents=True)
     tables.replace(claims, path)
     tables.replace(estimates.reindex(columns=judge.ESTIMATE_COLUMNS), path.with_suffix("") / "problems.csv")
     tables.replace(pd.DataFrame(columns=judge.VALUE_COLUMNS), path.with_suffix("") / "values.csv")
-
-
-@pytest.fixture
-def results(tmp_path):
-    """A root with verdicts, and the provenance of two studies."""
-    results_of(tmp_path, VERDICT, MISSING)
-    path = tables.verdicts("quick", tmp_path)
     for study in ("benchmark", "lines"):
         (path.parent / study).mkdir(parents=True)
         for name, known in {"provenance": {"commit": "abc123"}, "times": {}}.items():

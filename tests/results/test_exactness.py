@@ -51,18 +51,6 @@ def test_steps_are_compared_with_the_minimum_of_their_line(tmp_path):
     assert of_first["improvement"].to_dict() == {1.0: 0.75, 2.0: 1.0}
 
 
-BETTER, WORSE = ([0.1, 0.1, 0.1], [0.9, 0.9, 0.9]), ([0.2, 0.2, 0.2], [0.8, 0.8, 0.8])
-
-
-def swept(accuracies, angles=(80, 88, 95), errors=(0.2, 0.1, 0.3)):
-    """Three seeds of each alpha; an accuracy of None has diverged."""
-    return [
-        row | {"alpha": alpha, "median_angle": angle, "median_step_error": error}
-        for alpha, accuracy, angle, error in zip((1.0, 1.25, 1.67), accuracies, angles, errors, strict=True)
-        for row in trained("pal", [accuracy and 0.1] * 3, accuracy and [accuracy] * 3)
-    ]
-
-
 def test_figures_show_every_competitor_and_name_every_axis():
     steps = {"problem": "p", "step": [10, 20], "train_loss": [1.0, 0.1], "val_accuracy": [0.5, 0.9]}
     steps |= {"step_size": [0.1, 0.2], "learning_rate": [0.1, 0.2]}
@@ -72,7 +60,12 @@ def test_figures_show_every_competitor_and_name_every_axis():
         curves.assign(step_size=curves["step_size"].where(curves["method"] != "sgd"))
     )
     assert len(figure.legends[0].get_texts()) == len(methods)
-    runs = pd.DataFrame(swept((0.9, 0.95, 0.9)))
+    rows = [
+        row | {"alpha": alpha, "median_angle": angle, "median_step_error": error}
+        for alpha, angle, error in ((1.0, 80, 0.2), (1.25, 88, 0.1), (1.67, 95, 0.3))
+        for row in trained("pal", [0.1] * 3)
+    ]
+    runs = pd.DataFrame(rows)
     for drawn in (figure, figures.step_adaptation(runs)):
         assert all(axes.get_ylabel() for axes in drawn.axes)
         assert drawn.axes[-1].get_xlabel()

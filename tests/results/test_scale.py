@@ -44,20 +44,17 @@ def test_improvements_are_compared_with_the_optimum_of_the_same_size(tmp_path):
         assert pal[f"{name}_low"].tolist() == pal[f"{name}_high"].tolist() == pal[name].tolist()
 
 
-def lines(improvement, distance=lambda name, sizes: np.zeros(len(sizes))):
+def lines():
     """Ten alike measured steps."""
-    rows = []
-    for name in STRATEGIES:
-        columns = improvement(name, np.array(SIZES)), distance(name, np.array(SIZES))
-        for size, gain, away in zip(SIZES, *columns, strict=True):
-            row = {"problem": "p", "seed": 0, "size": size, "strategy": name, "step": 0.1, "key": "k"}
-            rows += [row | {"at": at, "improvement": gain, "distance": away} for at in range(10)]
-    return pd.DataFrame(rows)
-
-
-def by_doublings(**slopes):
-    """Per doubling so much, and 8 with the largest batches for the optimum."""
-    return lambda name, sizes: 8.0 + slopes.get(name, 0.0) * np.log2(sizes / sizes[-1])
+    same = {"problem": "p", "seed": 0, "step": 0.1, "improvement": 8.0, "distance": 0.0, "key": "k"}
+    return pd.DataFrame(
+        [
+            same | {"strategy": name, "size": size, "at": at}
+            for name in STRATEGIES
+            for size in SIZES
+            for at in range(10)
+        ]
+    )
 
 
 def trained(folder, images, rates, loss):
@@ -102,26 +99,27 @@ def test_rates_are_compared_with_the_highest_of_the_training(tmp_path):
     np.testing.assert_allclose(made["lines"]["overshoot"], [0.75, np.nan])  # a line that falls nowhere
 
 
-def correlated(sign, count=8):
-    places = np.arange(count, dtype=float)
+def cells():
+    """Trainings of eight networks, of which the larger ones fit their data better."""
+    places = np.arange(8.0)
     return pd.DataFrame(
         {
-            "problem": [f"p{place}" for place in range(count)],
+            "problem": [f"p{place}" for place in range(8)],
             "weights": 10 * (places + 1),
             "images": 64,
             "seed": 0,
             "final_train_loss": 10 ** (-places),
-            "rate_ratio": -sign * places / count + (sign > 0),
-            "gap": -sign * places,
+            "rate_ratio": 1 - places / 8,
+            "gap": -places,
             "overshoot": 0.5,
         }
     )
 
 
 def test_figures_show_every_strategy_and_name_every_axis():
-    figure = figures.batch_sizes(summary(lines(by_doublings(pal=1.0))))
+    figure = figures.batch_sizes(summary(lines()))
     assert len(figure.legends[0].get_texts()) == len(STRATEGIES)
-    runs = correlated(1)
+    runs = cells()
     curves = runs.loc[runs.index.repeat(3), ["problem", "images", "seed"]]
     curves = curves.assign(step=np.tile([1, 2, 3], len(runs)), learning_rate=0.1)
     scatter, rates = figures.capacity_loss(runs), figures.capacity_rates(curves, runs)

@@ -7,10 +7,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from copies import repository_copy
+from copies import forget_code, repository_copy
 from small_runs import short
 
-from experiments.common import code_digest, definitions, packages, source
+from experiments.common import code_digest, definitions, packages
 from experiments.data import DATASETS, dataset, files
 from experiments.models import NETWORKS
 from experiments.optimizers import OPTIMIZERS
@@ -118,21 +118,13 @@ def copy(tmp_path, monkeypatch):
     monkeypatch.setattr(definitions, "REPOSITORY", root)
 
     def digests():
-        forget()
+        forget_code(key)
         targets = [OPTIMIZERS[name].target for name in ("pal", "sls", "sgd", "pal-safeguard")]
         network = NETWORKS["digits-cnn"].target
         return [key._code("benchmark", "digits", "classes", network, target) for target in targets]
 
     yield root, digests
-    forget()
-
-
-def forget():
-    """Have all source files read again."""
-    for module in (source, definitions, code_digest, key):
-        for function in vars(module).values():
-            if hasattr(function, "cache_clear"):
-                function.cache_clear()
+    forget_code(key)
 
 
 def test_other_data_make_another_key(monkeypatch):

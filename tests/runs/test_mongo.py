@@ -6,7 +6,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from contextlib import contextmanager
 
 import gridfs
@@ -170,14 +169,6 @@ def test_long_metrics_are_thinned_and_keep_both_ends():
     assert np.diff(found["steps"]).max() <= 13
 
 
-def counting(record, steps):
-    for step in range(steps):
-        record.metric("loss", float(step), step)
-        time.sleep(0.01)
-    record.array("train_loss", np.zeros(1))
-    return {"steps": steps}
-
-
 def test_a_run_under_way_is_there_and_what_it_says_next_too(database):
     shown = []
 
@@ -199,18 +190,18 @@ def test_a_run_under_way_is_there_and_what_it_says_next_too(database):
     assert losses() == [1.0, 0.0]
 
 
-def quick(seed=0, value=0.0):
+def one_number(seed=0, value=0.0):
     """The directory of a run that writes down one number."""
 
     def body(config, record):
         record.metric("loss", value, 0)
-        return counting(record, 0)
+        return {"steps": 0}
 
     return run_directory.execute(short(seed=seed), body)
 
 
 def test_a_run_whose_directory_gets_another_key_is_there_once_and_keeps_its_notes(database, runs_root):
-    folder = quick()
+    folder = one_number()
     mongo.sync(database)
     database.runs.update_one({}, {"$set": {"omniboard.notes": "look at this"}})
     folder.rename(runs_root / "0123456789abcdef")
@@ -222,12 +213,12 @@ def test_a_run_whose_directory_gets_another_key_is_there_once_and_keeps_its_note
 
 
 def test_runs_of_other_folders_and_machines_stay(database, monkeypatch, tmp_path):
-    quick()
+    one_number()
     mongo.sync(database)
     monkeypatch.setenv("PAL_RUNS", str(tmp_path / "others"))
-    gone = quick(seed=1)
+    gone = one_number(seed=1)
     assert mongo.sync(database) == (1, 2)
-    quick(seed=2)
+    one_number(seed=2)
     shutil.rmtree(gone)
     with monkeypatch.context() as elsewhere:
         elsewhere.setattr(socket, "gethostname", lambda: "elsewhere")
@@ -236,19 +227,19 @@ def test_runs_of_other_folders_and_machines_stay(database, monkeypatch, tmp_path
 
 
 def test_runs_stay_that_are_under_way_or_whose_folder_is_empty(database, runs_root):
-    folder = quick()
+    folder = one_number()
     mongo.sync(database)
     folder.rename(runs_root / "elsewhere")
     assert mongo.sync(database) == (0, 1)
     (runs_root / ".partial").mkdir(exist_ok=True)
     (runs_root / "elsewhere").rename(runs_root / ".partial" / folder.name)
     assert mongo.sync(database) == (0, 1)
-    quick(seed=1)
+    one_number(seed=1)
     assert mongo.sync(database) == (1, 2)
 
 
 def test_of_a_long_output_the_end_is_kept_and_what_was_cut_is_said(database, monkeypatch):
-    folder = quick()
+    folder = one_number()
     (folder / "cout.txt").write_text("x" * 17_000_000 + "the last words")
     seal(folder)
     assert mongo.sync(database) == (1, 1)
@@ -260,7 +251,7 @@ def test_of_a_long_output_the_end_is_kept_and_what_was_cut_is_said(database, mon
 
 def test_a_run_that_the_database_does_not_take_is_named_and_stops_no_other(database, caplog):
     for seed in range(3):
-        quick(seed, value=2**70 if seed == 1 else 0.0)
+        one_number(seed, value=2**70 if seed == 1 else 0.0)
     assert mongo.sync(database) == (2, 2)
     error = caplog.text
     assert error.count("cannot be loaded into the database (OverflowError") == 1

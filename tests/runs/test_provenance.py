@@ -4,14 +4,10 @@ import os
 import subprocess
 
 import pytest
+from copies import git
 
 from experiments.common import git as git_module
 from experiments.runs import provenance
-
-
-def git(folder, *words):
-    author = ["-c", "user.name=a", "-c", "user.email=a@b"]
-    return subprocess.check_output(["git", *author, *words], cwd=folder, text=True).strip()
 
 
 def commit(folder, **files):

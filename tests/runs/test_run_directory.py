@@ -7,10 +7,9 @@ import subprocess
 import threading
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
-from small_runs import Interrupted, record_folder, short, until
+from small_runs import Interrupted, Memory, quick, record_folder, same_arrays, short, until
 
 from experiments.common.paths import REPOSITORY
 from experiments.data import dataset
@@ -20,26 +19,19 @@ from experiments.runs.key import run_key
 from experiments.training.loop import train
 
 
-def quick(config, record):
-    """Stands for a training."""
-    print("hello from the run")  # noqa: T201
-    record.metric("loss", 0.5, 1)
-    record.array("series", np.arange(3.0))
-    return {"steps": 1, "status": "completed"}
-
-
 def test_a_finished_run_is_read_back_as_it_was_recorded(runs_root):
     config = short()
     directory = run_directory.execute(config, quick)
     (run,) = find_finished([short(seed=1), config])
     assert directory == run.directory == runs_root / run_key(config)
-    assert run.result == {"steps": 1, "status": "completed"}
-    assert dict(run.trace) == {"series": pytest.approx([0, 1, 2])}
+    memory = Memory()
+    assert run.result == quick(config, memory)
+    assert same_arrays(run.trace, memory.arrays)
     assert len(run.trace) == 1
     assert run.seconds > 0
     metrics = json.loads((directory / "metrics.json").read_text())
     assert (metrics["loss"]["values"], metrics["loss"]["steps"]) == ([0.5], [1])
-    assert "hello from the run" in (directory / "cout.txt").read_text()
+    assert "seed 0" in (directory / "cout.txt").read_text()
     recorded = json.loads((directory / "config.json").read_text())
     assert recorded["settings"] == config.settings
     assert recorded["key"] == run_key(config)

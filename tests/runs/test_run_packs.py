@@ -13,11 +13,10 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
-import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from small_runs import Interrupted, short
+from small_runs import Interrupted, quick, short
 
 from experiments.common.errors import UserError
 from experiments.runs import run_directory, run_packs
@@ -26,13 +25,6 @@ from experiments.runs.integrity import CHANGES, FILES, NAME, damage, run_folders
 from experiments.runs.key import run_key
 
 CONFIGS = [short(seed=seed) for seed in range(3)]
-
-
-def quick(config, record):
-    """Stands for a training."""
-    record.metric("loss", 0.5, 1)
-    record.array("series", np.random.default_rng(config.seed).normal(size=50).astype(np.float32))
-    return {"steps": 1, "seed": config.seed}
 
 
 @pytest.fixture(scope="module")
