@@ -49,6 +49,11 @@ class Plan:
     runs: list[RunConfig]
     awaited: list[RunConfig]
 
+    @property
+    def every(self) -> list[RunConfig]:
+        """All of them."""
+        return self.runs + self.awaited
+
 
 def load_profile(name: str) -> dict[str, list[Strict]]:
     """The sections of a profile: one or more for each study.
@@ -116,7 +121,7 @@ def plan(
         [config for one in planned for config in one.awaited],
     )
     seen: set[str] = set()
-    for config in whole.runs + whole.awaited:
+    for config in whole.every:
         key = run_key(config)
         if key in seen:
             raise UserError(f"profile {profile!r}, section {study}: the run {config.name!r} occurs twice")
@@ -202,8 +207,7 @@ def write_parts(
 
 def digest(profile: str, study: str) -> str:
     """Hash of the keys of a study's runs, further ones with any setting, of its data, and of the code of its tables."""
-    whole = plan(profile, study, lambda _: outcomes([]))
-    configs = whole.runs + whole.awaited
+    configs = plan(profile, study, lambda _: outcomes([])).every
     keys = sorted(key_without_data(config) for config in configs)
     code = code_digest.digest(*TABLES_CODE, tables.module_of(study))
     datasets = _data(profile, study, {config.problem: config.resolved_problem.dataset for config in configs})

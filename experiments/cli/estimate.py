@@ -19,7 +19,7 @@ from rich.table import Table
 from experiments.common.progress import duration, progress_bar
 from experiments.problems.listing import cost
 from experiments.runs import launcher
-from experiments.runs.finished import FinishedRun, find_finished
+from experiments.runs.finished import FinishedRun, divided
 from experiments.runs.key import run_key
 from experiments.runs.reasons import reasons
 from experiments.studies.base import evenly_spaced, get_study
@@ -70,11 +70,9 @@ def table(configs: Sequence[RunConfig], slots: int, parts: Mapping[str, set[str]
         slots: Runs at a time, by which the times of parts and of all are divided.
         parts: Keys of the runs of each part, by its name.
     """
-    finished = find_finished(configs)
-    keys = {run.key for run in finished}
-    left = [config for config in configs if run_key(config) not in keys]
-    seconds = estimate(left, finished)
-    why = {run_key(config): reason for config, reason in zip(left, reasons(left), strict=True)}
+    finished, left = divided(configs)
+    seconds = estimate(list(left.values()), finished)
+    why = dict(zip(left, reasons(list(left.values())), strict=True))
     rows: dict[tuple[str, ...], list[RunConfig]] = defaultdict(list)
     for config in configs:
         rows[config.study, config.problem, config.method].append(config)

@@ -38,7 +38,7 @@ def _pack(profile: str, study: str) -> str:
     """Write the pack of a study; returns a summary."""
     planned, path = planning.plan(profile, study), run_packs.path_of(profile, study)
     finished = find_finished(planned.runs)
-    left = len(planned.runs + planned.awaited) - len(finished)
+    left = len(planned.every) - len(finished)
     if not finished:
         return "none of its runs is finished, nothing is packed"
     with tempfile.TemporaryDirectory() as place:
@@ -66,4 +66,4 @@ def unpacked_keys(profile: str) -> set[str]:
     run_packs.unpack_all(profile)
     packed = {key for path in run_packs.packs_of(profile) for key in run_packs.read_sums(path)}
     plans = [planning.plan(profile, study) for study in planning.load_profile(profile)]
-    return packed | {run_key(config) for plan in plans for config in plan.runs + plan.awaited}
+    return packed | {run_key(config) for plan in plans for config in plan.every}

@@ -8,7 +8,7 @@ and final values are shown beside each other.
 import json
 import os
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,18 +18,17 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from experiments.cli.run import launch_one
 from experiments.cli.verify import SERIES, TOLERANCES
 from experiments.common.errors import UserError
 from experiments.common.paths import REPOSITORY, runs_root
-from experiments.common.progress import progress_bar
 from experiments.results.tables import fingerprints
-from experiments.runs import launcher, reasons, run_packs, thinning
+from experiments.runs import reasons, run_packs, thinning
 from experiments.runs.finished import FinishedRun, find_finished
 from experiments.runs.integrity import damage, run_folders
 from experiments.runs.key import identity
-from experiments.runs.launcher import Board
 from experiments.runs.mongo import number_of
-from experiments.runs.provenance import ENVIRONMENT, arithmetic, maker
+from experiments.runs.provenance import rounding
 from experiments.training.config import RunConfig
 
 
@@ -145,12 +144,7 @@ def _elsewhere() -> Iterator[None]:
 
 
 def _executed(config: RunConfig) -> FinishedRun:
-    with progress_bar(config.name) as show:
-
-        def tell(board: Board) -> None:
-            show(board.done * config.steps, config.steps, board.words)
-
-        failures = launcher.launch([config], 1, tell)
+    failures = launch_one(config)
     if failures:
         raise UserError(f"the repeated run failed: {failures[0].reason}")
     run = find_finished([config])[0]
@@ -165,7 +159,7 @@ def compare(old: FinishedRun, new: FinishedRun, changed: list[str]) -> Compariso
     if thinning.MARK in old.info:
         after = thinning.thinned(after, fingerprints.STEPS)
     same = [name for name in before if name in after and _same_bits(before[name], after[name])]
-    environments = [_environment(run.info["provenance"]) for run in (old, new)]
+    environments = [rounding(run.info["provenance"]) for run in (old, new)]
     return Comparison(
         [(name, then, now, _equal(then, now)) for name, then, now in values],
         same,
@@ -183,10 +177,6 @@ def _equal(then: Any, now: Any) -> bool:
     return then == now or (
         isinstance(then, float) and isinstance(now, float) and bool(np.isnan([then, now]).all())
     )
-
-
-def _environment(made: Mapping[str, Any]) -> tuple[Any, ...]:
-    return (arithmetic(made), maker(made), *(made.get(name) for name in ENVIRONMENT))
 
 
 def deviations(then: fingerprints.Head, now: fingerprints.Head) -> list[float]:

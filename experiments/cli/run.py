@@ -34,7 +34,7 @@ def main(config: RunConfig, force: bool) -> int:
         console.print("This run is finished; --force runs it again.")
     else:
         delete_runs(finished)
-        failures = _train(config)
+        failures = launch_one(config)
         if failures:
             log.error(f"{failures[0].reason}\n{failures[0].log}")
             return 1
@@ -91,7 +91,8 @@ def _file(name: str) -> dict[str, Any]:
     return read_fields(path, name)
 
 
-def _train(config: RunConfig) -> list[Failure]:
+def launch_one(config: RunConfig) -> list[Failure]:
+    """Execute one run in a worker, and show how far it is; returns what failed."""
     with progress_bar(config.name) as show:
 
         def tell(board: Board) -> None:

@@ -21,7 +21,7 @@ from experiments.common.progress import progress_bar
 from experiments.planning import Plan
 from experiments.results import missing, tables
 from experiments.runs import launcher, run_packs
-from experiments.runs.finished import FinishedRun, delete_runs, find_finished
+from experiments.runs.finished import FinishedRun, delete_runs, divided, find_finished
 from experiments.runs.key import run_key
 from experiments.runs.launcher import Board, Failure
 from experiments.runs.mixture import require_one_kind, require_same_device
@@ -91,7 +91,7 @@ class Request:
         plans = {study: planning.plan(self.profile, study, part=self.part, how=how) for study in studies}
         if self.only is None:
             return plans
-        every = [config for plan in plans.values() for config in plan.runs + plan.awaited]
+        every = [config for plan in plans.values() for config in plan.every]
         keys = {run_key(config) for config in planning.select(every, self.only)}
 
         def chosen(configs: list[RunConfig]) -> list[RunConfig]:
@@ -126,7 +126,7 @@ def dry_run(request: Request) -> Table:
     """What `main` would do, and how long it would take; steps are timed on this machine."""
     run_packs.unpack_all(request.profile)
     plans = request.plans()
-    configs = [config for plan in plans.values() for config in plan.runs + plan.awaited]
+    configs = [config for plan in plans.values() for config in plan.every]
     slots = request.slots or _slots()
     if request.slurm is not None:
         from experiments.runs import slurm
@@ -151,7 +151,7 @@ def _parts(request: Request, plans: Mapping[str, Plan]) -> dict[str, set[str]]:
         for number in range(1, counts.get(study, 0) + 1)
         if request.part in (None, number)
     }
-    return {name: {run_key(config) for config in plan.runs + plan.awaited} for name, plan in parts.items()}
+    return {name: {run_key(config) for config in plan.every} for name, plan in parts.items()}
 
 
 def _study(request: Request, study: str, plan: Plan) -> int:
@@ -192,10 +192,8 @@ def _tables(request: Request, study: str, failures: Sequence[Failure]) -> None:
 def _finished_and_left(request: Request, study: str) -> tuple[list[FinishedRun], dict[str, RunConfig]]:
     """The finished runs of a whole study, and those that are not finished, by key."""
     plan = planning.plan(request.profile, study, how=request.how)
-    finished = find_finished(plan.runs)
-    keys = {run.key for run in finished}
-    every = {run_key(config): config for config in plan.runs + plan.awaited}
-    return finished, {key: config for key, config in every.items() if key not in keys}
+    finished, left = divided(plan.runs)
+    return finished, left | {run_key(config): config for config in plan.awaited}
 
 
 def _runs(request: Request, study: str, configs: Sequence[RunConfig], failures: list[Failure]) -> int:
@@ -231,9 +229,8 @@ def _execute(
     request: Request, study: str, configs: Sequence[RunConfig], show: Callable[[Board], None]
 ) -> list[Failure]:
     if request.slurm is None:
-        finished = find_finished(configs)
-        done = {run.key for run in finished}
-        require_same_device(study, finished, [one for one in configs if run_key(one) not in done])
+        finished, left = divided(configs)
+        require_same_device(study, finished, list(left.values()))
         slots = request.slots or _slots()
         return launcher.launch(configs, slots, show, lambda: time.monotonic() > request.until)
     from experiments.runs import slurm

@@ -11,7 +11,7 @@ import itertools
 import json
 import logging
 import random
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,7 +34,7 @@ from experiments.runs import launcher, reasons, run_directory, run_packs
 from experiments.runs.finished import FinishedRun, find_finished
 from experiments.runs.integrity import damage, run_folders
 from experiments.runs.key import data_checksum, run_key
-from experiments.runs.provenance import ENVIRONMENT, arithmetic, environment, maker
+from experiments.runs.provenance import environment, rounding
 from experiments.studies.base import get_study
 from experiments.training.config import RunConfig
 from experiments.training.measure import padded
@@ -114,9 +114,7 @@ def recorded(profile: str, study: str) -> list[Recorded]:
         for row in tables.read(profile, study, "traces").to_dict("records")
     ]
     found = [
-        Recorded(config, json.loads(row["head"]), _environment(row))
-        for row, config in rows
-        if config is not None
+        Recorded(config, json.loads(row["head"]), rounding(row)) for row, config in rows if config is not None
     ]
     _require_same_data(profile, study, found)
     return found
@@ -150,7 +148,7 @@ def _require_same_data(profile: str, study: str, several: Sequence[Recorded]) ->
 def read(run: FinishedRun) -> Recorded:
     """The first steps of a run in runs/."""
     made = run.info["provenance"]
-    return Recorded(run.config, fingerprints.head(run.trace), _environment(made), made["commit"])
+    return Recorded(run.config, fingerprints.head(run.trace), rounding(made), made["commit"])
 
 
 def planned(profile: str, study: str) -> list[RunConfig]:
@@ -184,12 +182,6 @@ def earlier(plan: Sequence[RunConfig]) -> list[FinishedRun]:
 def _has_todays_data(folder: Path, config: RunConfig) -> bool:
     made = reasons.recorded(folder)
     return made is not None and made["data"] == data_checksum(config.resolved_problem.dataset)
-
-
-def _environment(values: Mapping[Any, Any]) -> dict[str, Any]:
-    """What rounding depends on, as far as tables of earlier versions record it."""
-    known = {name: values.get(name) for name in fingerprints.ENVIRONMENT}
-    return {name: known[name] for name in ENVIRONMENT} | {"device": arithmetic(known), "maker": maker(known)}
 
 
 def _study(profile: str, study: str, several: Sequence[Recorded], sample: int) -> int:

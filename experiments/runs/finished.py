@@ -93,6 +93,14 @@ def find_finished(configs: Iterable[RunConfig]) -> list[FinishedRun]:
     return [run for run in found if is_whole(run.directory, run.config)]
 
 
+def divided(configs: Iterable[RunConfig]) -> tuple[list[FinishedRun], dict[str, RunConfig]]:
+    """The finished ones of these runs, and by key those that are left."""
+    wanted = {run_key(config): config for config in configs}
+    finished = find_finished(wanted.values())
+    there = {run.key for run in finished}
+    return finished, {key: config for key, config in wanted.items() if key not in there}
+
+
 def finished_keys() -> set[str]:
     """The keys of all runs that have been finished."""
     return {folder.name for folder in run_folders(runs_root())}

@@ -28,7 +28,7 @@ from experiments.common.paths import REPOSITORY
 from experiments.optimizers.checks import require_resumable
 from experiments.problems.checks import require_trainable
 from experiments.runs import run_directory
-from experiments.runs.finished import find_finished
+from experiments.runs.finished import divided
 from experiments.runs.key import run_key
 from experiments.training.config import RunConfig, device_of
 
@@ -136,12 +136,12 @@ def launch(
         UserError: If data of a run that is not finished cannot be had.
     """
     keys = [run_key(config) for config in configs]
-    board = Board(len(configs), *_divided(configs))
+    board = Board(len(configs), *_waiting_and_finished(configs))
     workers = [Slot(number, board) for number in range(min(slots, len(board.waiting)))]
     try:
         prepare(list(board.waiting))  # while the workers import torch
         if keys != [run_key(config) for config in configs]:  # by data that were fetched now
-            board.waiting, board.finished = _divided(configs)
+            board.waiting, board.finished = _waiting_and_finished(configs)
         for worker in workers:
             worker.thread.start()
         while any(worker.thread.is_alive() for worker in workers):
@@ -157,11 +157,9 @@ def launch(
     return board.failures
 
 
-def _divided(configs: Sequence[RunConfig]) -> tuple[deque[RunConfig], list[RunConfig]]:
-    """Runs that are left, and runs that are finished."""
-    finished = [run.config for run in find_finished(configs)]
-    keys = {run_key(config) for config in finished}
-    return deque(config for config in configs if run_key(config) not in keys), finished
+def _waiting_and_finished(configs: Sequence[RunConfig]) -> tuple[deque[RunConfig], list[RunConfig]]:
+    finished, left = divided(configs)
+    return deque(left.values()), [run.config for run in finished]
 
 
 def halt(workers: Sequence["Slot"]) -> None:

@@ -43,22 +43,29 @@ ENVIRONMENT = ("threads", "torch", "instruction_set")
 
 def environment(config: RunConfig) -> dict[str, Any]:
     """What rounding depends on in this process: if it is equal, the same code gives bitwise identical results."""
-    made = provenance(config.model_copy(update={"instruction_set": "portable"}))
-    return {name: made[name] for name in ENVIRONMENT} | {"device": arithmetic(made), "maker": maker(made)}
+    return rounding(provenance(config.model_copy(update={"instruction_set": "portable"})))
+
+
+def rounding(made: Mapping[str, Any]) -> dict[str, Any]:
+    """What rounding depends on, from a run's provenance, as far as earlier versions recorded it."""
+    return {name: made.get(name) for name in ENVIRONMENT} | {
+        "device": arithmetic(made),
+        "maker": _maker(made),
+    }
 
 
 def arithmetic(made: Mapping[str, Any]) -> str:
     """What computes, from a run's provenance: the model of a GPU; "cpu", since its instruction set says the rest."""
-    return str(made["device"]) if made["device_type"] == "cuda" else "cpu"
+    return str(made["device"]) if made.get("device_type") == "cuda" else "cpu"
 
 
-def maker(made: Mapping[str, Any]) -> str:
+def _maker(made: Mapping[str, Any]) -> str:
     """The maker of what computes, from a run's provenance.
 
     The fixed instruction set computes the same on processors of all makers, except for the vector mathematics of MKL,
     with which torch takes the square roots of Adam and RMSProp.
     """
-    return str(made["device"]).partition(" ")[0]
+    return str(made.get("device")).partition(" ")[0]
 
 
 def _instruction_set(choice: instruction_set.Choice) -> str:

@@ -1,16 +1,13 @@
 """A run made again, and whether it is the same."""
 
-import json
-
 import numpy as np
 import pytest
-from small_runs import short
+from small_runs import change, short
 
 from experiments.cli import main as cli
 from experiments.cli import repeat
-from experiments.runs import run_directory
+from experiments.runs import launcher, run_directory
 from experiments.runs.finished import FinishedRun, find_finished
-from experiments.runs.integrity import seal
 from experiments.runs.mongo import number_of
 from experiments.studies.base import get_study
 
@@ -31,16 +28,7 @@ def here(monkeypatch):
             run_directory.execute(config, get_study(config.study).run)
         return []
 
-    monkeypatch.setattr(repeat.launcher, "launch", launch)
-
-
-def change(run, name, how):
-    """Change what a finished run has recorded, with its checksums."""
-    path = run.directory / name
-    values = json.loads(path.read_text())
-    how(values)
-    path.write_text(json.dumps(values))
-    seal(run.directory)
+    monkeypatch.setattr(launcher, "launch", launch)
 
 
 def test_a_repeated_run_has_the_same_bits_and_is_not_stored(finished, here, runs_root, capsys):
@@ -52,7 +40,7 @@ def test_a_repeated_run_has_the_same_bits_and_is_not_stored(finished, here, runs
 
 
 def test_a_number_that_does_not_come_out_again_is_shown_beside_the_new_one(finished, here, capsys):
-    change(finished, "run.json", lambda run: run["result"].update(test_accuracy=0.123))
+    change(finished.directory, "run.json", lambda run: run["result"].update(test_accuracy=0.123))
     assert cli.main(["repeat", finished.key[:6]]) == 1
     text = capsys.readouterr().out
     assert "DIFFERS" in text
@@ -60,7 +48,7 @@ def test_a_number_that_does_not_come_out_again_is_shown_beside_the_new_one(finis
 
 
 def test_what_has_changed_since_is_named_and_the_same_bits_agree_all_the_same(finished, here, capsys):
-    change(finished, "info.json", lambda info: info["identity"].update(data="other", code="other"))
+    change(finished.directory, "info.json", lambda info: info["identity"].update(data="other", code="other"))
     assert cli.main(["repeat", finished.key]) == 0
     text = capsys.readouterr().out
     assert "code" in text
@@ -78,7 +66,7 @@ def test_where_rounding_differs_the_first_steps_decide(finished, here, capsys, f
     np.savez_compressed(
         finished.directory / "trace.npz", **trace | {"train_loss": trace["train_loss"] * factor}
     )
-    change(finished, "info.json", lambda info: info["provenance"].update(made))
+    change(finished.directory, "info.json", lambda info: info["provenance"].update(made))
     old = FinishedRun(finished.key, finished.config, finished.directory)
     found = repeat.compare(old, finished_again(finished), [])
     assert not found.expects_bits
