@@ -1,13 +1,13 @@
 """One table for a paper."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from experiments.cli.list_runs import rows_where
 from experiments.common.errors import UserError
 from experiments.common.paths import REPOSITORY
 from experiments.reports.latex import latex
 from experiments.results import tables
+from experiments.results.export import table_names
 
 
 def main(name: str, profile: str, conditions: Sequence[str], columns: Sequence[str]) -> str:
@@ -22,10 +22,11 @@ def main(name: str, profile: str, conditions: Sequence[str], columns: Sequence[s
     Raises:
         UserError: If there is no such table, row or column.
     """
-    place = REPOSITORY / "results" / profile
-    known = sorted(str(path.relative_to(place).with_suffix("")) for path in place.rglob("*.csv"))
+    known = table_names(profile)
     if name not in known:
         what = f"known are {', '.join(known)}" if known else f"`make reproduce PROFILE={profile}` makes them"
         raise UserError(f"profile {profile} has no table {name!r}; {what}")
-    (table,) = rows_where([tables.load(place / Path(f"{name}.csv"), profile)], conditions)
+    (table,) = rows_where(
+        [tables.load(REPOSITORY / "results" / profile / f"{name}.csv", profile)], conditions
+    )
     return latex(table, name, columns)

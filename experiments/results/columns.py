@@ -6,12 +6,10 @@ from functools import cache
 import pandas as pd
 
 from experiments.common.paths import REPOSITORY
+from experiments.runs.listing import MADE
 
 FILE = REPOSITORY / "docs" / "columns.csv"
 """Columns table and column, in which * stands for anything, type, unit and meaning; the first row that fits counts."""
-
-MADE = "provenance."
-"""Before the names of columns, in the table of all runs, that say how a run was made."""
 
 
 @cache

@@ -13,7 +13,7 @@ from experiments.common.paths import REPOSITORY, write_output
 from experiments.results import missing
 from experiments.results.columns import dictionary
 from experiments.results.tables import files
-from experiments.runs import listing
+from experiments.runs import listing, run_packs
 
 ABOUT = """Results of profile {profile}, from the replication of "Parabolic Approximation Line Search for DNNs".
 
@@ -55,7 +55,7 @@ def load(profile: str, root: Path = REPOSITORY) -> Results:
         UserError: If no table has been made, a table is damaged, or the runs cannot be unpacked.
     """
     place = root / "results" / profile
-    names = sorted(str(path.relative_to(place).with_suffix("")) for path in place.rglob("*.csv"))
+    names = table_names(profile, root)
     if not any(name.endswith("/times") for name in names):
         raise UserError(f"{place} has no tables of runs; `make reproduce PROFILE={profile}` makes them")
     tables = {name: files.load(place / f"{name}.csv", profile) for name in names}
@@ -63,10 +63,14 @@ def load(profile: str, root: Path = REPOSITORY) -> Results:
     return Results(profile, runs, tables, dictionary({"runs": runs} | tables))
 
 
+def table_names(profile: str, root: Path = REPOSITORY) -> list[str]:
+    """All tables of a profile, such as "benchmark/best" and "claims"."""
+    place = root / "results" / profile
+    return sorted(str(path.relative_to(place).with_suffix("")) for path in place.rglob("*.csv"))
+
+
 def _runs(profile: str, tables: dict[str, pd.DataFrame]) -> pd.DataFrame:
     """A row per run of the tables `times`; of a run that is neither in runs/ nor in a pack, what these have."""
-    from experiments.runs import run_packs  # takes torch, which reading tables should not wait for
-
     run_packs.unpack_all(profile)
     times = pd.concat(
         [

@@ -28,7 +28,7 @@ from pymongo.errors import ConfigurationError, InvalidURI, OperationFailure, PyM
 
 from experiments.common.errors import UserError
 from experiments.common.paths import regular, runs_root
-from experiments.runs.integrity import damage
+from experiments.runs.integrity import damage, run_folders
 
 log = logging.getLogger(__name__)
 
@@ -260,18 +260,14 @@ def sync(database: Database[Any]) -> tuple[int, int]:
 
 def _directories() -> dict[int, Path]:
     """Where the runs of this machine are, by number: finished, else failed, else under way."""
+    root = runs_root()
     found: dict[int, Path] = {}
-    for pattern in (
-        ".partial/*",
-        ".partial/*/record",
-        ".failed/*",
-        "*",
-    ):  # a run that moves meanwhile moves to the right
-        folders = [
-            folder for folder in runs_root().glob(pattern) if re.fullmatch("[0-9a-f]{16}", _key(folder))
-        ]
-        found |= {number_of(_key(folder)): folder for folder in sorted(folders)}
-    return found
+    for place in (root / ".partial", root / ".failed", root):  # a run that moves meanwhile moves to the right
+        found |= {number_of(folder.name): folder for folder in run_folders(place)}
+    return {
+        number: folder / "record" if folder.parent.name == ".partial" else folder
+        for number, folder in found.items()
+    }
 
 
 def _key(folder: Path) -> str:
