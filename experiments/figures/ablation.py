@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from experiments.figures.measures import quality, scale
-from experiments.figures.style import OTHERS, PAPER, legend, measures, new_figure, plain_log, styled
+from experiments.figures.style import OTHERS, PAPER, legend, measures, new_figure, set_y_scale, styled
 
 LOOKS: dict[str, dict[str, Any]] = {
     "float32": {"color": PAPER["pal"], "ls": "-", "marker": "o"},
@@ -45,9 +45,8 @@ def measuring_step(runs: pd.DataFrame) -> Figure:
     for column, problem in enumerate(problems):
         for axes, (name, _, row_scale) in zip(grid[:, column], rows, strict=True):
             _sweeps(axes, runs[runs["problem"] == problem], name)
-            axes.set(xscale="log", yscale=row_scale)
-            if row_scale == "log":
-                plain_log(axes.yaxis)
+            axes.set_xscale("log")
+            set_y_scale(axes, row_scale)
         grid[-1, column].set_ylim(-0.05, 1.05)
     looks = {name: LOOKS[name] | {"ms": 3} for name in LOOKS if name in set(runs["dtype"])}
     legend(figure, looks | ({"diverged": DIVERGED} if (runs["status"] == "diverged").any() else {}))

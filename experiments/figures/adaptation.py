@@ -3,7 +3,7 @@
 import pandas as pd
 from matplotlib.figure import Figure
 
-from experiments.figures.style import PAPER, legend, measures, plain_log, styled
+from experiments.figures.style import PAPER, legend, measures, set_y_scale, styled
 
 ROWS = (
     ("median_angle", "angle of gradients\nbefore and after\nthe step (degrees)", 90.0, "linear"),
@@ -28,9 +28,7 @@ def step_adaptation(runs: pd.DataFrame) -> Figure:
             axes.plot(means.index, means, "-", color=PAPER["pal"])
             if minimum is not None:
                 axes.axhline(minimum, color="#444444", ls="--", lw=1)
-            axes.set_yscale(scale)
-            if scale == "log":
-                plain_log(axes.yaxis)
+            set_y_scale(axes, scale)
     looks = {
         "one training": {"color": PAPER["pal"], "marker": "o", "ms": 3, "ls": "", "alpha": 0.6},
         "mean over seeds": {"color": PAPER["pal"]},

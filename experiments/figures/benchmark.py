@@ -20,6 +20,7 @@ from experiments.figures.style import (
     legend,
     new_figure,
     plain_log,
+    set_y_scale,
     styled,
     tried,
 )
@@ -60,7 +61,7 @@ def comparison(runs: pd.DataFrame, curves: pd.DataFrame, best: pd.DataFrame, pro
         _curves(axes[row, 0], curves, best[best["criterion"] == criterion], methods, colour, column)
         axes[row, 0].set(xlabel="step", ylabel=words)
         if column != ACCURACY.curve:
-            log_if_possible(axes[row, 0], curves[column])
+            set_y_scale(axes[row, 0], scale(curves[column]))
     if measure is ACCURACY:
         without_the_lowest(axes[1, 0], curves, measure.curve)
     grid = tried(runs)
@@ -108,13 +109,6 @@ def _curves(
             axes.fill_between(
                 values.index, values["min"], values["max"], color=colour[method], alpha=0.15, linewidth=0
             )
-
-
-def log_if_possible(axes: Axes, values: pd.Series) -> None:
-    """Make the vertical axis logarithmic, with plain numbers, if the values are positive."""
-    axes.set_yscale(scale(values))
-    if axes.get_yscale() == "log":
-        plain_log(axes.yaxis)
 
 
 def without_the_lowest(axes: Axes, curves: pd.DataFrame, column: str) -> None:

@@ -9,12 +9,11 @@ from matplotlib.figure import Figure
 from experiments.figures.benchmark import (
     TRAINING,
     line_style,
-    log_if_possible,
     method_legend,
     validation,
     without_the_lowest,
 )
-from experiments.figures.measures import ACCURACY, quality
+from experiments.figures.measures import ACCURACY, quality, scale
 from experiments.figures.style import (
     PAGE,
     PAPER,
@@ -25,6 +24,7 @@ from experiments.figures.style import (
     legend,
     new_figure,
     plain_log,
+    set_y_scale,
     styled,
 )
 
@@ -53,7 +53,7 @@ def wall_clock(curves: pd.DataFrame, best: pd.DataFrame, times: pd.DataFrame, pr
             )
         grid[row, 0].set_ylabel(words)
         if column != ACCURACY.curve:
-            log_if_possible(grid[row, 0], curves[column])
+            set_y_scale(grid[row, 0], scale(curves[column]))
         grid[row, 1].set_xscale("log")
         plain_log(grid[row, 1].xaxis)
     if measure is ACCURACY:

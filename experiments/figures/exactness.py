@@ -4,7 +4,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from experiments.figures.measures import quality, scale
-from experiments.figures.style import OTHERS, PAPER, legend, measures, plain_log, styled
+from experiments.figures.style import OTHERS, PAPER, legend, measures, set_y_scale, styled
 
 LOOKS = {
     "pal": {"color": PAPER["pal"], "ls": "-", "lw": 2.2},
@@ -61,9 +61,7 @@ def exact_training(curves: pd.DataFrame) -> Figure:
                 axes.fill_between(
                     values.index, values["min"], values["max"], color=looks[method]["color"], alpha=0.12, lw=0
                 )
-            axes.set_yscale(row_scale)
-            if row_scale == "log":
-                plain_log(axes.yaxis)
+            set_y_scale(axes, row_scale)
     legend(figure, {WORDS.get(method, method): looks[method] for method in methods})
     return figure
 

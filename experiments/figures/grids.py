@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from experiments.figures.measures import quality
-from experiments.figures.style import colours, in_order, label, panels, plain_log, styled, tried
+from experiments.figures.style import colours, in_order, label, panels, set_y_scale, styled, tried
 
 CHANGE = 1e-6
 """Relative change of a learning rate from which on it is no rounding error."""
@@ -104,8 +104,8 @@ def schedules(curves: pd.DataFrame, problem: str) -> Figure:
         for _, run in curves[curves["method"] == method].groupby(["setting", "seed"]):
             rates = run["learning_rate"].where(run["learning_rate"] > 0, np.nan)
             axes.plot(run["step"], rates, color=colour[method], lw=1, alpha=0.7)
-        axes.set(yscale="log", title=label(method))
-        plain_log(axes.yaxis)
+        axes.set_title(label(method))
+        set_y_scale(axes, "log")
     figure.suptitle(f"{problem}: resulting learning rates, all configurations and seeds")
     return figure
 

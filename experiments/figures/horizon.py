@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from experiments.figures.measures import scale
-from experiments.figures.style import OTHERS, PAPER, legend, panels, plain_log, styled
+from experiments.figures.style import OTHERS, PAPER, legend, panels, set_y_scale, styled
 
 SCHEDULES = {"sgd-25": ":", "sgd-50": "--", "sgd-100": "-"}
 """Line styles of SGD by the part of the training, in per cent, for which its schedule was made."""
@@ -33,8 +33,7 @@ def horizon(curves: pd.DataFrame, horizons: Sequence[float]) -> Figure:
             axes.plot(means.index, means, **looks[str(method)])
         for part in horizons:
             axes.axvline(part * here["step"].max(), color="#bbbbbb", lw=0.8, zorder=0)
-        axes.set_yscale(scale(here["train_loss"]))
-        plain_log(axes.yaxis)
+        set_y_scale(axes, scale(here["train_loss"]))
         axes.set_title(problem, pad=3)
     legend(figure, {_label(method): look for method, look in looks.items()}, 2)
     return figure

@@ -3,7 +3,9 @@
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 
+import pandas as pd
 from matplotlib.figure import Figure
 
 from experiments.common.errors import UserError
@@ -30,6 +32,12 @@ class Drawing:
     def __post_init__(self) -> None:
         """Let size and style be chosen."""
         object.__setattr__(self, "draw", styled(self.draw))
+
+    def named(self, name: str, tables: Sequence[pd.DataFrame]) -> dict[str, Callable[..., Figure]]:
+        """What draws the figure of this name from its tables, or each of several, named after their problems."""
+        if self.each is None:
+            return {name: partial(self.draw, *tables)}
+        return {f"{name}-{one}": partial(self.draw, *tables, one) for one in self.each(*tables)}
 
 
 FIGURES: Registry[Drawing] = Registry("figure", {}, "FIGURES", instance_of(Drawing))

@@ -356,6 +356,13 @@ class Few(LogLocator):
         return super().tick_values(vmin, vmax)
 
 
+def set_y_scale(axes: Axes, scale: str) -> None:
+    """Set the scale of the vertical axis, with plain numbers if it is logarithmic."""
+    axes.set_yscale(scale)
+    if scale == "log":
+        plain_log(axes.yaxis)
+
+
 def plain_log(axis: Axis) -> None:
     """Label a logarithmic axis with plain numbers such as 0.02, few enough to read."""
     axis.set_major_locator(Few())

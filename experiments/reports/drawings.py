@@ -52,14 +52,10 @@ def find(
 def _figures(drawings: Mapping[str, Drawing], profile: str, choose: Chosen, root: Path) -> Iterator[Named]:
     """The figures by path, one for each problem where there are several."""
     for name, drawing in drawings.items():
-        read = choose(tables_of(drawing, profile, root))
-        draw = partial(_drawn, name, drawing.draw, *read)
-        if drawing.each is None:
-            yield name, draw
-        else:
-            yield from ((f"{name}-{one}", partial(draw, one)) for one in drawing.each(*read))
+        named = drawing.named(name, choose(tables_of(drawing, profile, root)))
+        yield from ((one, partial(_drawn, name, draw)) for one, draw in named.items())
 
 
-def _drawn(name: str, draw: Callable[..., Figure], *tables: object, **look: object) -> Figure:
+def _drawn(name: str, draw: Callable[..., Figure], **look: object) -> Figure:
     with naming(name):
-        return draw(*tables, **look)
+        return draw(**look)

@@ -68,10 +68,7 @@ class Session:
         if drawing.study != CLAIMS:
             self._read.update((drawing.study, table) for table in drawing.tables)
         with naming(name):
-            if drawing.each is None:
-                return [self.show(drawing.draw(*read, **look), name)]
-            names = drawing.each(*read)
-            return [self.show(drawing.draw(*read, one, **look), f"{name}-{one}") for one in names]
+            return [self.show(draw(**look), one) for one, draw in drawing.named(name, read).items()]
 
     def show(self, figure: "Figure", name: str) -> "Image":
         """Save a figure as PNG and PDF, with its sources as JSON; returns it for display."""
