@@ -37,21 +37,9 @@ def _cells(column: str) -> Measure:
 
 def fisher(values: pd.DataFrame) -> pd.DataFrame:
     """Fisher's transform of Spearman's correlation of loss and value, per problem and part."""
-    keys = ["problem", "part"]
-    groups = values.groupby(keys, sort=True)
-    ranks = groups[["loss", "value"]].rank()
-    centred = ranks - ranks.groupby([values["problem"], values["part"]]).transform("mean")
-    names = [values[key] for key in keys]
-    products = pd.DataFrame(
-        {
-            "both": (centred["loss"] * centred["value"]).groupby(names).sum(),
-            "loss": (centred["loss"] ** 2).groupby(names).sum(),
-            "value": (centred["value"] ** 2).groupby(names).sum(),
-        }
-    )
-    count = groups.size()
-    size = (products["loss"] * products["value"]) ** 0.5
-    correlation = (products["both"] / size.where(size > 0)).fillna(0.0)  # 0 for a constant
+    groups = values.groupby(["problem", "part"], sort=True)
+    count, pairs = groups.size(), groups[["loss", "value"]].corr(method="spearman")
+    correlation = pairs["value"].xs("loss", level=-1).fillna(0.0)  # 0 for a constant
     nearest = 1 - 1 / (count * (count - 1)).clip(lower=2)  # one pair of ranks away from perfect
     table = pd.DataFrame({"n": count, "mean": np.arctanh(correlation.clip(-nearest, nearest))})
     return table.assign(sd=np.nan, error=1.03 / np.sqrt((count - 3).clip(lower=0.1)), df=FAR).reset_index()

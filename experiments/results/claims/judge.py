@@ -126,12 +126,14 @@ def overall(claim: Claim, problems: pd.DataFrame) -> pd.DataFrame:
 def with_criteria(claim: Claim, table: pd.DataFrame) -> pd.DataFrame:
     """Estimates with the criterion of their part."""
     criteria = {part: claim.criterion_of(part) for part in table["part"].unique()}
-    names = ("rule", "bound", "smallest", "words", "scale")
-    columns = {
-        name: table["part"].map({part: getattr(one, name) for part, one in criteria.items()})
-        for name in names
+    fields = {name: name for name in ("rule", "bound", "smallest", "words", "scale")} | {
+        "measure_unit": "unit"
     }
-    return table.assign(**columns, measure_unit=table["part"].map({p: c.unit for p, c in criteria.items()}))
+    columns = {
+        name: table["part"].map({part: getattr(one, field) for part, one in criteria.items()})
+        for name, field in fields.items()
+    }
+    return table.assign(**columns)
 
 
 def with_verdict(claim: Claim, table: pd.DataFrame, key: str, wanted: pd.DataFrame) -> pd.DataFrame:
