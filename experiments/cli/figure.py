@@ -3,11 +3,11 @@
 import logging
 import shutil
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
-import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
@@ -40,11 +40,7 @@ def main(path: str, profile: str, conditions: Sequence[str], output: str | None,
     """
     file = Path(output or f"{path.rpartition('/')[2]}.pdf")
     _require_format(file)
-
-    def choose(tables: list[pd.DataFrame]) -> list[pd.DataFrame]:
-        return rows_where(tables, conditions)
-
-    figure = drawings.find(path, profile, choose)(**look)
+    figure = drawings.find(path, profile, partial(rows_where, conditions=conditions))(**look)
     lacking = missing.words(profile, path.partition("/")[0])
     if lacking:
         log.warning(f"incomplete: {lacking}")

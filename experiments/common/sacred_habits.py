@@ -16,26 +16,14 @@ COMMANDS = {
 """Commands of Sacred."""
 
 OPTIONS = {
-    (
-        "-F",
-        "--file_storage",
-        "--file-storage",
-    ): "runs are always stored as files; PAL_RUNS=FOLDER names the folder",
-    (
-        "-m",
-        "--mongo_db",
-        "--mongo-db",
-    ): "MONGO_URL=mongodb://... python -m experiments sync loads all runs into a database",
+    ("-F", "--file-storage"): "runs are always stored as files; PAL_RUNS=FOLDER names the folder",
+    ("-m", "--mongo-db"): "MONGO_URL=mongodb://... python -m experiments sync loads all runs into a database",
     ("-n", "--name"): "method=NAME names a run in tables and lists",
     ("-c", "--comment"): "write notes in Omniboard (`make omniboard`); method=NAME names a run",
     ("-i", "--id"): "the key of a run is a digest of everything that it depends on",
     ("-f",): "--force runs a finished run again; values are always checked",
     ("-u", "--unobserved"): "every run is stored; PAL_RUNS=/tmp/FOLDER stores it elsewhere",
-    (
-        "-e",
-        "--enforce_clean",
-        "--enforce-clean",
-    ): "a run of uncommitted code stores the difference in changes.diff",
+    ("-e", "--enforce-clean"): "a run of uncommitted code stores the difference in changes.diff",
     ("-p", "--print_config"): f"{RUN} --print-config FIELD=VALUE ... prints all fields without running",
     (
         "-d",
@@ -46,19 +34,12 @@ OPTIONS = {
     ("-l", "--loglevel"): "the captured output of a run is its cout.txt",
     ("-q", "--queue"): "a profile lists runs, and python -m experiments study executes them",
     ("-C", "--capture"): "the output of each run is captured in its cout.txt",
-    ("-b", "--beat_interval", "--beat-interval", "-P", "--priority"): "this cannot be set",
-    (
-        "-s",
-        "--sql",
-        "-t",
-        "--tiny_db",
-        "-S",
-        "--s3",
-        "-G",
-        "--gcs",
-    ): "runs are files in runs/; MONGO_URL names a database for them",
+    ("-b", "--beat-interval", "-P", "--priority"): "this cannot be set",
+    ("-s", "--sql", "-t", "--tiny-db", "-S", "--s3", "-G", "--gcs"): (
+        "runs are files in runs/; MONGO_URL names a database for them"
+    ),
 }
-"""Options of Sacred that have another name here."""
+"""Options of Sacred that have another name here; Sacred also writes them with underscores."""
 
 
 def translated(words: Sequence[str]) -> list[str]:
@@ -76,6 +57,6 @@ def translated(words: Sequence[str]) -> list[str]:
     for word in rest:
         name = word.partition("=")[0] if word.startswith("--") else word[:2]
         for names, answer in OPTIONS.items():
-            if word.startswith("-") and name in names:
+            if word.startswith("-") and {name, name.replace("_", "-")} & {*names}:
                 raise UserError(f"there is no option {name}, unlike in Sacred: {answer}")
     return ["run", *(rest[1:] if rest[:1] == ["with"] else rest)]

@@ -134,7 +134,7 @@ def _notes(row: dict[Any, Any]) -> list[str]:
         "post hoc: ": row["post_hoc"],
     }
     text = "; ".join(f"{name}{note}" for name, note in notes.items() if not pd.isna(note) and note)
-    return [f"{text[0].upper()}{text[1:]}."] if text else []
+    return [f"{words.capital(text)}."] if text else []
 
 
 def _by_problem(estimates: pd.DataFrame) -> str:

@@ -67,11 +67,7 @@ def _sentences(claims: pd.DataFrame) -> Table:
     table.add_column("claim", no_wrap=True)
     table.add_column("measured")
     for row in claims.to_dict("records"):
-        why = (
-            f" {row['reason'][0].upper()}{row['reason'][1:]}."
-            if isinstance(row["reason"], str) and row["reason"]
-            else ""
-        )
+        why = "" if pd.isna(row["reason"]) or not row["reason"] else f" {words.capital(row['reason'])}."
         name = Text(f"{row['id']}\n") + Text(row["verdict"], COLOURS[row["verdict"]])
         table.add_row(name, f"{words.sentence(row)}{why}")
     return table

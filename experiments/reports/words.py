@@ -32,7 +32,12 @@ def sentence(row: Row) -> str:
         words = row["words"]
     text = words.replace("{value}", number(mean, row)).replace("{part}", part(row["part"]))
     interval = "" if pd.isna(low) else f"95% interval {number(low, row)} to {number(high, row)}; "
-    return f"{text[0].upper()}{text[1:]} ({interval}{count(row)})."
+    return f"{capital(text)} ({interval}{count(row)})."
+
+
+def capital(text: str) -> str:
+    """The same with a capital letter first."""
+    return text[:1].upper() + text[1:]
 
 
 def number(value: float, row: Row) -> str:
