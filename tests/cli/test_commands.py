@@ -34,12 +34,9 @@ def said(capsys):
     [
         (["run", *SMALL], r"optimizer must be one of pal, .*, not None"),
         (["run", *SMALL, "optimizer=pall"], r"'pall'; did you mean 'pal'"),
-        (["run", *SMALL, "optimizer=pal", "settings.mu=-1"], r"mu.*-1"),
-        (["run", *SMALL, "optimizer=pal", "settings.mu=0"], r"mu.*0"),
         (["run", *SMALL, "optimizer=pal", "size.mu=0"], r"'size.mu'.*settings.mu"),
         (["run", *SMALL, "optimizer=pal", "stepps=4"], r"'stepps'; did you mean 'steps'"),
         (["run", *SMALL, "optimizer=pal", "seed=[1"], r"seed=\[1.*YAML"),
-        (["run", *SMALL, "optimizer=pal", "train_size=0"], r"train_size is 0"),
         (["run", *SMALL, "optimizer=pal", "train_size=99999"], r"train_size is 99999"),
         (["run", *SMALL, "optimizer=pal", "batch_size=99999"], r"batch_size is 99999"),
         (["run", *SMALL, "optimizer=pal", "seed=4294967296"], r"seed is 4294967296"),

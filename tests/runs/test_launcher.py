@@ -169,16 +169,6 @@ def test_missing_data_are_said_before_any_run_starts(monkeypatch, runs_root):
     assert set(children(os.getpid())) <= before
 
 
-@pytest.mark.parametrize(
-    ("changes", "word"),
-    [({"train_size": 10**6}, "train_size"), ({"train_size": 9, "batch_size": 10}, "batch_size")],
-)
-def test_more_examples_than_there_are_are_refused_before_anything_starts(changes, word, runs_root):
-    with pytest.raises(UserError, match=word):
-        launcher.launch([short(**changes)], slots=1)
-    assert not list(runs_root.iterdir())
-
-
 def test_a_thousand_finished_runs_are_recognised_at_once(runs_root):
     configs = [short(seed=seed) for seed in range(1000)]
     for config in configs:

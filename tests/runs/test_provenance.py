@@ -37,10 +37,21 @@ def checkout(tmp_path, monkeypatch):
     return folder
 
 
+@pytest.fixture(autouse=True)
+def asked_anew():
+    """git is asked once in a process; here, in each test."""
+    forget()
+    yield
+    forget()
+
+
+def forget():
+    provenance._software.cache_clear()
+    provenance.changes.cache_clear()
+
+
 def recorded():
-    provenance._software.cache_clear()
     found = provenance._software()
-    provenance._software.cache_clear()
     return found["commit"], found["dirty"]
 
 
@@ -93,15 +104,6 @@ def test_the_commit_is_known_in_a_repository_of_somebody_else(checkout):
     assert recorded() == (ours, False)
 
 
-def patch():
-    provenance._software.cache_clear()
-    provenance.changes.cache_clear()
-    found = provenance.changes()
-    provenance._software.cache_clear()
-    provenance.changes.cache_clear()
-    return found
-
-
 def applied(checkout, folder, text):
     """A clone of what is committed, with a patch applied to it."""
     git(folder, "clone", "--quiet", str(checkout), "clone")
@@ -119,7 +121,7 @@ def test_what_is_not_committed_can_be_applied_whatever_a_persons_git_shows(check
     git(checkout, "config", *setting.split("="))
     write(checkout / "pal" / "code.py", lines.replace("two", "2"))
     write(checkout / "pal" / "new.py", "new\n")
-    clone = applied(checkout, tmp_path, patch())
+    clone = applied(checkout, tmp_path, provenance.changes())
     assert (clone / "pal" / "code.py").read_text() == lines.replace("two", "2")
     assert (clone / "pal" / "new.py").read_text() == "new\n"
 
@@ -128,6 +130,6 @@ def test_locks_of_editors_and_repositories_among_the_code_fail_no_run(checkout, 
     commit(checkout, **{"pal__code.py": "first"})
     (checkout / "pal" / ".#code.py").symlink_to("me@host.1234")
     commit(checkout / "pal" / "other", notes="another repository")
-    clone = applied(checkout, tmp_path, patch())
+    clone = applied(checkout, tmp_path, provenance.changes())
     assert (clone / "pal" / ".#code.py").readlink().name == "me@host.1234"
     assert not (clone / "pal" / "other").exists()

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from doubles import after, everything, loss_of, trainer_in_double
+from doubles import after, loss_of, trainer_in_double
 from small_runs import Memory, short
 
 from experiments.common.errors import UserError
@@ -70,18 +70,6 @@ def test_batches_of_a_size_are_the_same_again_and_not_those_of_the_training():
     assert torch.equal(first[0], again[0])
     assert len(first[1]) == 128
     assert not torch.equal(first[0], trainer.loader.batch(5)[0])
-
-
-@pytest.mark.parametrize("study", ["batchsize", "capacity"])
-def test_measuring_changes_no_bit(study):
-    trainer = after(3, optimizer="pal", settings={"mu": 0.1})
-    before = everything(trainer)
-    if study == "batchsize":
-        batches = [batchsize.loader(trainer, size).batch(3) for size in (8, 100)]
-        batchsize.measured_lines(trainer, batches, mu=0.1)
-    else:
-        capacity.searched_line(trainer)
-    assert all(torch.equal(a, b) for a, b in zip(before, everything(trainer), strict=True))
 
 
 def test_only_late_lines_are_searched_and_weights_are_counted():
