@@ -124,12 +124,12 @@ def _fewer_cases(where: str) -> Criterion:
     )
 
 
-def _variant(name: str, claim: str, whose: str, source: str, variant: str) -> Claim:
+def _variant(name: str, claim: str, source: str, variant: str) -> Claim:
     """The claim that a variant changes neither training loss nor validation accuracy."""
     return Claim(
         name,
         claim,
-        "paper" if whose == "paper" else "ours",
+        "ours",
         source,
         "log10 final training loss (with L2 term) and final validation accuracy (batch-norm statistics re-estimated), "
         "variant minus reference with the same weights, paired by seed; a training that diverged counts with the "
@@ -216,14 +216,12 @@ CLAIMS = [
     _variant(
         "statistics-twice",
         "Updating running statistics at the probe, too, as in the published code, barely changes the training.",
-        "ours",
         "published code [certain]; claim ours",
         "pal-counted-twice",
     ),
     _variant(
         "new-masks",
         "New dropout masks at the probe barely change the training.",
-        "ours",
         "published code: masks from a clock [certain]; claim ours",
         "pal-new-masks",
     ),
@@ -241,14 +239,12 @@ CLAIMS = [
     _variant(
         "l2-beside",
         "An L2 term outside of the searched loss instead of in it barely changes the training.",
-        "ours",
         "the searched loss includes it [certain]; claim ours",
         "pal-l2-beside",
     ),
     _variant(
         "safeguard",
         "Undoing steps that raise the batch loss barely changes the training.",
-        "ours",
         "reviews ask for a decrease test [certain]; claim ours",
         "pal-safeguard",
     ),
@@ -272,14 +268,12 @@ CLAIMS = [
     _variant(
         "unshuffled",
         "The same data order in every epoch barely changes the training.",
-        "ours",
         "published code: CIFAR-10 is never shuffled [certain]; claim ours",
         "pal-unshuffled",
     ),
     _variant(
         "alig-numerator",
         "ALI-G with 1 in place of the loss barely changes the training.",
-        "ours",
         "published code: divides a counter that stays at 1 [certain]; claim ours",
         "alig-numerator",
     ),
