@@ -45,10 +45,6 @@ def fisher(values: pd.DataFrame) -> pd.DataFrame:
     return table.assign(sd=np.nan, error=1.03 / np.sqrt((count - 3).clip(lower=0.1)), df=FAR).reset_index()
 
 
-def _correlated(words: str) -> Criterion:
-    return Criterion("above", 0.0, float(np.arctanh(STRONG)), words, "rank correlation", scale="tanh")
-
-
 def _spread(cells: int) -> float:
     """The spread of which the standard error of the mean of so many cells is that of Fisher's transform."""
     return 1.03 * np.sqrt(cells / max(cells - 3, 0.1))
@@ -56,7 +52,7 @@ def _spread(cells: int) -> float:
 
 def _claim(name: str, claim: str, source: str, test: str, words: str, column: str) -> Claim:
     """A claim by the study capacity."""
-    criterion, measure = _correlated(words), _cells(column)
+    criterion = Criterion("above", 0.0, float(np.arctanh(STRONG)), words, "rank correlation", scale="tanh")
     return Claim(
         name,
         claim,
@@ -64,7 +60,7 @@ def _claim(name: str, claim: str, source: str, test: str, words: str, column: st
         source,
         test,
         criterion,
-        measure,
+        _cells(column),
         "capacity",
         unit="cells",
         summarise=fisher,

@@ -61,11 +61,9 @@ class Criterion:
     trainings: int = 1
 
 
-def equivalent(
-    margin: float, words: str, unit: str, floor: float = 0.0, pilot: str = "", trainings: int = 2
-) -> Criterion:
-    """A value that hardly differs from zero: by less than a margin in either direction."""
-    return Criterion("within", margin, margin, words, unit, floor, "", pilot, trainings)
+def equivalent(margin: float, words: str, unit: str, floor: float = 0.0, pilot: str = "") -> Criterion:
+    """A difference of two trainings that is hardly any: less than a margin in either direction."""
+    return Criterion("within", margin, margin, words, unit, floor, "", pilot, trainings=2)
 
 
 def lower_loss(
