@@ -47,7 +47,7 @@ def quality(table: pd.DataFrame) -> Quality:
     return ACCURACY if not known or any(column.notna().any() for column in known) else LOSS
 
 
-def scale(values: pd.Series, wanted: str = "log") -> str:
+def scale(values: pd.Series) -> str:
     """The scale of an axis: logarithmic only if all numbers are positive."""
     known = values.dropna()
-    return wanted if len(known) and (known > 0).all() else "linear"
+    return "log" if len(known) and (known > 0).all() else "linear"

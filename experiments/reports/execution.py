@@ -38,16 +38,16 @@ def notebook_names() -> list[str]:
     return sorted(path.stem for path in FOLDER.glob("*.ipynb"))
 
 
-def has_results(name: str, profile: str, root: Path = REPOSITORY) -> bool:
+def has_results(name: str, profile: str) -> bool:
     """Whether there are tables of the study of that name or, for the notebook `claims`, verdicts."""
-    return (tables.folder(profile, name, root) / "provenance.csv").is_file() or (
-        name == "claims" and tables.verdicts(profile, root).is_file()
+    return (tables.folder(profile, name) / "provenance.csv").is_file() or (
+        name == "claims" and tables.verdicts(profile).is_file()
     )
 
 
-def execute_all(profile: str, root: Path = REPOSITORY) -> None:
+def execute_all(profile: str) -> None:
     """Execute the notebooks of all studies that have results; raises UserError as `execute_some`."""
-    execute_some([name for name in notebook_names() if has_results(name, profile, root)], profile, root)
+    execute_some([name for name in notebook_names() if has_results(name, profile)], profile)
 
 
 def execute_some(names: Sequence[str], profile: str, root: Path = REPOSITORY) -> None:

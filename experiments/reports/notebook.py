@@ -27,11 +27,11 @@ def figures_folder(profile: str, notebook: str, root: Path = REPOSITORY) -> Path
     return root / "figures" / profile / notebook
 
 
-def draw_own(profile: str, root: Path = REPOSITORY) -> None:
+def draw_own(profile: str) -> None:
     """Draw every figure of an extension whose study has tables; raises UserError if one fails."""
     for name, drawing in FIGURES.items():
-        if (tables.folder(profile, drawing.study, root) / "provenance.csv").is_file():
-            Session(drawing.study, profile, root).draw(name)
+        if (tables.folder(profile, drawing.study) / "provenance.csv").is_file():
+            Session(drawing.study, profile).draw(name)
 
 
 class Session:
