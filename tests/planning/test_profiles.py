@@ -106,12 +106,6 @@ def test_a_list_of_sections_is_one_study_and_a_mistake_names_its_part(write):
         write({"lines": []})
 
 
-def test_an_unknown_profile_is_answered_with_the_nearest(write):
-    write({"lines": LINES})
-    with pytest.raises(UserError, match=r"'mines'.*did you mean 'mine'"):
-        planning.load_profile("mines")
-
-
 def test_the_profiles_that_come_with_the_project_are_whole():
     for name in profiles.profile_names():
         for study in planning.load_profile(name):

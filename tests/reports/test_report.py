@@ -18,7 +18,6 @@ from matplotlib.figure import Figure
 from rich.console import Console
 from sample_tables import table
 
-from experiments.cli import main as cli
 from experiments.common import endings
 from experiments.common.errors import UserError
 from experiments.common.paths import REPOSITORY
@@ -335,8 +334,3 @@ def test_a_verdict_that_chance_explains_is_named():
     assert "4 claims were tested" in text
     assert "Of the 2 verdicts, 1 remain" in text
     assert "these do not: `c1`" in text
-
-
-def test_verdicts_that_are_not_there_cannot_be_shown(capsys):
-    assert cli.main(["claims", "--profile", "paper", "--show"]) == 2
-    assert "`make reproduce PROFILE=paper` produces it" in capsys.readouterr().err
