@@ -46,7 +46,7 @@ def environment(config: RunConfig) -> dict[str, Any]:
     return rounding(provenance(config.model_copy(update={"instruction_set": "portable"})))
 
 
-def rounding(made: Mapping[str, Any]) -> dict[str, Any]:
+def rounding(made: Mapping[Any, Any]) -> dict[str, Any]:
     """What rounding depends on, from a run's provenance, as far as earlier versions recorded it."""
     return {name: made.get(name) for name in ENVIRONMENT} | {
         "device": arithmetic(made),

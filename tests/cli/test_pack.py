@@ -100,6 +100,7 @@ def test_runs_of_a_profile_are_listed_from_its_packs_and_no_others(executed, run
     shutil.rmtree(runs_root / ".partial")
     for key in keys():
         shutil.rmtree(runs_root / key)
+    capsys.readouterr()
     call("runs", "--csv")
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 3
