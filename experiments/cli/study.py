@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from joblib import cpu_count
@@ -26,6 +26,9 @@ from experiments.runs.key import run_key
 from experiments.runs.launcher import Board, Failure
 from experiments.runs.mixture import require_one_kind, require_same_device
 from experiments.training.config import RunConfig
+
+if TYPE_CHECKING:
+    from experiments.runs.slurm import Cluster
 
 log = logging.getLogger(__name__)
 
@@ -59,12 +62,19 @@ class Request:
     slurm: str | None = None
     instruction_set: str = "portable"
 
+    @cached_property
+    def cluster(self) -> "Cluster | None":
+        """The settings of the cluster, if the runs are executed on one."""
+        if self.slurm is None:
+            return None
+        from experiments.runs import slurm  # takes submitit, which takes half a second
+
+        return slurm.read(self.slurm)
+
     @property
     def how(self) -> dict[str, Any]:
         """Fields of the runs that are set by this request."""
-        from experiments.runs import slurm
-
-        threads = self.threads if self.slurm is None else slurm.read(self.slurm).threads
+        threads = self.threads if self.cluster is None else self.cluster.threads
         return {"threads": threads, "instruction_set": self.instruction_set}
 
     @cached_property
@@ -127,11 +137,7 @@ def dry_run(request: Request) -> Table:
     run_packs.unpack_all(request.profile)
     plans = request.plans()
     configs = [config for plan in plans.values() for config in plan.every]
-    slots = request.slots or _slots()
-    if request.slurm is not None:
-        from experiments.runs import slurm
-
-        slots = slurm.read(request.slurm).at_a_time(len(configs))
+    slots = request.cluster.at_a_time(len(configs)) if request.cluster else request.slots or _slots()
     torch.set_num_threads(request.how["threads"])
     shown = estimate.table(configs, slots, _parts(request, plans))
     awaited = sum(len(plan.awaited) for plan in plans.values())
@@ -228,14 +234,14 @@ def _slots() -> int:
 def _execute(
     request: Request, study: str, configs: Sequence[RunConfig], show: Callable[[Board], None]
 ) -> list[Failure]:
-    if request.slurm is None:
-        finished, left = divided(configs)
-        require_same_device(study, finished, list(left.values()))
-        slots = request.slots or _slots()
-        return launcher.launch(configs, slots, show, lambda: time.monotonic() > request.until)
-    from experiments.runs import slurm
+    if request.cluster is not None:
+        from experiments.runs import slurm
 
-    return slurm.launch(configs, slurm.read(request.slurm), f"{study}-{request.profile}", show)
+        return slurm.launch(configs, request.cluster, f"{study}-{request.profile}", show)
+    finished, left = divided(configs)
+    require_same_device(study, finished, list(left.values()))
+    slots = request.slots or _slots()
+    return launcher.launch(configs, slots, show, lambda: time.monotonic() > request.until)
 
 
 def forget(request: Request) -> None:
