@@ -40,7 +40,8 @@ def recorded(folder: Path) -> Parts | None:
     """The identity that a run had when it was made; None if its files do not say it."""
     try:
         config, info = (json.loads((folder / f"{name}.json").read_bytes()) for name in ("config", "info"))
-        return info["identity"] | {"config": {name: config[name] for name in config if name != "key"}}
+        fields = {name: config[name] for name in config if name not in ("key", "extensions")}
+        return info["identity"] | {"config": fields}
     except (OSError, ValueError, KeyError, TypeError):  # damaged, or deleted just now
         return None
 

@@ -17,6 +17,7 @@ from experiments.optimizers import OPTIMIZERS
 from experiments.problems import PROBLEMS, Problem
 from experiments.runs import key, run_directory
 from experiments.runs.key import REGISTRIES, key_without_data, run_key
+from experiments.runs.reasons import reasons
 
 
 def test_the_key_is_the_same_for_the_same_run():
@@ -160,6 +161,14 @@ def test_corrected_labels_in_a_file_make_another_key_and_the_old_ones_the_old_ke
     before = key_with(wrong)
     assert key_with(right) != before
     assert key_with(wrong) == before
+
+
+def test_the_reason_of_a_run_on_other_data_is_the_data_alone_also_with_an_extension(tmp_path, monkeypatch):
+    (tmp_path / "mine.py").write_text("")
+    config = short(extensions=[str(tmp_path / "mine.py")])
+    run_directory.execute(config, lambda *_: {"steps": 1})
+    monkeypatch.setattr(dataset, "checksum", lambda _: "others")
+    assert reasons([config]) == ["data"]
 
 
 def test_data_that_are_not_here_count_as_those_of_the_newest_run(monkeypatch):
