@@ -15,7 +15,7 @@ from rich.markdown import Markdown
 from experiments.common.errors import UserError
 from experiments.common.git import archive
 from experiments.common.paths import REPOSITORY
-from experiments.results.tables.benchmark import CRITERIA, RESULTS
+from experiments.results.tables.benchmark import CRITERIA, RESULTS, of_phase
 from experiments.results.tables.files import load
 from experiments.results.tables.intervals import mean_interval
 
@@ -142,7 +142,7 @@ def best(old: Path, new: Path, study: str) -> pd.DataFrame:
         ]
         problem, method, criterion = place
         rows.append(
-            {"problem": problem, "method": method, "lowest or highest": criterion}
+            {"problem": problem, "method": method, "selected by": criterion}
             | {"setting before": then, "setting after": "the same" if now == then else now}
             | _change(values[0], values[1], result)
         )
@@ -159,10 +159,11 @@ def _chosen(folder: Path) -> dict[tuple[str, str, str], str]:
 
 
 def _values(runs: pd.DataFrame, place: Any, setting: str, result: str) -> "pd.Series[float]":
-    """A result of one setting, by seed."""
+    """A result of one setting by seed, of those seeds that judge it; tables of earlier versions have no phases."""
     problem, method, _ = place
-    wanted = (runs["problem"] == problem) & (runs["method"] == method) & (runs["setting"] == setting)
-    return runs[wanted].set_index("seed")[result].astype(float)
+    wanted = runs[(runs["problem"] == problem) & (runs["method"] == method) & (runs["setting"] == setting)]
+    judged = of_phase(wanted, "evaluation") if "phase" in wanted else wanted
+    return judged.set_index("seed")[result].astype(float)
 
 
 def _change(then: "pd.Series[float]", now: "pd.Series[float]", result: str) -> dict[str, str]:

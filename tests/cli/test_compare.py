@@ -52,6 +52,17 @@ def test_settings_are_compared_seed_by_seed(tmp_path, losses, word):
     assert row["beyond seed noise"] == word
 
 
+def test_seeds_that_selected_a_setting_do_not_judge_it(tmp_path):
+    old, new = write(tmp_path / "old", (0.1, 0.2, 0.4)), write(tmp_path / "new", (0.2, 0.2, 0.9))
+    for folder in (old, new):
+        runs = pd.read_csv(folder / "benchmark" / "runs.csv")
+        runs.assign(phase=["evaluation", "evaluation", "selection"]).to_csv(
+            folder / "benchmark" / "runs.csv", index=False
+        )
+    (row,) = compare.best(old, new, "benchmark").to_dict("records")
+    assert row["final_train_loss"] == "0.15 -> 0.2"
+
+
 @pytest.mark.parametrize(("mean", "word"), [(0.5, "no"), (0.6, "no"), (0.7, "yes")])
 def test_claims_change_if_their_intervals_say_so(tmp_path, mean, word):
     old = write(tmp_path / "old", (0.1,))
