@@ -376,11 +376,12 @@ def pipeline(profile: str) -> None:
 
 @commands.command
 @of_profile
-@click.option("--show", is_flag=True, help="Show the verdicts in results/ without judging again.")
+@click.option("--show", is_flag=True, help="Show the verdicts in results/ instead of judging anew.")
 def claims(profile: str, show: bool) -> None:
     """Judge the claims of the paper from the tables in results/."""
     from experiments import planning
     from experiments.reports import terminal
+    from experiments.results import tables
     from experiments.results.claims import judge
 
     planning.load_profile(profile)  # raises UserError for mistakes
@@ -388,6 +389,7 @@ def claims(profile: str, show: bool) -> None:
         _show(terminal.verdicts(profile))
     else:
         judge.write(profile)
+        sys.stdout.write(f"{tables.verdicts(profile)}\n")
 
 
 @commands.command
@@ -409,9 +411,10 @@ def power(profile: str) -> None:
 @of_profile
 def notebook(name: str, profile: str) -> None:
     """Execute notebooks/NAME.ipynb; write its figures and page."""
-    from experiments.reports import execution
+    from experiments.reports import execution, notebook, pages
 
     execution.execute_some([name], profile)
+    sys.stdout.write(f"{pages.page(profile, name)}\n{notebook.figures_folder(profile, name)}/\n")
 
 
 @commands.command
@@ -424,7 +427,7 @@ def report(profile: str) -> None:
     notebook.draw_own(profile)
     markdown.write(profile)
     markdown.into_readme(profile)
-    pages.index(profile)
+    sys.stdout.write(f"{pages.index(profile)}\n")
 
 
 inches = click.FloatRange(0.5, 50)
