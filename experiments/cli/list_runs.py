@@ -83,7 +83,7 @@ def named(table: Sequence[Row], name: str) -> str:
     known = dict.fromkeys(field for row in table for field in row)
     field = SHORT.get(name, name)
     if table and field not in known:
-        raise UserError(f"no run has a field {name!r}; {nearest(name, [*known, *SHORT])}")
+        raise UserError(f"there is no field {name!r}; {nearest(name, [*known, *SHORT])}")
     return field
 
 

@@ -45,7 +45,8 @@ def find(
     meant = {name: drawing for name, drawing in named.items() if path == name or path.startswith(f"{name}-")}
     known = dict(_figures(meant or named, profile, choose if meant else lambda tables: tables, root))
     if path not in known:
-        raise UserError(f"there is no figure {path!r} of profile {profile}; {nearest(path, known)}")
+        instead = f"those of {study} are {', '.join(known)}" if path == study else nearest(path, known)
+        raise UserError(f"there is no figure {path!r} of profile {profile}; {instead}")
     return known[path]
 
 

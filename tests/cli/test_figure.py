@@ -74,7 +74,7 @@ def test_words_choose_rows_of_the_tables_that_have_the_field():
     assert same.equals(other)
     for words, sentence in (
         (["problem=r"], "no row has problem=r"),
-        (["problme=q"], "no run has a field 'problme'; did you mean 'problem'"),
+        (["problme=q"], "there is no field 'problme'; did you mean 'problem'"),
         (["problem"], "not a condition"),
     ):
         with pytest.raises(UserError, match=sentence):
@@ -85,3 +85,12 @@ def test_a_figure_that_is_not_there_is_one_sentence(monkeypatch):
     monkeypatch.undo()
     with pytest.raises(UserError, match="'shape' is of no study"):
         figure.main("shape", "quick", [], None)
+
+
+def test_a_study_alone_is_answered_with_the_names_of_its_figures(monkeypatch):
+    monkeypatch.undo()
+    monkeypatch.setattr(drawings, "tables_of", lambda *_: [TABLE])
+    with pytest.raises(
+        UserError, match="those of capacity are capacity/capacity-rates, capacity/capacity-loss"
+    ):
+        figure.main("capacity", "quick", [], None)
