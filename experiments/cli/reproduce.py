@@ -90,8 +90,8 @@ def _require_same_execution(request: Request, kept: Sequence[str], others: bool)
         other = next((how for how in _executions(request.profile, name) if how != wanted), None)
         if other is not None:
             raise UserError(
-                f"{name}: its tables were made with {_words(other)}, and this command asks for {_words(wanted)}, which "
-                "results may not mix; ask for the former, or have everything made anew by FORCE=1 (--force)"
+                f"{name}: its tables were made with {_words(other)}, and this command asks for {_words(wanted)}; "
+                "results must not mix the two: ask for the former, or make everything anew with FORCE=1 (--force)"
             )
 
 

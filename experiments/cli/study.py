@@ -182,7 +182,8 @@ def _tables(request: Request, study: str, failures: Sequence[Failure]) -> None:
     place = tables.folder(request.profile, study).relative_to(REPOSITORY)
     if left and missing.would_lose(request.profile, study, left.values()):
         log.info(
-            f"{study}: {len(left)} runs are missing; the tables in {place} still contain them and are left unchanged"
+            f"{study}: {len(left)} runs are missing; until they are finished, the tables in {place} stay as earlier "
+            "runs made them"
         )
         return
     require_one_kind(study, finished)
