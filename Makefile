@@ -50,13 +50,15 @@ INSTALL_OWN := $(UV) pip install --quiet --constraints requirements.lock --no-ve
 	@touch $@
 
 .PHONY: add
-add: $(ENVIRONMENT)  ## add a package from PyPI to the environment (PACKAGE=lion-pytorch)
+add: $(ENVIRONMENT)  ## add a package to the environment, from PyPI or a folder of your own (PACKAGE=lion-pytorch)
 	@test -n "$$PAL_PACKAGE" || { echo 'error: PACKAGE is empty; it must name a package, such as PACKAGE=lion-pytorch' >&2; exit 2; }
-	@$(INSTALL_OWN) "$$(command -v python)" -- "$$PAL_PACKAGE"
-	@name=$$(printf '%s' "$$PAL_PACKAGE" | sed 's/[^A-Za-z0-9._-].*//') && \
-	    pinned=$$($(UV) pip freeze --python "$$(command -v python)" | grep -i "^$$(printf '%s' "$$name" | sed 's/[._-]/[._-]/g')==") && \
-	    { grep -iv "^$$name==" $(OWN_PACKAGES) 2> /dev/null; echo "$$pinned"; } > $(OWN_PACKAGES).new; \
-	    mv $(OWN_PACKAGES).new $(OWN_PACKAGES) && echo "$$pinned is installed, and noted in $(OWN_PACKAGES)"
+	@package=$$PAL_PACKAGE; test ! -d "$$package" || package="--editable $$package"; \
+	    name=$$(printf '%s' "$$package" | sed 's/[^A-Za-z0-9._-].*//; s/[._-]/[._-]/g'); \
+	    echo "$$package" > $(OWN_PACKAGES).new && \
+	    $(INSTALL_OWN) "$$(command -v python)" --requirements $(OWN_PACKAGES).new || { rm $(OWN_PACKAGES).new; exit 2; }; \
+	    line=$$($(UV) pip freeze --python "$$(command -v python)" | grep -i "^$$name==") || line=$$package; \
+	    { grep -iv "^$$name==" $(OWN_PACKAGES) 2> /dev/null | grep -Fxv -e "$$line"; echo "$$line"; } > $(OWN_PACKAGES).new; \
+	    mv $(OWN_PACKAGES).new $(OWN_PACKAGES) && echo "$$line is installed, and noted in $(OWN_PACKAGES)"
 	@test ! -e .venv/.ready || touch .venv/.ready
 
 .PHONY: into-conda
