@@ -96,7 +96,10 @@ class Snapshot:
 
     def _keep(self, which: Sequence[bool]) -> None:
         """Keep some of the tensors."""
-        self._copied = Copied(*(list(compress(each, which)) for each in self._copied))
+        ids, tensors, values = self._copied
+        self._copied = Copied(
+            list(compress(ids, which)), list(compress(tensors, which)), list(compress(values, which))
+        )
 
     def forget(self, weights: Iterable[Tensor]) -> None:
         """Drop the tensors that share memory with these weights."""
