@@ -430,6 +430,14 @@ def test_ctrl_c_says_that_the_same_command_resumes(profile, monkeypatch, capsys)
     assert "the same command resumes" in said(capsys)
 
 
+def test_a_notebook_says_where_its_page_and_figures_are(monkeypatch, capsys):
+    monkeypatch.setattr("experiments.reports.execution.execute_some", lambda *_: None)
+    assert cli.main(["notebook", "capacity", "--profile", "quick"]) == 0
+    page, figures = capsys.readouterr().out.split()
+    assert page.endswith("reports/quick/capacity.html")
+    assert figures.endswith("figures/quick/capacity/")
+
+
 def test_help_names_every_command():
     done = subprocess.run(
         [sys.executable, "-m", "experiments", "--help"],
