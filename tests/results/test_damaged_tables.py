@@ -141,6 +141,13 @@ def test_a_whole_table_is_read_whatever_else_it_has(tmp_path, name):
     pd.testing.assert_frame_equal(tables.load(path), whole, check_dtype=False)
 
 
+def test_a_table_of_ones_own_study_may_hold_anything(tmp_path):
+    path = tables.folder("quick", "mine", tmp_path) / "runs.csv"
+    whole = pd.DataFrame({"case": ["hard", None], "criterion": ["taste", "smell"], "n": [0.5, None]})
+    tables.replace(whole, path)
+    pd.testing.assert_frame_equal(tables.load(path), whole)
+
+
 def test_a_claim_that_stands_there_twice_or_without_its_sentence_is_named(tmp_path):
     claims = tables.verdicts("quick", tmp_path)
     for wrong, sentence in (

@@ -131,19 +131,23 @@ def name_of(path: Path) -> str:
 
 
 def parse(content: bytes, name: str) -> pd.DataFrame:
-    """The table of this name in the content of a file; raises ValueError that says what is wrong with it, and where."""
+    """The table of this name in the content of a file; raises ValueError that says what is wrong with it, and where.
+
+    Tables of extensions may hold anything in any columns.
+    """
     text = _text(content)
     header, lines = _shape(text)
-    _require_columns(header, name)
+    wanted = (COLUMNS.get(name) or COLUMNS.get(name.rpartition("/")[2], "")).split()
+    _require_columns(header, wanted)
     types = {column: (explain(name, column) or {"type": "any"})["type"] for column in header}
     words = {column: str for column, kind in types.items() if kind in ("text", "JSON")}
     table = pd.read_csv(io.StringIO(text), dtype=words)  # pyright: ignore[reportArgumentType]
-    for column, kind in types.items():
+    for column, kind in types.items() if wanted else ():
         wrong = next(_wrong(table, column, kind, name), None)
         if wrong is not None:
             place, reason = wrong
             raise ValueError(f"line {lines[place]}, column {column!r}: {reason}")
-        if kind in ("integer", "number"):
+        if kind in NUMBERS:
             table[column] = pd.to_numeric(table[column])
     return table
 
@@ -188,12 +192,11 @@ def _shape(text: str) -> tuple[list[str], list[int]]:
     return header, lines
 
 
-def _require_columns(header: Sequence[str], name: str) -> None:
+def _require_columns(header: Sequence[str], wanted: Sequence[str]) -> None:
     twice = next((column for column in header if header.count(column) > 1), None)
     if twice is not None:
         raise ValueError(f"it has two columns {twice!r}")
-    wanted = COLUMNS.get(name) or COLUMNS.get(name.rpartition("/")[2], "")
-    absent = next((column for column in wanted.split() if column not in header), None)
+    absent = next((column for column in wanted if column not in header), None)
     if absent is not None:
         raise ValueError(
             f"it has no column {absent!r}: another version of the code wrote it, or it is damaged"
