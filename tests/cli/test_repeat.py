@@ -1,12 +1,15 @@
 """A run made again, and whether it is the same."""
 
+import re
+
 import numpy as np
 import pytest
 from small_runs import change, short
 
 from experiments.cli import main as cli
 from experiments.cli import repeat
-from experiments.runs import launcher, run_directory
+from experiments.common.paths import REPOSITORY
+from experiments.runs import launcher, run_directory, run_packs
 from experiments.runs.finished import FinishedRun, find_finished
 from experiments.runs.mongo import number_of
 from experiments.studies.base import get_study
@@ -133,3 +136,11 @@ def test_first_steps_are_compared_one_by_one():
 )
 def test_a_step_that_only_one_of_both_has_differs_without_bound(now):
     assert repeat.deviations({"train_loss": [1.0, 2.0]}, now)[-1] == np.inf
+
+
+def test_the_runs_that_the_documentation_repeats_are_committed():
+    named = set(re.findall(r"\b[0-9a-f]{8}\b", (REPOSITORY / "REPRODUCIBILITY.md").read_text()))
+    packs = (REPOSITORY / "results/small/packs").glob("*.tar.xz")
+    committed = {key[:8] for path in packs for key in run_packs.read_sums(path)}
+    assert named
+    assert named <= committed
