@@ -23,7 +23,8 @@ def archive(revision: str, path: str) -> bytes | None:
 
 
 def _output(*words: str) -> bytes | None:
-    ours = {"GIT_CEILING_DIRECTORIES": str(REPOSITORY.parent)}
+    # Looking at the repository locks nothing, so that whatever else is at work in it goes on.
+    ours = {"GIT_CEILING_DIRECTORIES": str(REPOSITORY.parent), "GIT_OPTIONAL_LOCKS": "0"}
     environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")} | ours
     options = (f"safe.directory={REPOSITORY}", "core.fsmonitor=false", "core.excludesFile=")
     command = ["git", *(word for option in options for word in ("-c", option)), *words]

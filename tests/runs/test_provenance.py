@@ -133,3 +133,12 @@ def test_locks_of_editors_and_repositories_among_the_code_fail_no_run(checkout, 
     clone = applied(checkout, tmp_path, provenance.changes())
     assert (clone / "pal" / ".#code.py").readlink().name == "me@host.1234"
     assert not (clone / "pal" / "other").exists()
+
+
+def test_looking_at_a_repository_changes_nothing_in_it(checkout):
+    wanted = commit(checkout, **{"pal__code.py": "first"}), False
+    os.utime(checkout / "pal" / "code.py", (1, 1))  # by which git would look anew, and note what it saw
+    index = checkout / ".git" / "index"
+    before = index.read_bytes()
+    assert recorded() == wanted
+    assert index.read_bytes() == before

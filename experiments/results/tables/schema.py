@@ -21,9 +21,9 @@ RUN = "problem method setting seed"
 RESULTS = (
     "status final_train_loss final_data_loss final_val_loss final_val_accuracy final_val_accuracy_reestimated"
 )
-RESULTS += " test_loss test_accuracy test_accuracy_reestimated normal_fraction clipped_fraction"
+RESULTS += " test_accuracy test_accuracy_reestimated normal_fraction clipped_fraction"
 RESULTS += " uninformative_fraction median_step"
-RUNS = f"{RUN} phase steps {RESULTS} key"
+RUNS = f"{RUN} phase steps {RESULTS} test_loss key"
 CURVES = f"{RUN} phase schedule step train_loss data_loss learning_rate key"
 BEST = (
     f"{RUN.removesuffix(' seed')} at_edge n train_loss_mean train_loss_sd test_accuracy_mean test_accuracy_sd"
