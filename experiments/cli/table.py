@@ -22,7 +22,7 @@ def main(name: str, profile: str, conditions: Sequence[str], columns: Sequence[s
     Raises:
         UserError: If there is no such table, row or column.
     """
-    known = table_names(profile)
+    known = table_names(profile, REPOSITORY)
     if name not in known:
         what = f"known are {', '.join(known)}" if known else f"`make reproduce PROFILE={profile}` makes them"
         raise UserError(f"profile {profile} has no table {name!r}; {what}")

@@ -58,4 +58,4 @@ def settle(choice: Choice = "portable") -> None:
 def _prefer_installed_packages() -> None:
     """Look into the folders of $PYTHONPATH last, so that nothing there stands in for a locked package."""
     given = {str(Path(folder).absolute()) for folder in os.environ.get("PYTHONPATH", "").split(os.pathsep)}
-    sys.path.sort(key=lambda folder: folder in given - {*site.getsitepackages()})
+    sys.path.sort(key=lambda folder: folder in given - {str(REPOSITORY), *site.getsitepackages()})

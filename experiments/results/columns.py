@@ -6,7 +6,6 @@ from functools import cache
 import pandas as pd
 
 from experiments.common.paths import REPOSITORY
-from experiments.runs.listing import MADE
 
 FILE = REPOSITORY / "docs" / "columns.csv"
 """Columns table and column, in which * stands for anything, type, unit and meaning; the first row that fits counts."""
@@ -20,7 +19,7 @@ def explain(table: str, column: str) -> dict[str, str] | None:
         table: Such as "lines/convexity", "claims" or "runs" (all runs).
         column: Its name.
     """
-    name = column.removeprefix(MADE) if table == "runs" else column
+    name = column.removeprefix("provenance.") if table == "runs" else column
     for row in _rows():
         if fnmatchcase(table, row["table"]) and (
             fnmatchcase(column, row["column"]) or fnmatchcase(name, row["column"])

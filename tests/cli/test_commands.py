@@ -52,7 +52,7 @@ def said(capsys):
         (["report", "--profile", "paper"], r"results/paper/claims.csv does not exist"),
         (
             ["claims", "--show", "--profile", "paper"],
-            r"claims.csv does not exist; .* PROFILE=paper` produces it",
+            r"claims.csv does not exist; .* PROFILE=paper` makes it",
         ),
         (["run", "no-such-file.yaml"], r"'no-such-file.yaml' is neither FIELD=VALUE nor a file"),
         (["study", "benchmark", "--profile", "quik"], r"'quik'.*did you mean 'quick'"),
