@@ -80,7 +80,7 @@ def execute(name: str, profile: str, root: Path = REPOSITORY) -> Path:
     if name not in notebook_names():
         raise UserError(f"there is no notebook {name!r} in notebooks/; {nearest(name, notebook_names())}")
     notebook = nbformat.read(FOLDER / f"{name}.ipynb", as_version=4)
-    shell = InteractiveShell.instance(config=Config({"HistoryManager": {"enabled": False}}))
+    shell = _shell()
     shell.reset(new_session=False)
     for cell in notebook.cells:
         if cell.cell_type == "code":
@@ -88,6 +88,14 @@ def execute(name: str, profile: str, root: Path = REPOSITORY) -> Path:
                 cell.source = f"profile, root = {profile!r}, {str(root)!r}"
             cell.outputs = _outputs(shell, cell.source, name)
     return write_whole(page(profile, name, root), _html(name, notebook))
+
+
+def _shell() -> InteractiveShell:
+    """IPython's shell, which must not stay __main__: processes that start later would look for their code there."""
+    main = sys.modules["__main__"]
+    shell = InteractiveShell.instance(config=Config({"HistoryManager": {"enabled": False}}))
+    sys.modules["__main__"] = main
+    return shell
 
 
 def _outputs(shell: InteractiveShell, source: str, name: str) -> Sequence[Any]:

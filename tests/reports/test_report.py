@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+from multiprocessing import get_context
 
 import matplotlib as mpl
 import nbformat
@@ -104,6 +105,14 @@ def test_the_front_page_has_verdicts_figures_tables_and_provenance(results):
     for link in re.findall(r'(?:src|href)="(\.\./[^"]+)"', text):
         if not link.endswith(".pdf"):
             assert (results / "reports" / "quick" / link).exists(), link
+
+
+def test_processes_can_be_spawned_after_a_notebook_was_executed(results):
+    execution.execute("claims", "quick", results)
+    process = get_context("spawn").Process(target=abs, args=(-1,))
+    process.start()
+    process.join()
+    assert process.exitcode == 0
 
 
 def test_a_notebook_becomes_a_page_that_needs_no_network(results):
@@ -253,6 +262,7 @@ def test_a_terminal_of_80_columns_breaks_no_word(names, verdict):
 
 def test_notebooks_are_executed_where_processes_cannot_be_forked(results):
     words = f"""
+from multiprocessing import get_context
 from pathlib import Path
 from experiments.reports import execution
 execution.START = "spawn"
