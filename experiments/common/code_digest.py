@@ -114,9 +114,11 @@ def files(*modules: str, without: tuple[str, ...] = ()) -> dict[str, Path]:
 
 def changed() -> bool:
     """Whether a file that a digest was made of means something else by now."""
-    return any(
-        not path.is_file() or _means(path.read_bytes()) != _means(source.read(path)) for path in read_files
-    )
+    return any(not path.is_file() or _differ(path.read_bytes(), source.read(path)) for path in read_files)
+
+
+def _differ(text: bytes, other: bytes) -> bool:
+    return text != other and _means(text) != _means(other)
 
 
 def _means(text: bytes) -> str | None:

@@ -1,5 +1,7 @@
 """YAML 1.2, which includes JSON: 1e-3 is a number, and a key given twice is a mistake."""
 
+from copy import deepcopy
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +35,11 @@ def parse(text: str, where: str, numbers: bool = True) -> Any:
         where: What it is, for messages.
         numbers: Whether numbers are numbers; else they are text, as they are written.
     """
+    return deepcopy(_parsed(text, where, numbers))
+
+
+@lru_cache(maxsize=8)  # a profile is read again and again, to notice when it is changed
+def _parsed(text: str, where: str, numbers: bool) -> Any:
     yaml = YAML(typ="safe", pure=True)
     if not numbers:
         yaml.Constructor = AsWritten

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from small_runs import free_port
 
-from experiments.common.paths import REPOSITORY
+from experiments.common.paths import REPOSITORY, lock
 from experiments.runs import omniboard
 
 pytestmark = pytest.mark.skipif(
@@ -26,7 +26,15 @@ RUN = ["run", "problem=digits-mlp", "optimizer=pal", "settings.mu=0.1", "steps=1
 
 
 @pytest.fixture(scope="module")
-def address(tmp_path_factory):
+def alone(tmp_path_factory):
+    """Keep other workers out: the database has one port, and the packages of Omniboard one folder."""
+    with (tmp_path_factory.getbasetemp().parent / "omniboard.lock").open("w") as file:
+        lock(file)
+        yield
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory, alone):
     """Omniboard before the runs of $PAL_RUNS, or before two runs made for it."""
     environment = dict(os.environ)
     if "PAL_RUNS" not in environment:
