@@ -262,7 +262,6 @@ def test_a_terminal_of_80_columns_breaks_no_word(names, verdict):
 
 def test_notebooks_are_executed_where_processes_cannot_be_forked(results):
     words = f"""
-from multiprocessing import get_context
 from pathlib import Path
 from experiments.reports import execution
 execution.START = "spawn"
