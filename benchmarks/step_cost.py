@@ -7,6 +7,9 @@ converge. Passes are counted per step; memory is what an optimizer holds between
 loss, besides weights and gradients, in units of the size of the weights.
 
     python -m benchmarks.step_cost [--problems mlp mlp784 resnet32 mobilenetv2] [--seconds 60] [--device cuda]
+        [--rows PAL "PAL, both"]
+
+All rows on a convolutional network take a CPU over a quarter of an hour; `--rows` names those of interest.
 """
 
 import argparse
@@ -132,6 +135,9 @@ COSTS = CAPTURABLE | {
 }
 """All rows of the table."""
 
+COMPARED = tuple(COSTS)[:2]
+"""The rows that the others are compared with."""
+
 
 def prepare(problem: Problem, make: Maker, device: torch.device, graphed: bool) -> Row:
     """A separate model for the row, and its step."""
@@ -162,11 +168,14 @@ def measure(rows: Sequence[Row], device: torch.device, seconds: float) -> list[l
     return times
 
 
-def table(name: str, device: torch.device, seconds: float, graphed: bool = False) -> None:
+def table(
+    name: str, device: torch.device, seconds: float, wanted: Sequence[str], graphed: bool = False
+) -> None:
     """Print the table of one problem; the passes of captured steps are those of the eager table."""
     problem = PROBLEMS[name]
     torch.set_num_threads(problem.threads)
-    costs = CAPTURABLE if graphed else COSTS
+    possible = CAPTURABLE if graphed else COSTS
+    costs = {row: make for row, make in possible.items() if row in (*COMPARED, *wanted)}
     rows = [prepare(problem, make, device, graphed) for make in costs.values()]
     times = measure(rows, device, seconds)
     kind = "captured" if graphed else "eager"
@@ -176,7 +185,10 @@ def table(name: str, device: torch.device, seconds: float, graphed: bool = False
         passes = [
             math.nan if graphed else count / len(own) for count in (row.loss.forward, row.loss.backward)
         ]
-        against = [statistics.median(a / b for a, b in zip(own, other, strict=True)) for other in times[:2]]
+        against = [
+            statistics.median(a / b for a, b in zip(own, other, strict=True))
+            for other in times[: len(COMPARED)]
+        ]
         shown = f"{passes[0]:8.2f}{passes[1]:9.2f}{row.copies:8.2f}{1e3 * statistics.median(own):10.3f}"
         print(f"{label:24}{shown}{against[0]:9.3f}{against[1]:8.3f}")
 
@@ -188,13 +200,16 @@ def main() -> None:
     )
     parser.add_argument("--problems", nargs="+", choices=PROBLEMS, default=list(PROBLEMS))
     parser.add_argument("--seconds", type=float, default=60.0, help="time for each table")
+    parser.add_argument(
+        "--rows", nargs="+", choices=COSTS, default=list(COSTS), metavar="ROW", help=f"of {', '.join(COSTS)}"
+    )
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     args = parser.parse_args()
     device = torch.device(args.device)
     for name in args.problems:
-        table(name, device, args.seconds)
+        table(name, device, args.seconds, args.rows)
         if device.type == "cuda":
-            table(name, device, args.seconds, graphed=True)
+            table(name, device, args.seconds, args.rows, graphed=True)
 
 
 if __name__ == "__main__":

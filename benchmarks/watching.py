@@ -3,7 +3,6 @@
 import gc
 from collections.abc import Callable
 
-import torch
 from torch import Tensor, nn
 
 
@@ -12,7 +11,7 @@ class Watched:
 
     Attributes:
         forward: number of evaluations.
-        backward: number of evaluations with gradients.
+        backward: number of backward passes through it.
         held: the most bytes of tensors besides `known`, since `watch` was called.
     """
 
@@ -24,9 +23,14 @@ class Watched:
     def __call__(self) -> Tensor:
         """Evaluate."""
         self.forward += 1
-        self.backward += torch.is_grad_enabled()
         self.look()
-        return self._loss()
+        loss = self._loss()
+        if loss.requires_grad:
+            loss.register_hook(self._count_backward)
+        return loss
+
+    def _count_backward(self, _: Tensor) -> None:
+        self.backward += 1
 
     def watch(self, known: Callable[[], set[int]] | None) -> None:
         """Start to measure memory, except for the known tensors; stop with None."""
