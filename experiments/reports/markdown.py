@@ -54,9 +54,10 @@ def _incomplete(profile: str, root: Path) -> list[str]:
 
 INTRODUCTION = (
     "A claim is supported if the whole 95 % interval is on its side of the bound, contradicted if it is on the other "
-    "side. It is out of reach if smaller effects are of interest than this design could have seen with 80 % power, or "
-    "if the trainings did not reach the state that it is about; undecided if neither; and never decided by fewer "
-    "than 4 trainings."
+    "side. A claim that there is an effect is contradicted, too, if the interval excludes the smallest effect of "
+    "interest and no problem shows one. It is out of reach if smaller effects are of interest than this design could "
+    "have seen with 80 % power, or if the trainings did not reach the state that it is about; undecided if neither, "
+    "or if problems disagree; and never decided by fewer than 4 trainings."
 )
 
 TERMS = """\

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from experiments.figures.style import label
-from experiments.results.claims.statistics import OVER, SCALES
+from experiments.results.claims.statistics import OVER, SCALES, effect_sought
 
 SYMBOLS = {"supported": "✓", "contradicted": "✗", "undecided": "?", "out of reach": "–", "not measured": ""}
 """Verdicts in the matrix."""
@@ -58,17 +58,21 @@ def part(name: Any) -> str:
 
 def rule(row: Row) -> str:
     """When a claim is supported, what is of interest, and what could have been seen."""
-    bound, smallest = number(row["bound"], row), f"{row['smallest']:.2g} {row['measure_unit']}"
+    bound = number(row["bound"], row)
     if row["rule"] == "within":
         return (
             f"Supported if the whole interval is within ±{bound}, contradicted if it is outside. This design "
             f"could have shown equality within {row['detectable']:.2g} (80 % power)."
         )
-    side = row["rule"]
+    side, other = ("above", "below") if row["rule"] == "above" else ("below", "above")
+    seen = f"this design could have seen {row['detectable']:.2g} (80 % power)"
+    if effect_sought(row):
+        sign = -1 if side == "below" else 1
+        excluded = f"{number(sign * row['smallest'], row)}, the smallest effect of interest"
+        return f"Supported if the whole interval is {side} {bound}, contradicted if it is {other} {excluded}; {seen}."
     return (
-        f"Supported if the whole interval is {side} {bound}, contradicted if it is "
-        f"{'below' if side == 'above' else 'above'}. Smallest effect of interest: {smallest}; this design could have "
-        f"seen {row['detectable']:.2g} (80 % power)."
+        f"Supported if the whole interval is {side} {bound}, contradicted if it is {other}. Smallest effect of "
+        f"interest: {row['smallest']:.2g} {row['measure_unit']}; {seen}."
     )
 
 

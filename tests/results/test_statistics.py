@@ -68,7 +68,8 @@ def test_an_effect_of_the_detectable_size_is_found_in_80_of_100_studies(rule, si
     effect = float(detectable(*known).iloc[0])
     samples = np.random.default_rng(0).normal(sign * effect, 1.0, size=(4000, count))
     rows = pd.DataFrame({"mean": samples.mean(axis=1), "error": samples.std(axis=1, ddof=1) / np.sqrt(count)})
-    rows = rows.assign(df=count - 1.0, rule=rule, bound=0.0, part=range(len(rows)), study=range(len(rows)))
+    rows = rows.assign(df=count - 1.0, part=range(len(rows)), study=range(len(rows)))
+    rows = rows.assign(rule=rule, bound=0.0, smallest=effect)
     found = decided(rows, ["study"])["supported"].mean()
     assert found == pytest.approx(0.8, abs=0.02)
 
@@ -76,9 +77,39 @@ def test_an_effect_of_the_detectable_size_is_found_in_80_of_100_studies(rule, si
 def test_a_part_contradicts_at_a_level_that_is_divided_among_all():
     """One of four parts is 2.4 standard errors below the bound: enough alone, not among four."""
     rows = pd.DataFrame({"part": list("abcd"), "mean": [-2.4, 9, 9, 9], "error": 1.0, "df": 1e4, "study": 0})
-    rows = rows.assign(rule="above", bound=0.0)
+    rows = rows.assign(rule="above", bound=0.0, smallest=0.05)
     assert decided(rows[:1], ["study"])["contradicted"].tolist() == [True]
     assert not decided(rows, ["study"])["contradicted"].any()
+
+
+@pytest.mark.parametrize(
+    ("mean", "changes", "verdict"),
+    [
+        (0.1, {}, "contradicted"),
+        (0.1, {"rule": "below"}, "contradicted"),
+        (0.1, {"bound": 0.05}, ""),
+        (0.1, {"bound": 1.0, "rule": "within"}, "supported"),
+        (0.1, {"smallest": 0.45}, ""),
+        (0.1, {"held": True}, ""),
+        (0.5, {}, "supported"),
+        (-0.5, {"held": True}, "contradicted"),
+    ],
+)
+def test_an_interval_that_excludes_the_effect_of_interest_contradicts_that_there_is_one(
+    mean, changes, verdict
+):
+    """The interval is 0.39 wide; the smallest effect of interest is 1."""
+    row = pd.DataFrame({"part": [""], "mean": mean, "error": 0.2, "df": 1e4, "study": 0})
+    row = decided(row.assign(**({"rule": "above", "bound": 0.0, "smallest": 1.0} | changes)), ["study"]).iloc[
+        0
+    ]
+    assert [name for name in ("supported", "contradicted") if row[name]] == [verdict] * bool(verdict)
+
+
+def test_p_is_against_what_the_verdict_is_about():
+    rows = pd.DataFrame({"part": "", "mean": [0.1, 0.5], "error": 0.2, "df": 1e4, "study": [0, 1]})
+    rows = decided(rows.assign(rule="above", bound=0.0, smallest=1.0), ["study"])
+    assert rows["p"].tolist() == pytest.approx(2 * stats.norm.sf([0.9 / 0.2, 0.5 / 0.2]), rel=0.02)
 
 
 def test_the_correlation_over_cells_has_the_p_of_a_permutation():

@@ -8,7 +8,7 @@ gives the same p.
 import numpy as np
 import pandas as pd
 
-from experiments.results.claims.claim import Claim, Measure
+from experiments.results.claims.claim import EXCLUDED, Claim, Measure
 from experiments.results.claims.evidence import Evidence
 from experiments.results.claims.statistics import Criterion
 
@@ -50,7 +50,9 @@ def _spread(cells: int) -> float:
     return 1.03 * np.sqrt(cells / max(cells - 3, 0.1))
 
 
-def _claim(name: str, claim: str, source: str, test: str, words: str, column: str) -> Claim:
+def _claim(
+    name: str, claim: str, source: str, test: str, words: str, column: str, post_hoc: str = ""
+) -> Claim:
     """A claim by the study capacity."""
     criterion = Criterion("above", 0.0, float(np.arctanh(STRONG)), words, "rank correlation", scale="tanh")
     return Claim(
@@ -63,6 +65,7 @@ def _claim(name: str, claim: str, source: str, test: str, words: str, column: st
         _cells(column),
         "capacity",
         unit="cells",
+        post_hoc=post_hoc,
         summarise=fisher,
         spread=_spread,
     )
@@ -86,5 +89,6 @@ CLAIMS = [
         "the full-batch minimum to the batch minimum on lines late in the training.",
         "the correlation of final loss and the distance between the minima is {value}",
         "gap",
+        EXCLUDED + "undecided",
     ),
 ]

@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from experiments.results.claims.claim import PAIRS, Claim, Measure
+from experiments.results.claims.claim import EXCLUDED, PAIRS, Claim, Measure
 from experiments.results.claims.evidence import Evidence, Missing, against, negated
 from experiments.results.claims.statistics import Criterion, lower_loss
 
@@ -75,6 +75,7 @@ CLAIMS = [
         tuple(DIRECTIONS),
         "trained",
         PAIRS,
+        EXCLUDED + "undecided",
     ),
     Claim(
         "beta",

@@ -26,6 +26,7 @@ from experiments.results.claims.statistics import FEWEST, OVER, decided, over_pr
 
 UNSEEN = "this design cannot see the smallest effect of interest"
 INCLUDED = "the interval includes the bound"
+DISAGREE = "supported on one problem and contradicted on another"
 """Why there is no verdict, if nothing else is the reason."""
 
 VALUE_COLUMNS = ["id", "problem", "part", "seed", "value", "floor", "key", "reference_key", "obstacle"]
@@ -102,7 +103,7 @@ def of_problems(claim: Claim, values: pd.DataFrame) -> pd.DataFrame:
     """Estimates per problem and part, with the verdict on each problem."""
     table = with_criteria(claim, claim.summarise(values))
     obstacles = values.groupby("problem")["obstacle"].first()
-    table = decided(table, ["problem"]).assign(obstacle=table["problem"].map(obstacles))
+    table = decided(table, ["problem"]).assign(obstacle=table["problem"].map(obstacles), mixed=False)
     return with_verdict(claim, table, "problem", table)
 
 
@@ -110,7 +111,7 @@ def overall(claim: Claim, problems: pd.DataFrame) -> pd.DataFrame:
     """Estimates over the problems of each `study`, with the verdict on each study.
 
     Problems with an obstacle, or with fewer than four trainings, are not among them. If no problem is left, the study
-    has the estimates and the reason of its first problem.
+    has the estimates and the reason of its first problem. An effect on one problem cannot be excluded by the mean.
     """
     counted = (problems["obstacle"] == "") & (problems["n"] >= FEWEST)
     table = over_problems(problems[counted], ["study", "part"])
@@ -118,8 +119,12 @@ def overall(claim: Claim, problems: pd.DataFrame) -> pd.DataFrame:
     rest = rest[rest["problem"] == rest.groupby("study")["problem"].transform("min")]
     if table.empty:
         return rest.assign(problems=0)
-    table = decided(with_criteria(claim, table), ["study"]).assign(obstacle="")
-    table = with_verdict(claim, table, "study", problems)
+    verdicts = problems[counted].groupby("study")["verdict"].agg(set)
+    table = with_criteria(claim, table).assign(
+        held=table["study"].map(verdicts.map(lambda known: "supported" in known)),
+        mixed=table["study"].map(verdicts.map(lambda known: {"supported", "contradicted"} <= known)),
+    )
+    table = with_verdict(claim, decided(table, ["study"]).assign(obstacle=""), "study", problems)
     return pd.concat([table, rest.assign(problems=0)], ignore_index=True) if len(rest) else table
 
 
@@ -156,11 +161,8 @@ def with_verdict(claim: Claim, table: pd.DataFrame, key: str, wanted: pd.DataFra
         (groups["contradicted"].transform("any"), "contradicted", ""),
         (supported & (whole["absent"] != ""), "undecided", "not measured: " + whole["absent"]),
         (supported, "supported", ""),
-        (
-            groups["blind"].transform("any"),
-            "out of reach",
-            UNSEEN,
-        ),
+        (whole["mixed"], "undecided", DISAGREE),
+        (groups["blind"].transform("any"), "out of reach", UNSEEN),
     ]
     verdict = pd.Series("undecided", table.index)
     reason = pd.Series(INCLUDED, table.index)
@@ -179,8 +181,10 @@ def _absent(claim: Claim, table: pd.DataFrame, key: str, wanted: pd.DataFrame) -
 
 
 def deciding(table: pd.DataFrame) -> dict[str, Any]:
-    """The part that is furthest from its criterion being met, as columns of claims.csv."""
-    place: Any = table["slack"].fillna(-np.inf).idxmin()
+    """The part that is furthest from its criterion being met, of those that contradict if any do, as in claims.csv."""
+    refuting = table[table["contradicted"] & (table["verdict"] == "contradicted")]
+    shown = refuting if len(refuting) else table
+    place: Any = shown["slack"].fillna(-np.inf).idxmin()
     found = {name: table[name].loc[place] for name in JUDGED if name in table}
     return found | {"p": min(1.0, found["p"] * (len(table) if found["verdict"] == "contradicted" else 1))}
 

@@ -8,12 +8,15 @@ freedom of Satterthwaite (1946). It says what holds on these problems; differenc
 
 A claim may have several parts, one test each. It is supported only if every test is passed (intersection-union,
 which needs no correction) and contradicted if one of its k parts is, at a level divided by k (Bonferroni).
+
+A claim that there is an effect (its bound is zero) is contradicted, too, by an interval that excludes the smallest
+effect of interest. Otherwise no number of trainings could decide a claim about an effect that is not there.
 """
 
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -40,7 +43,8 @@ class Criterion:
         rule: Whether the 95 % interval has to be above the bound, below it, or within plus and minus the bound (which
             is a pair of one-sided tests, each with an error of 2.5 %).
         bound: See rule.
-        smallest: The smallest effect of interest, a distance from the bound; for "within", the bound itself.
+        smallest: The smallest effect of interest, a distance from the bound; for "within", the bound itself. Where the
+            bound is zero, an interval without effects of this size contradicts.
         words: A sentence about the mean: {value}, {part}, and [lower|higher] for a value above or below zero.
         unit: Unit of the value.
         floor: The least standard deviation of a value that is believed, where rows bring none of their own: equal
@@ -134,10 +138,13 @@ def detectable(error: pd.Series, df: pd.Series, within: pd.Series, parts: pd.Ser
 
 
 def decided(table: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:
-    """Estimates with low, high, detectable, p (two-sided, against the bound), supported and contradicted, row by row.
+    """Estimates with low, high, detectable, p, supported and contradicted, row by row.
+
+    p is two-sided, against the bound or, if that is what contradicts, against the smallest effect of interest.
 
     Args:
-        table: Estimates with the columns rule and bound of their criterion.
+        table: Estimates with the columns rule, bound and smallest of their criterion and, for groups in which no effect
+            counts as excluded because there is one somewhere, held.
         keys: Columns of the groups whose rows are the parts of one verdict.
     """
     parts = table.groupby(list(keys))["part"].transform("count")
@@ -145,12 +152,24 @@ def decided(table: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:
     mean, bound, rule = table["mean"], table["bound"], table["rule"]
     within, sign = rule == "within", np.where(rule == "below", -1.0, 1.0)
     distance = pd.Series(np.where(within, bound - mean.abs(), sign * (mean - bound)), table.index)
+    opposite = distance < -strict
+    excluded = (
+        effect_sought(table) & (distance + strict < table["smallest"]) & ~(distance > reach) & ~opposite
+    )
+    if "held" in table:
+        excluded &= ~table["held"]
+    surprise = distance.where(~excluded, table["smallest"] - distance).abs()
     return table.assign(
         low=mean - reach,
         high=mean + reach,
         detectable=detectable(table["error"], table["df"], within, parts),
-        p=2 * (1 - stdtr(table["df"], distance.abs() / table["error"])),
+        p=2 * (1 - stdtr(table["df"], surprise / table["error"])),
         supported=distance > reach,
-        contradicted=distance < -strict,
+        contradicted=opposite | excluded,
         slack=distance / table["error"],
     )
+
+
+def effect_sought(criterion: Any) -> Any:
+    """Whether claims, in rows of a table or a single row, are that there is an effect: not a threshold or a margin."""
+    return (criterion["bound"] == 0) & (criterion["rule"] != "within")
