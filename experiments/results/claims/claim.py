@@ -17,7 +17,7 @@ Measure = Callable[[Evidence], pd.DataFrame]
 PAIRS = "pairs of trainings"
 """The unit of differences between two trainings with the same seed."""
 
-EXCLUDED = "an interval that excludes the smallest effect of interest contradicts since 2026-11-30; `small` was "
+EXCLUDED = "since 2026-11-30, an interval that excludes the smallest effect contradicts; `small` was "
 """The change after which some claims have a verdict that they lacked; the old one follows."""
 
 

@@ -119,11 +119,11 @@ def overall(claim: Claim, problems: pd.DataFrame) -> pd.DataFrame:
     rest = rest[rest["problem"] == rest.groupby("study")["problem"].transform("min")]
     if table.empty:
         return rest.assign(problems=0)
-    verdicts = problems[counted].groupby("study")["verdict"].agg(set)
-    table = with_criteria(claim, table).assign(
-        held=table["study"].map(verdicts.map(lambda known: "supported" in known)),
-        mixed=table["study"].map(verdicts.map(lambda known: {"supported", "contradicted"} <= known)),
+    held, opposed = (
+        table["study"].isin(problems.loc[counted & (problems["verdict"] == verdict), "study"])
+        for verdict in ("supported", "contradicted")
     )
+    table = with_criteria(claim, table).assign(held=held, mixed=held & opposed)
     table = with_verdict(claim, decided(table, ["study"]).assign(obstacle=""), "study", problems)
     return pd.concat([table, rest.assign(problems=0)], ignore_index=True) if len(rest) else table
 
