@@ -1,0 +1,1 @@
+"""What a rented GPU can tell in a quarter of an hour."""
