@@ -21,7 +21,7 @@ def table(*samples, floor=0.0):
     return pd.DataFrame(rows)
 
 
-def judged(known, rule="above", bound=0.0, smallest=1.0):
+def judged(known, rule="above", bound=0.0, smallest=0.0):
     return decided(known.assign(rule=rule, bound=bound, smallest=smallest), ["part"]).iloc[0]
 
 
