@@ -242,6 +242,19 @@ def test_a_verdict_is_said_in_a_sentence(changes, wanted):
     assert "{" not in words.sentence(VERDICT | changes) + words.rule(VERDICT | changes)
 
 
+@pytest.mark.parametrize(
+    ("side", "wanted"),
+    [
+        ("above", "above 0, contradicted if it is below 0.05, "),
+        ("below", "below 0, contradicted if it is above −0.05, "),
+    ],
+)
+def test_the_rule_of_a_claim_that_there_is_an_effect_names_the_effect_that_contradicts_if_excluded(
+    side, wanted
+):
+    assert wanted in words.rule(VERDICT | {"rule": side, "bound": 0.0, "smallest": 0.05})
+
+
 @settings(max_examples=20)
 @given(
     names=st.lists(st.text("abcdefghij-16", min_size=1, max_size=40), min_size=1, max_size=18, unique=True),
