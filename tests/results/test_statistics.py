@@ -100,9 +100,8 @@ def test_an_interval_that_excludes_the_effect_of_interest_contradicts_that_there
 ):
     """The interval is 0.39 wide; the smallest effect of interest is 1."""
     row = pd.DataFrame({"part": [""], "mean": mean, "error": 0.2, "df": 1e4, "study": 0})
-    row = decided(row.assign(**({"rule": "above", "bound": 0.0, "smallest": 1.0} | changes)), ["study"]).iloc[
-        0
-    ]
+    row = row.assign(**({"rule": "above", "bound": 0.0, "smallest": 1.0} | changes))
+    row = decided(row, ["study"]).iloc[0]
     assert [name for name in ("supported", "contradicted") if row[name]] == [verdict] * bool(verdict)
 
 
