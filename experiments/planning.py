@@ -5,6 +5,7 @@ belong to the study. Some runs depend on hyper-parameters that others select: th
 """
 
 import hashlib
+import inspect
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from torch.optim import Optimizer
 
 from experiments.common import code_digest, extensions
 from experiments.common.errors import UserError, nearest
@@ -32,6 +34,10 @@ TABLES_CODE = tuple(
     f"experiments.results.tables.{name}" for name in ("common", "files", "fingerprints", "selection")
 )
 """Modules that all tables depend on."""
+
+# Optimizers are built to check their settings. To exempt this method from its compiler, torch imports the compiler when
+# the method is first called, which takes as long as importing torch itself.
+Optimizer.add_param_group = inspect.unwrap(Optimizer.add_param_group)
 
 Outcomes = Callable[[Sequence[RunConfig]], pd.DataFrame]
 """Results of the finished ones among some runs, one row each, as `results.tables.selection` takes them."""

@@ -23,7 +23,7 @@ from experiments.results import missing, tables
 from experiments.runs import launcher, run_packs
 from experiments.runs.finished import FinishedRun, delete_runs, divided, find_finished
 from experiments.runs.key import run_key
-from experiments.runs.launcher import Board, Failure
+from experiments.runs.launcher import Board, Failure, Slots
 from experiments.runs.mixture import require_one_kind, require_same_device
 from experiments.training.config import RunConfig
 
@@ -127,7 +127,8 @@ def main(request: Request) -> int:
     plans = {study: plan for study, plan in request.plans().items() if plan.runs}
     if not plans:
         raise UserError("only: these runs depend on others of their study, which have to be finished first")
-    codes = [_study(request, study, plan) for study, plan in plans.items()]
+    with Slots(request.slots or _slots()) as slots:
+        codes = [_study(request, slots, study, plan) for study, plan in plans.items()]
     request.require_unchanged()
     return next((code for code in (1, NOT_FINISHED) if code in codes), 0)
 
@@ -160,14 +161,14 @@ def _parts(request: Request, plans: Mapping[str, Plan]) -> dict[str, set[str]]:
     return {name: {run_key(config) for config in plan.every} for name, plan in parts.items()}
 
 
-def _study(request: Request, study: str, plan: Plan) -> int:
+def _study(request: Request, slots: Slots, study: str, plan: Plan) -> int:
     """Execute the runs of a study, then those that depend on them, then write the tables."""
     failures: list[Failure] = []
-    code = _runs(request, study, plan.runs, failures)
+    code = _runs(request, slots, study, plan.runs, failures)
     if code == 0 and plan.awaited:
         decided = request.plans()[study]
         if len(decided.runs) > len(plan.runs):
-            return _study(request, study, decided)
+            return _study(request, slots, study, decided)
     _tables(request, study, failures)
     return code
 
@@ -203,14 +204,16 @@ def _finished_and_left(request: Request, study: str) -> tuple[list[FinishedRun],
     return finished, left | {run_key(config): config for config in plan.awaited}
 
 
-def _runs(request: Request, study: str, configs: Sequence[RunConfig], failures: list[Failure]) -> int:
+def _runs(
+    request: Request, slots: Slots, study: str, configs: Sequence[RunConfig], failures: list[Failure]
+) -> int:
     """Execute the unfinished runs within the time limit; returns 0, or the exit code that says why some remain.
 
     Runs that fail are added to `failures`.
     """
     if time.monotonic() <= request.until:
         with progress_bar(f"{study}: runs") as show:
-            failures += _execute(request, study, configs, lambda board: show(*_state(board)))
+            failures += _execute(request, slots, study, configs, lambda board: show(*_state(board)))
         if failures:
             _complain(failures)
             return 1
@@ -233,7 +236,7 @@ def _slots() -> int:
 
 
 def _execute(
-    request: Request, study: str, configs: Sequence[RunConfig], show: Callable[[Board], None]
+    request: Request, slots: Slots, study: str, configs: Sequence[RunConfig], show: Callable[[Board], None]
 ) -> list[Failure]:
     if request.cluster is not None:
         from experiments.runs import slurm
@@ -241,7 +244,6 @@ def _execute(
         return slurm.launch(configs, request.cluster, f"{study}-{request.profile}", show)
     finished, left = divided(configs)
     require_same_device(study, finished, list(left.values()))
-    slots = request.slots or _slots()
     return launcher.launch(configs, slots, show, lambda: time.monotonic() > request.until)
 
 

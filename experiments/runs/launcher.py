@@ -120,39 +120,38 @@ def _check_own_things(configs: Sequence[RunConfig]) -> None:
 
 def launch(
     configs: Sequence[RunConfig],
-    slots: int,
+    slots: "Slots | int",
     show: Callable[[Board], None] = lambda _: None,
     stop: Callable[[], bool] = lambda: False,
 ) -> list[Failure]:
-    """Execute all runs that are not finished yet, `slots` at a time; failures stop nothing else.
+    """Execute all runs that are not finished yet, one per slot at a time; failures stop nothing else.
 
     Args:
         configs: The runs, in the order in which they start.
-        slots: Worker processes.
+        slots: Whose workers execute them; or how many, for workers that end with this launch.
         show: Called about five times a second with what is done and what is not.
         stop: Asked as often; when true, the runs save a checkpoint and end, and no others are started.
 
     Raises:
         UserError: If data of a run that is not finished cannot be had.
     """
+    if isinstance(slots, int):
+        with Slots(slots) as own:
+            return launch(configs, own, show, stop)
     keys = [run_key(config) for config in configs]
     board = Board(len(configs), *_waiting_and_finished(configs))
-    workers = [Slot(number, board) for number in range(min(slots, len(board.waiting)))]
-    try:
-        prepare(list(board.waiting))  # while the workers import torch
-        if keys != [run_key(config) for config in configs]:  # by data that were fetched now
-            board.waiting, board.finished = _waiting_and_finished(configs)
-        for worker in workers:
-            worker.thread.start()
-        while any(worker.thread.is_alive() for worker in workers):
-            show(board)
-            time.sleep(0.2)
-            if stop():
-                halt(workers)
-                break
-    finally:
-        for worker in workers:
-            worker.stop()
+    needed = slots.get_ready(board)
+    prepare(list(board.waiting))  # while the workers import torch
+    if keys != [run_key(config) for config in configs]:  # by data that were fetched now
+        board.waiting, board.finished = _waiting_and_finished(configs)
+    for slot in needed:
+        slot.thread.start()
+    while any(slot.thread.is_alive() for slot in needed):
+        show(board)
+        time.sleep(0.2)
+        if stop():
+            halt(needed)
+            break
     show(board)
     return board.failures
 
@@ -162,31 +161,68 @@ def _waiting_and_finished(configs: Sequence[RunConfig]) -> tuple[deque[RunConfig
     return deque(left.values()), [run.config for run in finished]
 
 
-def halt(workers: Sequence["Slot"]) -> None:
-    """Have all runs under way end at a checkpoint; returns when they have, or after GRACE seconds."""
+def halt(slots: Sequence["Slot"]) -> None:
+    """Have all runs under way end at a checkpoint, and with them the workers; GRACE seconds later they are killed."""
     end = time.monotonic() + GRACE
-    while any(worker.thread.is_alive() for worker in workers) and time.monotonic() < end:
-        for worker in workers:
-            worker.ask_to_end()  # again and again: it may have been about to start a worker
+    while any(slot.thread.is_alive() for slot in slots) and time.monotonic() < end:
+        for slot in slots:
+            slot.ask_to_end()  # again and again: it may have been about to start a worker
         time.sleep(0.1)
+    for slot in slots:
+        slot.stop()
+
+
+class Slots:
+    """Several slots for one launch after the other; leaving the context ends their workers.
+
+    Args:
+        number: Of the slots.
+    """
+
+    def __init__(self, number: int) -> None:
+        self._number = number
+        self._slots: list[Slot] = []
+
+    def __enter__(self) -> "Slots":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for slot in self._slots:
+            slot.close()
+
+    def get_ready(self, board: Board) -> Sequence["Slot"]:
+        """Start the workers that the waiting runs need; returns their slots."""
+        count = min(self._number, len(board.waiting))
+        self._slots += [Slot(index) for index in range(len(self._slots), count)]
+        needed = self._slots[:count]
+        for slot in needed:
+            slot.get_ready(board)
+        return needed
 
 
 class Slot:
-    """One worker process and the thread that feeds it, once that is started.
+    """One worker process, and the thread that feeds it during a launch.
 
     Args:
         number: Of the slot; decides its GPU.
-        board: Shared by all slots.
     """
 
-    def __init__(self, number: int, board: Board) -> None:
+    _board: Board
+
+    def __init__(self, number: int) -> None:
         self._number = number
-        self._board = board
-        self._errors = tempfile.TemporaryFile("w+", errors="replace")  # noqa: SIM115  (closed by stop)
+        self._errors = tempfile.TemporaryFile("w+", errors="replace")  # noqa: SIM115  (closed by close)
         self._stopping = False
-        self.thread = threading.Thread(target=self._feed, daemon=True)
+        self.thread = threading.Thread()
         self._made_for: tuple[int, str] | None = None
-        self._process: subprocess.Popen[str] | None = self._start(board.waiting[0])
+        self._process: subprocess.Popen[str] | None = None
+
+    def get_ready(self, board: Board) -> None:
+        """Start a worker if there is none; the thread that will feed it from the board is the caller's to start."""
+        self._board, self._stopping = board, False
+        self.thread = threading.Thread(target=self._feed, daemon=True)
+        if self._process is None:
+            self._start(board.waiting[0])
 
     def ask_to_end(self) -> None:
         """Have the worker save a checkpoint of its run and end; the slot takes no further run."""
@@ -202,6 +238,10 @@ class Slot:
             self._end()
             self.thread.join(0.1)
         self._end()
+
+    def close(self) -> None:
+        """End the worker for good."""
+        self.stop()
         self._errors.close()
 
     def _feed(self) -> None:

@@ -64,6 +64,20 @@ def test_failed_and_killed_runs_are_named_with_their_logs_and_stop_nothing_else(
     assert set(children(os.getpid())) <= others
 
 
+def test_one_launch_after_the_other_has_the_same_workers_and_they_end_with_the_context():
+    others = set(children(os.getpid()))
+    several = [[short(seed=seed), short(seed=seed + 1)] for seed in (0, 2, 4)]
+    with launcher.Slots(2) as slots:
+        workers = []
+        for configs in several:
+            assert launcher.launch(configs, slots) == []
+            assert len(find_finished(configs)) == 2
+            workers.append(set(children(os.getpid())) - others)
+    assert len(workers[0]) == 2
+    assert workers[0] == workers[1] == workers[2]
+    assert not any(map(alive, workers[0]))
+
+
 def test_workers_that_are_dead_before_they_are_asked_fail_their_runs_and_no_others(tmp_path, monkeypatch):
     worker = tmp_path / "worker"
     worker.write_text("#!/bin/sh\nprintf 'lost \\377 GPU' >&2\n")  # no UTF-8
