@@ -95,15 +95,17 @@ omniboard: $(ENVIRONMENT)  ## browse all runs (PROFILE=small unpacks its committ
 	@python -m experiments omniboard
 
 # -- checks --------------------------------------------------------------------------------------------------
+TESTS := --numprocesses 2 --dist loadfile --no-loadscope-reorder --quiet
+
 .PHONY: test test-all test-lowest test-slurm test-omniboard check format wheel-check bench
 test: check  ## lint, types and tests: what CI runs
-	@python -m pytest --numprocesses 2 --dist worksteal -m 'not large' --quiet
+	@python -m pytest $(TESTS) -m 'not large'
 
 test-all: check  ## the same, with the slow tests
-	@python -m pytest --numprocesses 2 --dist worksteal --quiet
+	@python -m pytest $(TESTS)
 
 test-lowest: .venv-lowest/.ready  ## test pal/ with the lowest supported torch
-	@.venv-lowest/bin/python -m pytest --numprocesses 2 --dist worksteal --quiet tests/pal tests/baselines
+	@.venv-lowest/bin/python -m pytest $(TESTS) tests/pal tests/baselines
 
 .venv-lowest/.ready: pyproject.toml | $(ENVIRONMENT)
 	@$(UV) venv --quiet --clear --python '>=3.11,<3.14' .venv-lowest

@@ -18,6 +18,23 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 settings.register_profile("tests", deadline=None, database=None)  # a busy machine is no failure
 settings.load_profile("tests")
 
+LONGEST = (
+    "test_extend.py",
+    "test_verify.py",
+    "test_partial.py",
+    "test_launcher.py",
+    "test_commands.py",
+    "test_interrupts.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files that take longest, so that no process is left with one of them at the end.
+
+    Files are not divided among processes (`--dist loadfile`): each would make the same fixtures for its share.
+    """
+    items.sort(key=lambda item: item.path.name not in LONGEST)
+
 
 def optional_folder(variable: str, fallback: str) -> Path:
     folder = Path(os.environ.get(variable, REPOSITORY.parent / "shared" / fallback)).resolve()
