@@ -5,7 +5,6 @@ belong to the study. Some runs depend on hyper-parameters that others select: th
 """
 
 import hashlib
-import inspect
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,9 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from torch.optim import Optimizer
 
-from experiments.common import code_digest, extensions
+from experiments.common import code_digest, extensions, torch_compiler
 from experiments.common.errors import UserError, nearest
 from experiments.common.paths import write_whole
 from experiments.common.profiles import load_extensions, parts, profile_path, require_plain, sections
@@ -30,14 +28,12 @@ from experiments.studies.base import Choice, get_study
 from experiments.studies.registry import STUDIES
 from experiments.training.config import RunConfig, Strict
 
+torch_compiler.leave_out()
+
 TABLES_CODE = tuple(
     f"experiments.results.tables.{name}" for name in ("common", "files", "fingerprints", "selection")
 )
 """Modules that all tables depend on."""
-
-# Optimizers are built to check their settings. To exempt this method from its compiler, torch imports the compiler when
-# the method is first called, which takes as long as importing torch itself.
-Optimizer.add_param_group = inspect.unwrap(Optimizer.add_param_group)
 
 Outcomes = Callable[[Sequence[RunConfig]], pd.DataFrame]
 """Results of the finished ones among some runs, one row each, as `results.tables.selection` takes them."""

@@ -23,7 +23,7 @@ from typing import Any
 
 import torch
 
-from experiments.common import extensions
+from experiments.common import extensions, torch_compiler
 from experiments.common.paths import REPOSITORY
 from experiments.optimizers.checks import require_resumable
 from experiments.problems.checks import require_trainable
@@ -31,6 +31,8 @@ from experiments.runs import run_directory
 from experiments.runs.finished import divided
 from experiments.runs.key import run_key
 from experiments.training.config import RunConfig, device_of
+
+torch_compiler.leave_out()
 
 ATTEMPTS = 2
 """How often a run is started if its worker is killed."""

@@ -459,6 +459,12 @@ def test_help_is_quick_since_it_does_not_import_torch():
     assert "Commands:" in done.stdout
 
 
+def test_what_trains_nothing_does_not_import_the_compiler_of_torch():
+    words = "import sys; from experiments import planning; planning.plan('quick', 'benchmark'); "
+    words += "sys.exit('torch._dynamo' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", words], cwd=REPOSITORY).returncode == 0
+
+
 @pytest.mark.parametrize(
     ("seconds", "words"), [(0, "0 s"), (89, "89 s"), (91, "2 min"), (5399, "90 min"), (9000, "2.5 h")]
 )

@@ -1,7 +1,7 @@
 """What claims are judged by: the tables of a profile, without the trainings that selected hyper-parameters."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Literal
@@ -49,12 +49,18 @@ class Evidence:
 
     profile: str
     root: Path = REPOSITORY
+    _known: dict[tuple[str, str], pd.DataFrame] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
+    """What several claims ask for, by study and name."""
 
     def table(self, study: str, name: str) -> pd.DataFrame:
-        """One table; raises Missing if it has not been made."""
-        if not (tables.folder(self.profile, study, self.root) / f"{name}.csv").is_file():
-            raise Missing(f"there is no table {study}/{name}.csv")
-        return tables.read(self.profile, study, name, self.root)
+        """One table, as it was when it was first asked for; raises Missing if it has not been made."""
+        if (study, name) not in self._known:
+            if not (tables.folder(self.profile, study, self.root) / f"{name}.csv").is_file():
+                raise Missing(f"there is no table {study}/{name}.csv")
+            self._known[study, name] = tables.read(self.profile, study, name, self.root)
+        return self._known[study, name].copy()
 
     def runs(self, study: str, phase: str = "evaluation") -> pd.DataFrame:
         """The fresh trainings of a study (or, with phase "selection", those that selected), with keys and times.
@@ -88,12 +94,13 @@ class Evidence:
         count = runs.groupby(["problem", "method"])["setting"].nunique()
         if (count <= 1).all():
             return runs
-        tried = self.runs(study, "selection").merge(runs[IDENTITY[:3]].drop_duplicates(), on=IDENTITY[:3])
-        if tried.empty:
-            raise Missing(f"{study} has no fresh seeds: the same ones would select and judge")
-        chosen = best(tried)
-        chosen = chosen.loc[chosen["criterion"] == criterion, IDENTITY[:3]]
-        return runs.merge(chosen, on=IDENTITY[:3])
+        if (study, "selection") not in self._known:
+            tried = self.runs(study, "selection").merge(runs[IDENTITY[:3]].drop_duplicates(), on=IDENTITY[:3])
+            if tried.empty:
+                raise Missing(f"{study} has no fresh seeds: the same ones would select and judge")
+            self._known[study, "selection"] = best(tried)
+        chosen = self._known[study, "selection"]
+        return runs.merge(chosen.loc[chosen["criterion"] == criterion, IDENTITY[:3]], on=IDENTITY[:3])
 
     def scores(self, runs: pd.DataFrame, study: str, column: str) -> pd.DataFrame:
         """Runs with `score`, an accuracy or log10 of a loss, and `floor`, the least error of a difference of two.
