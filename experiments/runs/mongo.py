@@ -10,10 +10,11 @@ import logging
 import os
 import re
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,8 @@ import numpy as np
 import pymongo
 from bson import ObjectId
 from bson.errors import BSONError
-from gridfs.errors import GridFSError
+from pymongo import InsertOne, ReplaceOne, UpdateOne
+from pymongo.collection import Collection
 from pymongo.database import Database
 from pymongo.errors import ConfigurationError, InvalidURI, OperationFailure, PyMongoError
 
@@ -47,7 +49,10 @@ OUTPUT = 1_000_000
 TIMEOUT = 2.0
 """Seconds after which a database counts as absent."""
 
-UNWRITABLE = (BSONError, UnicodeEncodeError, OverflowError, OperationFailure, GridFSError)
+BATCH = 32
+"""Runs written at a time: every command is a round trip and a flush to disk, whatever it holds."""
+
+UNWRITABLE = (BSONError, UnicodeEncodeError, OverflowError, OperationFailure)
 """What pymongo raises for a single run that the database does not take, such as one that is too large."""
 
 TORN = (OSError, ValueError, KeyError, TypeError, AttributeError)
@@ -70,14 +75,18 @@ class Documents:
     """What the database holds of one run.
 
     Attributes:
+        folder: What they are made of.
         run: The document of collection `runs`.
         metrics: Those of collection `metrics`.
-        files: Artifacts by their id.
+        files: Artifacts, those of collection `fs.files`.
+        chunks: Their contents, those of collection `fs.chunks`.
     """
 
+    folder: Path
     run: dict[str, Any]
     metrics: list[dict[str, Any]]
-    files: dict[ObjectId, Path]
+    files: list[dict[str, Any]]
+    chunks: list[dict[str, Any]]
 
 
 def documents(folder: Path, key: str) -> Documents:
@@ -89,7 +98,7 @@ def documents(folder: Path, key: str) -> Documents:
     )
     number, result = number_of(key), run.get("result") or {}
     series = [_metric(number, key, name, values) for name, values in sorted(metrics.items())]
-    files = {_id(key, name): folder / name for name in FILES if (folder / name).exists()}
+    artifacts = [_artifact(key, folder / name) for name in FILES if (folder / name).exists()]
     document = {name: run.get(name) for name in ("host", "status", "meta", "fail_trace")} | {
         "_id": number,
         "format": FORMAT,
@@ -97,13 +106,14 @@ def documents(folder: Path, key: str) -> Documents:
         "config": _flat(config, result),
         "info": info | {"metrics": [{"name": each["name"], "id": str(each["_id"])} for each in series]},
         "captured_out": _output(folder / "cout.txt"),
-        "artifacts": [{"name": path.name, "file_id": file_id} for file_id, path in files.items()],
+        "artifacts": [{"name": file["filename"], "file_id": file["_id"]} for file, _ in artifacts],
         "origin": origin(),
     }
     document |= {name: _moment(run.get(name)) for name in ("start_time", "stop_time", "heartbeat")}
     marks = {"diverged"} if result.get("status") == "diverged" else set()
     document["omniboard"] = {"tags": [str(config["study"]), *sorted(marks)], "notes": ""}
-    return Documents(document, series, files)
+    files, chunks = [file for file, _ in artifacts], [chunk for _, chunks in artifacts for chunk in chunks]
+    return Documents(folder, document, series, files, chunks)
 
 
 def number_of(key: str) -> int:
@@ -150,6 +160,24 @@ def _metric(number: int, key: str, name: str, values: dict[str, Any]) -> dict[st
         "values": [values["values"][index] for index in kept],
         "timestamps": [_moment(values["timestamps"][index]) for index in kept],
     }
+
+
+def _artifact(key: str, path: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """A file and its chunks as GridFS lays them down (its specification: `fs.files` and `fs.chunks`)."""
+    content, size = path.read_bytes(), gridfs.DEFAULT_CHUNK_SIZE
+    file = {
+        "_id": _id(key, path.name),
+        "filename": path.name,
+        "length": len(content),
+        "chunkSize": size,
+        "uploadDate": datetime.fromtimestamp(path.stat().st_mtime, tz=UTC),
+    }
+    parts = [content[start : start + size] for start in range(0, len(content), size)]
+    chunks = [
+        {"_id": _id(key, f"{path.name}/{number}"), "files_id": file["_id"], "n": number, "data": part}
+        for number, part in enumerate(parts)
+    ]
+    return file, chunks
 
 
 def _output(path: Path) -> str:
@@ -230,9 +258,28 @@ def sync(database: Database[Any]) -> tuple[int, int]:
     prepare(database)
     wanted = ("heartbeat", "status", "origin", "artifacts", "omniboard", "config.key")
     known = {each["_id"]: each for each in database.runs.find({}, dict.fromkeys(wanted, True))}
-    here, files, changed = _directories(), gridfs.GridFS(database), 0
+    here, changed = _directories(), 0
     gone = _gone(known, here)
     written = {run["config"]["key"]: run["omniboard"] for run in gone}
+    news = _news(known, here)
+    while batch := list(islice(news, BATCH)):
+        for run in (found.run for found in batch):
+            if run["_id"] not in known:
+                run["omniboard"] = written.get(run["config"]["key"], run["omniboard"])
+        loaded = {found.run["_id"]: found.run for found in _load(database, batch)}
+        known |= loaded
+        changed += len(loaded)
+    _remove(database, gone)
+    for run in gone:
+        known.pop(run["_id"])
+    theirs = [number for number in here if number in known and known[number].get("origin") != origin()]
+    if theirs:
+        database.runs.update_many({"_id": {"$in": theirs}}, {"$set": {"origin": origin()}})
+    return changed, len(known)
+
+
+def _news(known: Mapping[int, Mapping[str, Any]], here: Mapping[int, Path]) -> Iterator[Documents]:
+    """What the database does not have as it is now."""
     for number, folder in here.items():
         try:
             if _same(known.get(number), _json(folder / "run.json")):
@@ -241,21 +288,21 @@ def sync(database: Database[Any]) -> tuple[int, int]:
                 log.warning(f"the run {folder} is not loaded: {wrong}")
                 continue
             found = documents(folder, _key(folder))
-            if number not in known:
-                found.run["omniboard"] = written.get(found.run["config"]["key"], found.run["omniboard"])
-            store(database, files, found)
-        except UNWRITABLE as error:
-            log.warning(_left_out(folder, error))
         except TORN:  # under way, moved just now, or dead before Sacred wrote anything
-            pass
-        else:
-            known[number] = found.run
-            changed += 1
-    for run in gone:
-        _remove(database, files, known.pop(run["_id"]))
-    theirs = {"_id": {"$in": [number for number in here if number in known]}, "origin": {"$ne": origin()}}
-    database.runs.update_many(theirs, {"$set": {"origin": origin()}})
-    return changed, len(known)
+            continue
+        yield found
+
+
+def _load(database: Database[Any], batch: list[Documents]) -> list[Documents]:
+    """Write runs all at once, or, if the database refuses one of them, one by one; returns those that it took."""
+    try:
+        store(database, batch)
+    except UNWRITABLE as error:
+        if len(batch) > 1:
+            return [loaded for found in batch for loaded in _load(database, [found])]
+        log.warning(_left_out(batch[0].folder, error))
+        return []
+    return batch
 
 
 def _directories() -> dict[int, Path]:
@@ -280,12 +327,17 @@ def _gone(known: Mapping[int, dict[str, Any]], here: Mapping[int, Path]) -> list
     return [run for run in ours if run["_id"] not in here]
 
 
-def _remove(database: Database[Any], files: gridfs.GridFS, run: Mapping[str, Any]) -> None:
-    for artifact in run["artifacts"]:
-        files.delete(artifact["file_id"])
-    database.metrics.delete_many({"run_id": run["_id"]})
+def _remove(database: Database[Any], runs: Sequence[Mapping[str, Any]]) -> None:
+    numbers = {"$in": [run["_id"] for run in runs]}
+    _remove_files(database, [artifact["file_id"] for run in runs for artifact in run["artifacts"]])
+    database.metrics.delete_many({"run_id": numbers})
     # Last, so that the next sync finishes a removal that was cut short.
-    database.runs.delete_one({"_id": run["_id"]})
+    database.runs.delete_many({"_id": numbers})
+
+
+def _remove_files(database: Database[Any], ids: Sequence[ObjectId]) -> None:
+    database.fs.files.delete_many({"_id": {"$in": ids}})
+    database.fs.chunks.delete_many({"files_id": {"$in": ids}})
 
 
 def _left_out(folder: Path, error: Exception) -> str:
@@ -299,38 +351,52 @@ def fields(database: Database[Any]) -> list[str]:
     return list(dict.fromkeys(name for run in configs for name in run.get("config", {})))
 
 
-def _same(known: dict[str, Any] | None, run: dict[str, Any]) -> bool:
+def _same(known: Mapping[str, Any] | None, run: dict[str, Any]) -> bool:
     """Whether the database has a run as its run.json is now."""
     moment = _moment(run.get("heartbeat"))
     return known is not None and (known.get("heartbeat"), known.get("status")) == (moment, run.get("status"))
 
 
 def prepare(database: Database[Any]) -> None:
-    """Indexes that Omniboard's queries need."""
+    """Indexes that Omniboard's queries and GridFS need."""
     database.metrics.create_index([("run_id", 1), ("name", 1)])
+    database.fs.files.create_index([("filename", 1), ("uploadDate", 1)])
+    database.fs.chunks.create_index([("files_id", 1), ("n", 1)], unique=True)
     for name in ("start_time", *(f"config.{result}" for result in RESULTS)):
         database.runs.create_index(name)
 
 
-def store(database: Database[Any], files: gridfs.GridFS, found: Documents) -> None:
-    """Write a run, its metrics and artifacts; a person's tags and notes stay as they are."""
-    for file_id, path in found.files.items():
-        _put(files, file_id, path)
-    if found.metrics:
-        database.metrics.bulk_write(
-            [pymongo.ReplaceOne({"_id": metric["_id"]}, metric, upsert=True) for metric in found.metrics]
-        )
-    run = {name: value for name, value in found.run.items() if name not in ("_id", "omniboard")}
-    change = {"$set": run, "$setOnInsert": {"omniboard": found.run["omniboard"]}}
-    if "diverged" in found.run["omniboard"]["tags"] and database.runs.find_one({"_id": found.run["_id"]}):
-        change = {"$set": run, "$addToSet": {"omniboard.tags": "diverged"}}
-    database.runs.update_one({"_id": found.run["_id"]}, change, upsert=True)
+def store(database: Database[Any], batch: Sequence[Documents]) -> None:
+    """Write runs, their metrics and artifacts; a person's tags and notes stay as they are."""
+    files = [file for found in batch for file in found.files]
+    _remove_files(database, [file["_id"] for file in files])  # the new content may have fewer chunks
+    _write(database.fs.chunks, [chunk for found in batch for chunk in found.chunks], _replacement)
+    _write(database.fs.files, files, _replacement)
+    _write(database.metrics, [metric for found in batch for metric in found.metrics], _replacement)
+    # Last, so that the next sync finishes what was cut short.
+    _write(database.runs, [found.run for found in batch], _update)
 
 
-def _put(files: gridfs.GridFS, file_id: ObjectId, path: Path) -> None:
-    content = path.read_bytes()
-    if files.exists(file_id):
-        if files.get(file_id).read() == content:
-            return
-        files.delete(file_id)
-    files.put(content, _id=file_id, filename=path.name)
+def _write(
+    collection: Collection[Any],
+    documents: Sequence[dict[str, Any]],
+    change: Callable[[dict[str, Any]], ReplaceOne[Any] | UpdateOne],
+) -> None:
+    """Insert documents, and change those that are there already."""
+    ids = {"$in": [document["_id"] for document in documents]}
+    there = {each["_id"] for each in collection.find({"_id": ids}, {"_id": True})}
+    writes = [change(each) if each["_id"] in there else InsertOne(each) for each in documents]
+    if writes:
+        collection.bulk_write(writes, ordered=False)
+
+
+def _replacement(document: dict[str, Any]) -> ReplaceOne[Any]:
+    return ReplaceOne({"_id": document["_id"]}, document)
+
+
+def _update(run: dict[str, Any]) -> UpdateOne:
+    """All of a run but what a person wrote; what diverged meanwhile is marked."""
+    change = {"$set": {name: value for name, value in run.items() if name not in ("_id", "omniboard")}}
+    if "diverged" in run["omniboard"]["tags"]:
+        change |= {"$addToSet": {"omniboard.tags": "diverged"}}
+    return UpdateOne({"_id": run["_id"]}, change)

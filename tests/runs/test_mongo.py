@@ -10,6 +10,7 @@ from contextlib import contextmanager
 
 import gridfs
 import numpy as np
+import pymongo
 import pytest
 from small_runs import free_port, short, until
 
@@ -110,7 +111,7 @@ def test_syncing_twice_changes_nothing_and_keeps_what_a_person_wrote(database):
     assert mongo.sync(database) == (0, 1)
     assert [*database.runs.find(), *database.metrics.find(), *database["fs.files"].find()] == before
     found = mongo.documents(runs_root() / run_key(short()), run_key(short()))
-    mongo.store(database, gridfs.GridFS(database), found)
+    mongo.store(database, [found])
     assert database.runs.find_one()["omniboard"] == {"tags": ["single"], "notes": "look at this"}
     assert database.runs.count_documents({}) == 1
 
@@ -128,6 +129,35 @@ def test_a_run_made_anew_replaces_the_old_one(database):
     artifact = database.runs.find_one()["artifacts"][0]
     assert gridfs.GridFS(database).get(artifact["file_id"]).read() == b"much shorter"
     assert database["fs.files"].count_documents({}) == len(mongo.FILES)
+
+
+class Counter(pymongo.monitoring.CommandListener):
+    count = 0
+
+    def started(self, event):
+        self.count += 1
+
+    def succeeded(self, event):
+        pass
+
+    failed = succeeded
+
+
+def test_many_runs_take_few_commands_and_an_interrupted_sync_is_finished_by_the_next(
+    database, server, runs_root
+):
+    folder = one_number()
+    for number in range(2 * mongo.BATCH):
+        shutil.copytree(folder, runs_root / f"{number:013x}000")
+    counter = Counter()
+    with pymongo.MongoClient(server.url, event_listeners=[counter]) as client:
+        assert mongo.sync(client.get_default_database()) == (2 * mongo.BATCH + 1,) * 2
+    assert counter.count < mongo.BATCH + 20
+    before = [*database.metrics.find(), *database.fs.files.find(), *database.fs.chunks.find()]
+    database.runs.delete_many({"_id": {"$lt": 2**20}})  # runs are written last
+    assert mongo.sync(database) == (2 * mongo.BATCH, 2 * mongo.BATCH + 1)
+    after = [*database.metrics.find(), *database.fs.files.find(), *database.fs.chunks.find()]
+    assert sorted(map(str, after)) == sorted(map(str, before))
 
 
 def test_an_attempt_that_died_while_it_was_written_stops_nothing(database, runs_root):
