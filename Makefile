@@ -45,6 +45,8 @@ INSTALL_OWN := $(UV) pip install --quiet --constraints requirements.lock --no-ve
 	@$(UV) pip sync --quiet --python .venv/bin/python requirements.lock
 	@$(INSTALL) .venv/bin/python
 	@test ! -s $(OWN_PACKAGES) || $(INSTALL_OWN) .venv/bin/python --requirements $(OWN_PACKAGES)
+	@# On all cores, once; otherwise the first processes would each compile what they import.
+	@.venv/bin/python -m compileall -q -j 0 .venv/lib/python3*/site-packages > /dev/null 2>&1 || true
 	@# A relative path from site-packages to the checkout instead of the absolute one: both can be moved together.
 	@for file in .venv/lib/python3*/$(EDITABLE); do echo ../../../.. > "$$file.new" && mv "$$file.new" "$$file"; done
 	@touch $@
