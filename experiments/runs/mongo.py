@@ -269,7 +269,8 @@ def sync(database: Database[Any]) -> tuple[int, int]:
         loaded = {found.run["_id"]: found.run for found in _load(database, batch)}
         known |= loaded
         changed += len(loaded)
-    _remove(database, gone)
+    if gone:
+        _remove(database, gone)
     for run in gone:
         known.pop(run["_id"])
     theirs = [number for number in here if number in known and known[number].get("origin") != origin()]
@@ -383,11 +384,12 @@ def _write(
     change: Callable[[dict[str, Any]], ReplaceOne[Any] | UpdateOne],
 ) -> None:
     """Insert documents, and change those that are there already."""
+    if not documents:
+        return
     ids = {"$in": [document["_id"] for document in documents]}
     there = {each["_id"] for each in collection.find({"_id": ids}, {"_id": True})}
     writes = [change(each) if each["_id"] in there else InsertOne(each) for each in documents]
-    if writes:
-        collection.bulk_write(writes, ordered=False)
+    collection.bulk_write(writes, ordered=False)
 
 
 def _replacement(document: dict[str, Any]) -> ReplaceOne[Any]:
