@@ -10,7 +10,6 @@ from experiments.common.git import git
 from experiments.common.paths import REPOSITORY, write_whole
 from experiments.reports import words
 from experiments.results import missing, tables
-from experiments.results.claims import judge
 from experiments.results.claims.statistics import OVER
 
 
@@ -55,9 +54,11 @@ def _incomplete(profile: str, root: Path) -> list[str]:
 INTRODUCTION = (
     "A claim is supported if the whole 95 % interval is on its side of the bound, contradicted if it is on the other "
     "side. A claim that there is an effect is contradicted, too, if the interval excludes the smallest effect of "
-    "interest and no problem shows one. It is out of reach if smaller effects are of interest than this design could "
-    "have seen with 80 % power, or if the trainings did not reach the state that it is about; undecided if neither, "
-    "or if problems disagree; and never decided by fewer than 4 trainings."
+    "interest and no problem shows one. Over several problems this is about the mean of their means; besides, more "
+    "problems have to support a claim than contradict it, and it is contradicted if most of them contradict it, since "
+    "a single problem may carry the mean. A claim is out of reach if smaller effects are of interest than this design "
+    "could have seen with 80 % power, or if the trainings did not reach the state that it is about; undecided if "
+    "neither, or if problems disagree; and never decided by fewer than 4 trainings."
 )
 
 TERMS = """\
@@ -70,10 +71,6 @@ TERMS = """\
 * Where our statements about the paper come from: *[certain]*: its abstract, reviews, documentation or code;
   *[read off]*: a figure, by eye; *[recollection]*: memory of the paper's text, which was not available.
 * *post hoc*: the test was changed after data had been seen, and is not confirmed until fresh seeds do."""
-
-
-USUAL = ("", "nan", judge.UNSEEN, judge.INCLUDED)
-"""Reasons that the verdict tells already."""
 
 
 def made(profile: str, root: Path = REPOSITORY) -> str:
@@ -150,7 +147,7 @@ def _by_problem(estimates: pd.DataFrame) -> str:
     for one in each.to_dict("records"):
         low, mean, high = (words.number(one[name], one) for name in ("low", "mean", "high"))
         interval = "" if pd.isna(one["low"]) else f"{low} to {high}"
-        why = f" ({one['reason']})" if str(one["reason"]) not in USUAL else ""
+        why = f" ({one['reason']})" if str(one["reason"]) not in words.USUAL else ""
         what = ", ".join(filter(None, (words.part(one["part"]), str(one["measure_unit"]))))
         cells = (one["problem"], f"**{one['verdict']}**{why}", mean, interval, f"{one['n']:.0f}", what)
         lines.append(f"| {' | '.join(cells)} |")
@@ -195,6 +192,6 @@ def for_readme(claims: pd.DataFrame) -> str:
     lines = ["| claim | measured | verdict |", "|---|---|---|"]
     for row in papers[papers["id"].isin(HEADLINES)].to_dict("records"):
         found = row["verdict"] != "not measured"
-        measured = words.sentence(row) if found else str(row["reason"])
+        measured = words.explained(row) if found else str(row["reason"])
         lines.append(f"| {row['claim']} | {measured} | **{row['verdict']}** |")
     return f"{words.summary(papers)}\n\n" + "\n".join(lines)

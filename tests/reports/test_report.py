@@ -334,12 +334,13 @@ def test_the_readme_says_what_the_committed_results_say():
 
 
 def test_the_readme_counts_the_papers_claims_and_shows_the_main_ones():
-    main = VERDICT | {"id": "loss-scheduled"}
+    main = VERDICT | {"id": "loss-scheduled", "reason": "contradicted on 2 of 3 problems"}
     beyond = VERDICT | {"id": "two", "claim": "Beyond.", "whose": "ours"}
     minor = VERDICT | {"id": "three", "claim": "Minor."}
     text = markdown.for_readme(pd.DataFrame([main, beyond, minor]))
     assert "2 claims: 2 supported." in text
     assert "Losses are" in text
+    assert "). Contradicted on 2 of 3 problems. |" in text
     assert "Beyond." not in text
     assert "Minor." not in text
 

@@ -129,9 +129,14 @@ SPREAD = np.array([-1.0, -0.5, 0.0, 0.5, 1.0])
         ((0.1, -0.1), 0.2, "contradicted", ""),
         ((1.5, 0.4), 0.2, "supported", ""),
         ((1.5, -4.5), 0.2, "contradicted", ""),
+        ((9.0, -1.0, -1.0), 0.2, "contradicted", "contradicted on 2 of 3 problems"),
+        ((9.0, 0.1, 0.1), 0.2, "contradicted", "contradicted on 2 of 3 problems"),
+        ((9.0, -1.0), 0.2, "undecided", DISAGREE),
+        ((9.0, 9.0, -1.0), 0.2, "supported", ""),
+        ((9.0, 1.5, -0.5), 2.0, "supported", ""),
     ],
 )
-def test_a_mean_over_problems_does_not_exclude_the_effect_that_there_is_on_one_of_them(
+def test_a_mean_over_problems_hides_neither_an_effect_on_one_of_them_nor_what_most_of_them_say(
     means, spread, verdict, reason
 ):
     """Means and spreads are in smallest effects of interest."""

@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from experiments.results.claims.claim import PAIRS, Claim, Measure
+from experiments.results.claims.claim import MOST, PAIRS, Claim, Measure
 from experiments.results.claims.evidence import ACCURACY, LOSS, Evidence, Missing, against, named, negated
 from experiments.results.claims.statistics import Criterion, lower_loss
 
@@ -18,8 +18,6 @@ SCHEDULED = ("sgd-step", "adam-step", "rmsprop-step")
 CONSTANT = ("sgd", "adam", "rmsprop")
 STEP_SIZES = ("sls", "alig", "sgdhd", "cocob")
 """The methods of the paper that set their own step sizes."""
-
-NAMES = {"sls": "SLS", "alig": "ALI-G", "sgdhd": "SGD-HD", "cocob": "COCOB"}
 
 TESTED = "test_accuracy_reestimated"
 
@@ -137,12 +135,15 @@ def _claim(
     criterion: Criterion | Mapping[str, Criterion],
     measure: Measure,
     parts: tuple[str, ...],
+    post_hoc: str = "",
 ) -> Claim:
     """A claim of the paper about PAL and rivals, each of which is a part."""
-    return Claim(name, claim, "paper", source, test, criterion, measure, "benchmark", parts, "trained", PAIRS)
+    return Claim(
+        name, claim, "paper", source, test, criterion, measure, "benchmark", parts, "trained", PAIRS, post_hoc
+    )
 
 
-def _surpasses(name: str, words: str, rivals: tuple[str, ...]) -> Claim:
+def _surpasses(name: str, words: str, rivals: tuple[str, ...], post_hoc: str = "") -> Claim:
     """The claim that PAL surpasses other methods that set their own step sizes, in loss and in accuracy."""
     parts = tuple(f"{quantity}, {rival}" for quantity in ("loss", "accuracy") for rival in rivals)
     return _claim(
@@ -153,6 +154,7 @@ def _surpasses(name: str, words: str, rivals: tuple[str, ...]) -> Claim:
         {"loss": LOWER, "accuracy": HIGHER},
         _both(rivals),
         parts,
+        post_hoc,
     )
 
 
@@ -174,6 +176,7 @@ CLAIMS = [
         LOWER,
         _losses(CONSTANT),
         CONSTANT,
+        MOST,
     ),
     _claim(
         "accuracy-scheduled",
@@ -193,7 +196,10 @@ CLAIMS = [
         _accuracies(CONSTANT),
         CONSTANT,
     ),
-    *(_surpasses(rival, NAMES[rival], (rival,)) for rival in STEP_SIZES),
+    _surpasses("sls", "SLS", ("sls",)),
+    _surpasses("alig", "ALI-G", ("alig",), MOST),
+    _surpasses("sgdhd", "SGD-HD", ("sgdhd",), MOST),
+    _surpasses("cocob", "COCOB", ("cocob",), MOST),
     _surpasses("all", "SLS, ALI-G, SGD-HD and COCOB, all of them", STEP_SIZES),
     Claim(
         "rate-shape",

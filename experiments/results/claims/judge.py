@@ -26,7 +26,7 @@ from experiments.results.claims.statistics import FEWEST, OVER, decided, over_pr
 
 UNSEEN = "this design cannot see the smallest effect of interest"
 INCLUDED = "the interval includes the bound"
-DISAGREE = "supported on one problem and contradicted on another"
+DISAGREE = "problems disagree"
 """Why there is no verdict, if nothing else is the reason."""
 
 VALUE_COLUMNS = ["id", "problem", "part", "seed", "value", "floor", "key", "reference_key", "obstacle"]
@@ -103,7 +103,7 @@ def of_problems(claim: Claim, values: pd.DataFrame) -> pd.DataFrame:
     """Estimates per problem and part, with the verdict on each problem."""
     table = with_criteria(claim, claim.summarise(values))
     obstacles = values.groupby("problem")["obstacle"].first()
-    table = decided(table, ["problem"]).assign(obstacle=table["problem"].map(obstacles), mixed=False)
+    table = decided(table, ["problem"]).assign(obstacle=table["problem"].map(obstacles), pro=0, con=0, of=1)
     return with_verdict(claim, table, "problem", table)
 
 
@@ -113,19 +113,36 @@ def overall(claim: Claim, problems: pd.DataFrame) -> pd.DataFrame:
     Problems with an obstacle, or with fewer than four trainings, are not among them. If no problem is left, the study
     has the estimates and the reason of its first problem. An effect on one problem cannot be excluded by the mean.
     """
-    counted = (problems["obstacle"] == "") & (problems["n"] >= FEWEST)
-    table = over_problems(problems[counted], ["study", "part"])
+    counted = problems[(problems["obstacle"] == "") & (problems["n"] >= FEWEST)]
+    table = over_problems(counted, ["study", "part"])
     rest = problems[~problems["study"].isin(table["study"])]
     rest = rest[rest["problem"] == rest.groupby("study")["problem"].transform("min")]
     if table.empty:
         return rest.assign(problems=0)
-    held, opposed = (
-        table["study"].isin(problems.loc[counted & (problems["verdict"] == verdict), "study"])
-        for verdict in ("supported", "contradicted")
-    )
-    table = with_criteria(claim, table).assign(held=held, mixed=held & opposed)
-    table = with_verdict(claim, decided(table, ["study"]).assign(obstacle=""), "study", problems)
+    table = with_criteria(claim, table.merge(balance(counted), on="study"))
+    table = decided(table.assign(held=table["pro"] > 0), ["study"]).assign(obstacle="")
+    table = with_verdict(claim, table, "study", problems)
+    by_most = (table["verdict"] == "contradicted") & ~table.groupby("study")["contradicted"].transform("any")
+    table = table.assign(p=table["p"].mask(by_most, table["p_most"]))
     return pd.concat([table, rest.assign(problems=0)], ignore_index=True) if len(rest) else table
+
+
+def balance(problems: pd.DataFrame) -> pd.DataFrame:
+    """How many problems of each `study` support a claim (pro), contradict it (con), and are counted (of).
+
+    p_most, if most of them contradict, is that of the hypothesis that at most half do: the test of a partial
+    conjunction by Benjamini and Heller (2008), (P - m + 1) times the m-th smallest p of P problems.
+    """
+    rows = []
+    for study, found in problems.groupby("study"):
+        each = [deciding(one) for _, one in found.groupby("problem")]
+        verdicts = [one["verdict"] for one in each]
+        con = verdicts.count("contradicted")
+        against = sorted(one["p"] for one in each if one["verdict"] == "contradicted")
+        most = len(each) // 2 + 1
+        p = min(1.0, (len(each) - most + 1) * against[most - 1]) if con >= most else np.nan
+        rows.append((study, verdicts.count("supported"), con, len(each), p))
+    return pd.DataFrame(rows, columns=["study", "pro", "con", "of", "p_most"])
 
 
 def with_criteria(claim: Claim, table: pd.DataFrame) -> pd.DataFrame:
@@ -146,7 +163,8 @@ def with_verdict(claim: Claim, table: pd.DataFrame, key: str, wanted: pd.DataFra
 
     A claim is not supported without all of its parts and all of those in `wanted`, estimates of the same groups.
     An interval that decides does so however small an effect the design could have seen; one that does not says "out of
-    reach" where this is more than the smallest effect of interest.
+    reach" where this is more than the smallest effect of interest. Over problems, more of them have to support than to
+    contradict, and most of them contradict whatever their mean is, which a single problem may carry.
     """
     whole = table.assign(
         short=table["n"] < FEWEST,
@@ -159,9 +177,11 @@ def with_verdict(claim: Claim, table: pd.DataFrame, key: str, wanted: pd.DataFra
         (whole["obstacle"] != "", "out of reach", whole["obstacle"]),
         (groups["short"].transform("any"), "undecided", f"fewer than {FEWEST} {claim.unit}"),
         (groups["contradicted"].transform("any"), "contradicted", ""),
+        (2 * whole["con"] > whole["of"], "contradicted", _most(whole)),
         (supported & (whole["absent"] != ""), "undecided", "not measured: " + whole["absent"]),
+        (supported & (whole["con"] > 0) & (whole["con"] >= whole["pro"]), "undecided", DISAGREE),
         (supported, "supported", ""),
-        (whole["mixed"], "undecided", DISAGREE),
+        ((whole["pro"] > 0) & (whole["con"] > 0), "undecided", DISAGREE),
         (groups["blind"].transform("any"), "out of reach", UNSEEN),
     ]
     verdict = pd.Series("undecided", table.index)
@@ -169,6 +189,11 @@ def with_verdict(claim: Claim, table: pd.DataFrame, key: str, wanted: pd.DataFra
     for holds, word, why in reversed(cases):
         verdict, reason = verdict.mask(holds, word), reason.mask(holds, why)
     return table.assign(verdict=verdict, reason=reason)
+
+
+def _most(table: pd.DataFrame) -> pd.Series:
+    """On how many problems a claim is contradicted, in words."""
+    return "contradicted on " + table["con"].astype(str) + " of " + table["of"].astype(str) + " problems"
 
 
 def _absent(claim: Claim, table: pd.DataFrame, key: str, wanted: pd.DataFrame) -> pd.Series:
@@ -186,7 +211,7 @@ def deciding(table: pd.DataFrame) -> dict[str, Any]:
     shown = refuting if len(refuting) else table
     place: Any = shown["slack"].fillna(-np.inf).idxmin()
     found = {name: table[name].loc[place] for name in JUDGED if name in table}
-    return found | {"p": min(1.0, found["p"] * (len(table) if found["verdict"] == "contradicted" else 1))}
+    return found | {"p": min(1.0, found["p"] * (len(table) if len(refuting) else 1))}
 
 
 def judged(profile: str, root: Path = REPOSITORY) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
