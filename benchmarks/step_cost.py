@@ -1,10 +1,12 @@
 """The cost of an optimizer step relative to a floor, measured interleaved in one process.
 
 The floor is a step of SGD with momentum plus one forward pass without gradients: the least that a search with one more
-point can cost. Each round takes one step of every optimizer, so that a busy machine slows all alike; the table gives
-the median over rounds of the ratio of times within a round. Every round draws new labels, so that line searches do not
-converge. Passes are counted per step; memory is what an optimizer holds between steps and during evaluations of the
-loss, besides weights and gradients, in units of the size of the weights.
+point can cost. PAL's second pass keeps the gradient mode of the first, on which a loss may depend, and so records a
+graph that nothing uses: the row "SGD + graph" shows what this costs. Each round takes one step of every optimizer, so
+that a busy machine slows all alike; the table gives the median over rounds of the ratio of times within a round. Every
+round draws new labels, so that line searches do not converge. Passes are counted per step; memory is what an optimizer
+holds between steps and during evaluations of the loss, besides weights and gradients, in units of the size of the
+weights.
 
     python -m benchmarks.step_cost [--problems mlp mlp784 resnet32 mobilenetv2] [--seconds 60] [--device cuda]
         [--rows PAL "PAL, both"]
@@ -71,13 +73,13 @@ def sgd_step(model: nn.Module, loss: Callable[[], Tensor]) -> Step:
     return step
 
 
-def floor_step(model: nn.Module, loss: Callable[[], Tensor]) -> Step:
-    """SGD with momentum and one forward pass without gradients."""
+def floor_step(model: nn.Module, loss: Callable[[], Tensor], graph: bool = False) -> Step:
+    """SGD with momentum and one forward pass, without gradients unless it is to record a graph."""
     train = sgd_step(model, loss)
 
     def step() -> None:
         train()
-        with torch.no_grad():
+        with torch.set_grad_enabled(graph):
             loss()
 
     return step
@@ -118,6 +120,7 @@ def captured(step: Step) -> Step:
 CAPTURABLE: dict[str, Maker] = {
     "SGD + forward (floor)": floor_step,
     "SGD": sgd_step,
+    "SGD + graph": lambda model, loss: floor_step(model, loss, graph=True),
     "PAL": pal_step,
     "PAL, beta 0.4": lambda model, loss: pal_step(model, loss, beta=0.4),
     "PAL, weight decay": lambda model, loss: pal_step(model, loss, weight_decay=1e-4),
