@@ -176,7 +176,7 @@ CLAIMS = [
         LOWER,
         _losses(CONSTANT),
         CONSTANT,
-        MOST,
+        MOST + "supported",
     ),
     _claim(
         "accuracy-scheduled",
@@ -197,9 +197,9 @@ CLAIMS = [
         CONSTANT,
     ),
     _surpasses("sls", "SLS", ("sls",)),
-    _surpasses("alig", "ALI-G", ("alig",), MOST),
-    _surpasses("sgdhd", "SGD-HD", ("sgdhd",), MOST),
-    _surpasses("cocob", "COCOB", ("cocob",), MOST),
+    _surpasses("alig", "ALI-G", ("alig",)),
+    _surpasses("sgdhd", "SGD-HD", ("sgdhd",), MOST + "supported"),
+    _surpasses("cocob", "COCOB", ("cocob",), MOST + "undecided"),
     _surpasses("all", "SLS, ALI-G, SGD-HD and COCOB, all of them", STEP_SIZES),
     Claim(
         "rate-shape",

@@ -20,8 +20,8 @@ PAIRS = "pairs of trainings"
 EXCLUDED = "since 2026-11-30, an interval that excludes the smallest effect contradicts; `small` was "
 """The change after which some claims have a verdict that they lacked; the old one follows."""
 
-MOST = "since 2026-12-01, what most problems contradict is contradicted; `small` was supported"
-"""The change after which the mean over problems does not support alone."""
+MOST = "since 2026-12-01, what most problems contradict is contradicted; `small` was "
+"""The change after which the mean over problems does not support alone; the old verdict follows."""
 
 
 @dataclass(frozen=True)
