@@ -150,10 +150,9 @@ class Pipeline:
         return 0
 
     def outdated(self) -> list[str]:
-        """The studies whose runs have changed, or that have no tables."""
+        """The stages whose dependencies have changed, or that lack what they make."""
         with _dvc() as repo:
-            stages = [name.rpartition(":")[2] for name in repo.status(self._file)]
-        return [name.removeprefix("study@") for name in stages if name.startswith("study@")]
+            return [name.rpartition(":")[2] for name in repo.status(self._file)]
 
     def stages(self, studies: Sequence[str]) -> list[str]:
         """The stages of some studies, those of their parts first."""

@@ -124,10 +124,10 @@ def plan(
     )
     seen: set[str] = set()
     for config in whole.every:
-        key = run_key(config)
-        if key in seen:
+        same = config.model_dump_json(exclude={"extensions"})  # as in the key of the run, which takes longer
+        if same in seen:
             raise UserError(f"profile {profile!r}, section {study}: the run {config.name!r} occurs twice")
-        seen.add(key)
+        seen.add(same)
     return whole
 
 

@@ -13,9 +13,7 @@ from experiments.cli.study import Request
 from experiments.common.errors import UserError
 from experiments.common.paths import REPOSITORY, lock
 from experiments.pipeline import Pipeline
-from experiments.reports import execution, markdown, notebook, pages
 from experiments.results import tables
-from experiments.results.claims import judge
 
 log = logging.getLogger(__name__)
 
@@ -32,11 +30,16 @@ def main(request: Request, force: bool) -> int:
         if force:
             study.forget(request)
         pipeline = Pipeline(request.profile)
-        other = planning.has_other_digests(request.profile)
-        code = pipeline.make("plan", force=other) or _studies(pipeline, request)
+        outdated, other = pipeline.outdated(), planning.has_other_digests(request.profile)
+        code = 0
+        if other or "plan" in outdated:
+            code = pipeline.make("plan", force=other)
+            outdated = pipeline.outdated()
+        code = code or _studies(pipeline, request, outdated)
         if code:
             partial_report(request.profile)
-        return code or _report(pipeline, force)
+            return code
+        return _report(pipeline, force) if force or outdated else 0
 
 
 def _only(request: Request, force: bool) -> int:
@@ -53,6 +56,10 @@ def partial_report(profile: str) -> None:
     if not any((REPOSITORY / "results" / profile).glob("*/provenance.csv")):
         log.info("no run is finished, so there is no report")
         return
+    # These take seconds to import, which a profile that is up to date does not need.
+    from experiments.reports import execution, markdown, notebook, pages
+    from experiments.results.claims import judge
+
     for make in (judge.write, execution.execute_all, notebook.draw_own, markdown.write, pages.index):
         try:
             make(profile)
@@ -61,12 +68,14 @@ def partial_report(profile: str) -> None:
     log.info(f"report of the finished runs: reports/{profile}/index.html")
 
 
-def _studies(pipeline: Pipeline, request: Request) -> int:
+def _studies(pipeline: Pipeline, request: Request, stages: Sequence[str]) -> int:
     """Update runs and tables of all outdated studies at once, so that workers start once instead of once per stage."""
-    outdated = pipeline.outdated()
+    outdated = [name.removeprefix("study@") for name in stages if name.startswith("study@")]
     kept = [name for name in planning.load_profile(request.profile) if name not in outdated]
     _require_same_execution(request, kept, bool(outdated))
-    code = study.main(replace(request, studies=outdated)) if outdated else 0
+    if not outdated:
+        return 0
+    code = study.main(replace(request, studies=outdated))
     if code == 0:
         pipeline.keep(*pipeline.stages(outdated))
     return code

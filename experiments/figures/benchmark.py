@@ -16,7 +16,6 @@ from experiments.figures.style import (
     colours,
     columns_at_most,
     in_order,
-    label,
     legend,
     new_figure,
     plain_log,
@@ -24,6 +23,7 @@ from experiments.figures.style import (
     styled,
     tried,
 )
+from experiments.results.labels import label
 
 BOX = 4
 """The minimum number of runs for a box: fewer are only points."""

@@ -20,13 +20,13 @@ from experiments.figures.style import (
     colours,
     fresh,
     in_order,
-    label,
     legend,
     new_figure,
     plain_log,
     set_y_scale,
     styled,
 )
+from experiments.results.labels import label
 
 
 @styled

@@ -4,7 +4,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from experiments.figures.style import colours, in_order, label, legend, panels, styled
+from experiments.figures.style import colours, in_order, legend, panels, styled
+from experiments.results.labels import label
 
 
 @styled

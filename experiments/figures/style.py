@@ -42,33 +42,6 @@ OTHERS = (
     "#bc6c25",
     "#577590",
 )
-LABELS = {
-    "pal": "PAL",
-    "sgd": "SGD",
-    "adam": "Adam",
-    "rmsprop": "RMSProp",
-    "sls": "SLS",
-    "sgdhd": "SGD-HD",
-    "alig": "ALI-G",
-    "cocob": "COCOB",
-    "sgd-step": "SGD, schedule",
-    "adam-step": "Adam, schedule",
-    "rmsprop-step": "RMSProp, schedule",
-    "exact": "exact search",
-    "rmsprop-tf": "RMSProp (TensorFlow)",
-    "adamw": "AdamW",
-    "sgd-cosine": "SGD, cosine",
-    "prodigy": "Prodigy",
-    "schedulefree-sgd": "schedule-free SGD",
-    "schedulefree-adamw": "schedule-free AdamW",
-    "lbfgs": "L-BFGS",
-    "labpal": "LABPAL",
-    "qlabgrad": "QLABGrad",
-    "ponos": "PoNoS",
-    "sps": "SPS",
-    "decsps": "DecSPS",
-    "momo": "MoMo",
-}
 FONT: dict[Any, Any] = {"font.size": 9, "pdf.fonttype": 42}
 """Size of the text in points, and TrueType fonts in PDF, which many journals require."""
 
@@ -216,11 +189,6 @@ def remark(figure: Figure, words: str) -> None:
     """Write a remark above a figure, in red."""
     title = figure.get_suptitle()
     figure.suptitle(f"{title}\n{words}" if title else words, fontsize=9, color="#d62728")
-
-
-def label(method: str) -> str:
-    """The label of a method."""
-    return LABELS.get(method, method)
 
 
 def colours(methods: Iterable[str]) -> dict[str, str]:

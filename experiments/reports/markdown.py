@@ -10,6 +10,7 @@ from experiments.common.git import git
 from experiments.common.paths import REPOSITORY, write_whole
 from experiments.reports import words
 from experiments.results import missing, tables
+from experiments.results.claims.judge import INCLUDED, UNSEEN
 from experiments.results.claims.statistics import OVER
 
 
@@ -71,6 +72,10 @@ TERMS = """\
 * Where our statements about the paper come from: *[certain]*: its abstract, reviews, documentation or code;
   *[read off]*: a figure, by eye; *[recollection]*: memory of the paper's text, which was not available.
 * *post hoc*: the test was changed after data had been seen, and is not confirmed until fresh seeds do."""
+
+
+USUAL = ("", "nan", UNSEEN, INCLUDED)
+"""Reasons that the verdict tells already."""
 
 
 def made(profile: str, root: Path = REPOSITORY) -> str:
@@ -147,7 +152,7 @@ def _by_problem(estimates: pd.DataFrame) -> str:
     for one in each.to_dict("records"):
         low, mean, high = (words.number(one[name], one) for name in ("low", "mean", "high"))
         interval = "" if pd.isna(one["low"]) else f"{low} to {high}"
-        why = f" ({one['reason']})" if str(one["reason"]) not in words.USUAL else ""
+        why = f" ({one['reason']})" if str(one["reason"]) not in USUAL else ""
         what = ", ".join(filter(None, (words.part(one["part"]), str(one["measure_unit"]))))
         cells = (one["problem"], f"**{one['verdict']}**{why}", mean, interval, f"{one['n']:.0f}", what)
         lines.append(f"| {' | '.join(cells)} |")
@@ -192,6 +197,12 @@ def for_readme(claims: pd.DataFrame) -> str:
     lines = ["| claim | measured | verdict |", "|---|---|---|"]
     for row in papers[papers["id"].isin(HEADLINES)].to_dict("records"):
         found = row["verdict"] != "not measured"
-        measured = words.explained(row) if found else str(row["reason"])
+        measured = _explained(row) if found else str(row["reason"])
         lines.append(f"| {row['claim']} | {measured} | **{row['verdict']}** |")
     return f"{words.summary(papers)}\n\n" + "\n".join(lines)
+
+
+def _explained(row: dict[Any, Any]) -> str:
+    """What was measured and, where this alone does not tell, why it has its verdict."""
+    reason = str(row["reason"])
+    return words.sentence(row) + ("" if reason in USUAL else f" {words.capital(reason)}.")

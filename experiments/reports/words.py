@@ -6,9 +6,8 @@ from typing import Any
 
 import pandas as pd
 
-from experiments.figures.style import label
-from experiments.results.claims.judge import INCLUDED, UNSEEN
 from experiments.results.claims.statistics import OVER, SCALES, effect_sought
+from experiments.results.labels import label
 
 SYMBOLS = {"supported": "✓", "contradicted": "✗", "undecided": "?", "out of reach": "–", "not measured": ""}
 """Verdicts in the matrix."""
@@ -19,16 +18,7 @@ OWNERS = {
     "ours": "Claims of this replication",
 }
 
-USUAL = ("", "nan", UNSEEN, INCLUDED)
-"""Reasons that the verdict tells already."""
-
 Row = Mapping[Any, Any]
-
-
-def explained(row: Row) -> str:
-    """What was measured and, where this alone does not tell, why it has its verdict."""
-    reason = "" if str(row["reason"]) in USUAL else f" {capital(str(row['reason']))}."
-    return f"{sentence(row)}{reason}"
 
 
 def sentence(row: Row) -> str:

@@ -15,6 +15,7 @@ from experiments import figures
 from experiments.figures import style
 from experiments.figures.benchmark import line_style
 from experiments.figures.style import styled
+from experiments.results.labels import label
 
 ENTRIES = ["pal", "sgd", "sgd-step", "adam", "sls", "alig", "sgdhd", "cocob", "labpal", "a", "b", "c", "d"]
 SEEDS = range(3)
@@ -222,7 +223,7 @@ def test_every_competitor_is_in_the_legend_and_has_a_box(benchmark):
     figure = figures.comparison(*benchmark, "p")
     named = [text.get_text() for text in figure.legends[0].get_texts()]
     ticks = [text.get_text() for text in figure.axes[1].get_yticklabels()]
-    assert sorted(named) == sorted(ticks) == sorted(style.label(method) for method in ENTRIES)
+    assert sorted(named) == sorted(ticks) == sorted(label(method) for method in ENTRIES)
 
 
 def test_no_two_competitors_look_alike():
