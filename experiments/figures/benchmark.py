@@ -9,6 +9,7 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from experiments.common.labels import label
 from experiments.figures.measures import ACCURACY, Quality, quality, scale
 from experiments.figures.style import (
     PAGE,
@@ -23,7 +24,6 @@ from experiments.figures.style import (
     styled,
     tried,
 )
-from experiments.results.labels import label
 
 BOX = 4
 """The minimum number of runs for a box: fewer are only points."""

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from experiments.common.labels import label
 from experiments.figures.benchmark import (
     TRAINING,
     line_style,
@@ -26,7 +27,6 @@ from experiments.figures.style import (
     set_y_scale,
     styled,
 )
-from experiments.results.labels import label
 
 
 @styled

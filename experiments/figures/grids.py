@@ -7,9 +7,9 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from experiments.common.labels import label
 from experiments.figures.measures import quality
 from experiments.figures.style import colours, in_order, panels, set_y_scale, styled, tried
-from experiments.results.labels import label
 
 CHANGE = 1e-6
 """Relative change of a learning rate from which on it is no rounding error."""

@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from experiments.common.labels import label
 from experiments.figures.style import colours, in_order, legend, panels, styled
-from experiments.results.labels import label
 
 
 @styled

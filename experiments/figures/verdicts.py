@@ -7,8 +7,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
+from experiments.common.labels import label
 from experiments.figures.style import OTHERS, PAGE, PAPER, in_order, legend, new_figure, styled
-from experiments.results.labels import label
 
 VERDICTS = {
     "supported": ("#1a7f37", "✓"),

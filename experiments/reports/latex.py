@@ -8,8 +8,8 @@ from typing import Any
 import pandas as pd
 
 from experiments.common.errors import UserError, nearest
+from experiments.common.labels import label
 from experiments.results.columns import explain
-from experiments.results.labels import label
 
 WITH_INTERVAL = ("behind_pal", "improvement", "mean")
 """The column that `low` and `high` belong to: the first that a table has."""

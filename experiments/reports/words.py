@@ -6,8 +6,8 @@ from typing import Any
 
 import pandas as pd
 
+from experiments.common.labels import label
 from experiments.results.claims.statistics import OVER, SCALES, effect_sought
-from experiments.results.labels import label
 
 SYMBOLS = {"supported": "✓", "contradicted": "✗", "undecided": "?", "out of reach": "–", "not measured": ""}
 """Verdicts in the matrix."""

@@ -57,11 +57,11 @@ def test_only_studies_whose_plan_changed_are_out_of_date(toy):
     assert toy.dvc.outdated() == []
     toy.change(one=5, two=2)
     assert toy.dvc.make("plan") == 0
-    assert toy.dvc.outdated() == ["one"]
+    assert toy.dvc.outdated() == ["study@one"]
     toy.dvc.keep("study@one")
     assert toy.dvc.outdated() == []
     (toy.root / "two").unlink()
-    assert toy.dvc.outdated() == ["two"]
+    assert toy.dvc.outdated() == ["study@two"]
 
 
 def test_a_command_that_fails_has_said_why(toy):
@@ -92,9 +92,10 @@ def test_results_of_other_threads_or_instructions_are_never_mixed_or_taken_for_t
     monkeypatch.setattr(reproduce.planning, "load_profile", lambda _: {"one": [], "two": []})
     monkeypatch.setattr(reproduce.tables, "read", lambda *_: pd.DataFrame([made, made]))
     monkeypatch.setattr(reproduce.study, "main", lambda request: executed.extend(request.studies) or 0)
-    dvc = SimpleNamespace(outdated=lambda: outdated, keep=lambda *_: None, stages=lambda studies: studies)
+    dvc = SimpleNamespace(keep=lambda *_: None, stages=lambda studies: studies)
+    stages = ["claims", *(f"study@{name}" for name in outdated)]
     with pytest.raises(UserError, match=refused) if refused else nullcontext():
-        assert reproduce._studies(dvc, Request("quick", **asked)) == 0
+        assert reproduce._studies(dvc, Request("quick", **asked), stages) == 0
     assert executed == ([] if refused else outdated)
 
 

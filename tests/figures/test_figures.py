@@ -12,10 +12,10 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from experiments import figures
+from experiments.common.labels import label
 from experiments.figures import style
 from experiments.figures.benchmark import line_style
 from experiments.figures.style import styled
-from experiments.results.labels import label
 
 ENTRIES = ["pal", "sgd", "sgd-step", "adam", "sls", "alig", "sgdhd", "cocob", "labpal", "a", "b", "c", "d"]
 SEEDS = range(3)
